@@ -1,0 +1,10 @@
+//! The vocabulary of the Kubernetes API, without I/O: what kinds there are, how objects are defaulted, validated,
+//! patched and applied, how selectors, quantities and errors read. Every room may use this one; it knows none of them.
+//!
+//! Objects are `serde_json::Value` with sorted keys. Begin reading at `kinds`.
+
+pub mod clock;
+pub mod field;
+pub mod identity;
+pub mod seams;
+pub mod status;

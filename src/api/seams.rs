@@ -1,0 +1,149 @@
+//! The two places where actors that never see each other touch: the API server reaches a node's
+//! pods through [`NodeDialer`], and the node agent gets a pod's network from [`PodNetwork`].
+//! The wiring room hands the implementations across.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+
+use crate::status::Status;
+
+/// A byte stream in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// Which pod, on which node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodRef {
+    /// `spec.nodeName`.
+    pub node: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub name: String,
+    /// UID of the pod.
+    pub uid: String,
+}
+
+/// Query of `pods/log`, parsed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LogOptions {
+    /// Keep the answer open and send what is written later.
+    pub follow: bool,
+    /// The instance before the current one.
+    pub previous: bool,
+    /// Prefix each line with its RFC 3339 time.
+    pub timestamps: bool,
+    /// Only lines written since this moment.
+    pub since: Option<jiff::Timestamp>,
+    /// Only the last lines.
+    pub tail_lines: Option<u64>,
+    /// Stop after this many bytes.
+    pub limit_bytes: Option<u64>,
+    /// `Stdout`, `Stderr` or both (`None`).
+    pub stream: Option<String>,
+}
+
+/// Which streams a caller of exec or attach wants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error (not with a terminal).
+    pub stderr: bool,
+    /// A terminal.
+    pub tty: bool,
+}
+
+/// Size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Columns.
+    pub width: u16,
+    /// Rows.
+    pub height: u16,
+}
+
+/// A process that exec started, or that attach joined. Dropping it closes its streams.
+pub struct Session {
+    /// Where its standard input goes; closing it is end of file.
+    pub stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
+    /// Its standard output (with a terminal: all output).
+    pub stdout: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    /// Its standard error.
+    pub stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    /// Takes new sizes of the terminal.
+    pub resize: Option<mpsc::Sender<TerminalSize>>,
+    /// Resolves when the process ended: its exit code (128 + signal for a signal's), or why there is none.
+    pub exit: BoxFuture<'static, Result<i32, Status>>,
+}
+
+/// How the API server reaches what runs on a node. Errors are answered to the client as they are.
+#[async_trait]
+pub trait NodeDialer: Send + Sync + 'static {
+    /// A container's log; `container` has been resolved and exists in the pod's spec.
+    async fn logs(&self, pod: &PodRef, container: &str, options: LogOptions) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status>;
+    /// Starts a command in a running container.
+    async fn exec(&self, pod: &PodRef, container: &str, command: Vec<String>, streams: StreamOptions) -> Result<Session, Status>;
+    /// Joins a running container's first process.
+    async fn attach(&self, pod: &PodRef, container: &str, streams: StreamOptions) -> Result<Session, Status>;
+    /// Connects to a port of the pod's own loopback interface.
+    async fn port_forward(&self, pod: &PodRef, port: u16) -> Result<Box<dyn Duplex>, Status>;
+    /// Connects to a port at the pod's address from inside the pod network (the `proxy` subresources).
+    async fn dial(&self, address: IpAddr, port: u16) -> Result<Box<dyn Duplex>, Status>;
+}
+
+/// A pod's place in the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodAddress {
+    /// The network namespace the pod's processes join; empty for a pod without one of its own (simulated).
+    pub netns: PathBuf,
+    /// Its addresses, the primary one first.
+    pub ips: Vec<IpAddr>,
+}
+
+/// Why a pod got no network.
+#[derive(Debug, thiserror::Error)]
+pub enum PodNetworkError {
+    /// Every address of the node's range is in use.
+    #[error("no free address in {range}")]
+    Exhausted {
+        /// The node's pod range.
+        range: String,
+    },
+    /// The kernel refused a step.
+    #[error("{step}")]
+    Kernel {
+        /// Which step, on which interface.
+        step: String,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Gives pods a network namespace and an address, and takes them back.
+#[async_trait]
+pub trait PodNetwork: Send + Sync + 'static {
+    /// Makes the namespace and address of the sandbox `id` on `node`; idempotent: a sandbox that has a namespace keeps
+    /// it and its address, across a restart of the process too.
+    async fn attach(&self, node: &str, id: &str) -> Result<PodAddress, PodNetworkError>;
+    /// Removes what `attach` made; unknown ids are no error.
+    async fn detach(&self, node: &str, id: &str) -> Result<(), PodNetworkError>;
+    /// Sandboxes on `node` that have a namespace (for cleaning up after a crash).
+    async fn attached(&self, node: &str) -> Result<Vec<String>, PodNetworkError>;
+    /// Address of the cluster's DNS server, as pods' resolv.conf names it; `None` without DNS.
+    fn dns_server(&self) -> Option<IpAddr>;
+    /// Address of the node `node` as the API shows it (`InternalIP`, `hostIP`).
+    fn node_address(&self, node: &str) -> IpAddr;
+    /// Connects to an address of the pod network from where it is reachable.
+    async fn dial(&self, address: IpAddr, port: u16) -> std::io::Result<tokio::net::TcpStream>;
+}

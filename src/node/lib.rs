@@ -1,0 +1,3 @@
+//! Coracle's node room.
+
+pub mod runtime;

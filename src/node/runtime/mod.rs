@@ -1,0 +1,372 @@
+//! What runs containers, behind one trait shaped like the CRI.
+//!
+//! The runtime is the truth about what exists: the agent lists it and acts on the difference. Everything it returns
+//! survives a restart of the process, because it is read from the runtime's own records on disk.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use coracle_api::seams::{Session, StreamOptions};
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+
+/// Why a runtime call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// No such sandbox, container or image.
+    #[error("{what} not found")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+    },
+    /// The container is not in a state in which this can be done.
+    #[error("container {id} is not running")]
+    NotRunning {
+        /// The container.
+        id: String,
+    },
+    /// The container's command cannot be started; `message` reads as runc's, for example
+    /// `exec: "nope": executable file not found in $PATH`.
+    #[error("{message}")]
+    Start {
+        /// Why.
+        message: String,
+    },
+    /// The image cannot be had.
+    #[error("{message}")]
+    Image {
+        /// Why.
+        message: String,
+    },
+    /// A command did not end in time.
+    #[error("timed out after {}s", after.as_secs())]
+    Timeout {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The machine refused a step.
+    #[error("{step}")]
+    Io {
+        /// Which step, on what.
+        step: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The engine or shim answered something unexpected, or not at all.
+    #[error("{message}")]
+    Engine {
+        /// What happened.
+        message: String,
+    },
+}
+
+/// How a namespace is had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum NamespaceMode {
+    /// One for the pod.
+    #[default]
+    Pod,
+    /// One for each container (PID only).
+    Container,
+    /// The host's.
+    Node,
+}
+
+/// What a pod's sandbox is made of.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct SandboxConfig {
+    /// Node this pod runs on.
+    pub node: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub name: String,
+    /// UID of the pod.
+    pub uid: String,
+    /// Grows with every new sandbox of the same pod.
+    pub attempt: u32,
+    /// Host name inside; empty with the host's network.
+    pub hostname: String,
+    /// Network namespace to join; `None`: the host's.
+    pub netns: Option<PathBuf>,
+    /// PID namespace.
+    pub pid: NamespaceMode,
+    /// IPC namespace.
+    pub ipc: NamespaceMode,
+    /// Where the pod's cgroup goes, relative to the node's, e.g. `burstable/pod<uid>`.
+    pub cgroup_parent: String,
+    /// `sysctl`s of the pod.
+    pub sysctls: BTreeMap<String, String>,
+    /// The pod's annotations (the simulated runtime reads its script from them).
+    pub annotations: BTreeMap<String, String>,
+    /// Directory for the pod's container logs, as `/var/log/pods/<ns>_<name>_<uid>` is for the kubelet.
+    pub log_directory: PathBuf,
+}
+
+/// State of a sandbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sandbox {
+    /// The runtime's id: 64 hexadecimal digits.
+    pub id: String,
+    /// UID of the pod.
+    pub pod_uid: String,
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub name: String,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Whether it is usable: its processes can still be joined.
+    pub ready: bool,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// A bind mount into a container.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Mount {
+    /// Path on the host.
+    pub source: PathBuf,
+    /// Path in the container.
+    pub destination: PathBuf,
+    /// Not writable.
+    pub read_only: bool,
+    /// `private`, `rslave` or `rshared`.
+    pub propagation: String,
+}
+
+/// Limits, in the units of the kernel's control groups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Limits {
+    /// Relative weight (cgroup v1's `cpu.shares`).
+    pub cpu_shares: u64,
+    /// Microseconds of CPU per 100 ms; 0: no limit.
+    pub cpu_quota: i64,
+    /// Bytes; 0: no limit.
+    pub memory: i64,
+    /// Number of processes; 0: no limit.
+    pub pids: i64,
+    /// `oom_score_adj`.
+    pub oom_score_adj: i32,
+}
+
+/// Security settings of a container, as resolved from pod and container.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Security {
+    /// User id; `None`: the image's user.
+    pub run_as_user: Option<i64>,
+    /// Group id; `None`: the image's.
+    pub run_as_group: Option<i64>,
+    /// More groups of the process (fsGroup among them).
+    pub supplemental_groups: Vec<i64>,
+    /// Everything is allowed.
+    pub privileged: bool,
+    /// The root file system cannot be written.
+    pub read_only_root: bool,
+    /// `no_new_privs`.
+    pub no_new_privileges: bool,
+    /// Capabilities added, without `CAP_`, or `ALL`.
+    pub add_capabilities: Vec<String>,
+    /// Capabilities dropped, without `CAP_`, or `ALL`.
+    pub drop_capabilities: Vec<String>,
+    /// `procMount: Unmasked`.
+    pub unmasked_proc: bool,
+}
+
+/// What a container is made of.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct ContainerConfig {
+    /// Name in the pod.
+    pub name: String,
+    /// Which instance, from 0: the restart count when it was made.
+    pub attempt: u32,
+    /// Image as the pod names it.
+    pub image: String,
+    /// Image as the runtime knows it (from `image_status`).
+    pub image_id: String,
+    /// `command`, after expansion; empty: the image's entry point.
+    pub command: Vec<String>,
+    /// `args`, after expansion.
+    pub args: Vec<String>,
+    /// Environment set by the pod, in order; the image's comes first.
+    pub env: Vec<(String, String)>,
+    /// Working directory; empty: the image's.
+    pub working_dir: String,
+    /// Mounts, parents before children.
+    pub mounts: Vec<Mount>,
+    /// Limits.
+    pub limits: Limits,
+    /// Security settings.
+    pub security: Security,
+    /// Keep standard input open.
+    pub stdin: bool,
+    /// Close standard input after the first attach ends.
+    pub stdin_once: bool,
+    /// Give it a terminal.
+    pub tty: bool,
+    /// Log file, relative to the sandbox's log directory: `<container>/<attempt>.log`.
+    pub log_path: PathBuf,
+    /// Free labels, kept and returned (`Container::labels`): the agent keeps a hash of the spec there.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// State of a container's process.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ContainerState {
+    /// Made, not started.
+    Created,
+    /// Its process runs.
+    Running {
+        /// When it was started.
+        started: Timestamp,
+    },
+    /// Its process ended.
+    Exited {
+        /// When it was started; `None` when its command could not be started.
+        started: Option<Timestamp>,
+        /// When it ended.
+        finished: Timestamp,
+        /// Exit code; 128 + signal for a signal's.
+        code: i32,
+        /// `Completed`, `Error`, `OOMKilled`, `StartError` or `ContainerStatusUnknown`.
+        reason: String,
+        /// Message of a start error; empty otherwise.
+        message: String,
+    },
+}
+
+/// A container as the runtime has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Container {
+    /// The runtime's id: 64 hexadecimal digits.
+    pub id: String,
+    /// Sandbox it belongs to.
+    pub sandbox_id: String,
+    /// UID of its pod.
+    pub pod_uid: String,
+    /// Name in the pod.
+    pub name: String,
+    /// Which instance.
+    pub attempt: u32,
+    /// Image as the pod named it.
+    pub image: String,
+    /// Image id, as `sha256:…`.
+    pub image_id: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its process.
+    pub state: ContainerState,
+    /// PID on the host while running.
+    pub pid: Option<u32>,
+    /// As given at creation.
+    pub labels: BTreeMap<String, String>,
+    /// Absolute path of its log.
+    pub log_path: PathBuf,
+}
+
+/// What a container used up to now.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// CPU time in nanoseconds.
+    pub cpu_nanoseconds: u64,
+    /// Working set in bytes.
+    pub memory_bytes: u64,
+}
+
+/// Output of a command that ran to its end.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExecOutput {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output and standard error, in the order written, at most 10 KiB.
+    pub output: Vec<u8>,
+}
+
+/// An image on the node.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Image {
+    /// `sha256:…` of its configuration.
+    pub id: String,
+    /// Names with tags.
+    pub tags: Vec<String>,
+    /// Names with digests.
+    pub digests: Vec<String>,
+    /// Bytes on disk.
+    pub size: u64,
+    /// User of its configuration; empty: root.
+    pub user: String,
+}
+
+/// Something happened that the agent did not do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RuntimeEvent {
+    /// A container of this pod started or ended.
+    Container {
+        /// UID of its pod.
+        pod_uid: String,
+    },
+    /// A sandbox of this pod ended.
+    Sandbox {
+        /// UID of its pod.
+        pod_uid: String,
+    },
+    /// An image came or went.
+    Images,
+}
+
+/// A container runtime. Ids are the runtime's own; calls for what is already so succeed.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// Its name in ids and in `nodeInfo` (`native`, `docker`, `simulated`), as in `native://<id>`.
+    fn name(&self) -> &'static str;
+    /// Its version for `nodeInfo.containerRuntimeVersion`.
+    fn version(&self) -> String;
+
+    /// Makes and starts a pod's sandbox.
+    async fn run_sandbox(&self, config: &SandboxConfig) -> Result<String, RuntimeError>;
+    /// Ends a sandbox and every container in it, at once.
+    async fn stop_sandbox(&self, id: &str) -> Result<(), RuntimeError>;
+    /// Removes a stopped sandbox, its containers and their writable layers; logs stay until the agent removes them.
+    async fn remove_sandbox(&self, id: &str) -> Result<(), RuntimeError>;
+    /// Every sandbox, ended ones included.
+    async fn sandboxes(&self) -> Result<Vec<Sandbox>, RuntimeError>;
+
+    /// Makes a container; its image is present.
+    async fn create_container(&self, sandbox_id: &str, config: &ContainerConfig) -> Result<String, RuntimeError>;
+    /// Starts its process. On `RuntimeError::Start` the container is `Exited` with reason `StartError` and code 128.
+    async fn start_container(&self, id: &str) -> Result<(), RuntimeError>;
+    /// Sends `signal` (a name as `SIGTERM`; `None`: the image's stop signal, else TERM), waits up to `grace`, then kills.
+    async fn stop_container(&self, id: &str, signal: Option<&str>, grace: Duration) -> Result<(), RuntimeError>;
+    /// Removes an ended container and its writable layer.
+    async fn remove_container(&self, id: &str) -> Result<(), RuntimeError>;
+    /// Every container, ended ones included.
+    async fn containers(&self) -> Result<Vec<Container>, RuntimeError>;
+    /// What a running container used.
+    async fn usage(&self, id: &str) -> Result<Usage, RuntimeError>;
+
+    /// Runs a command to its end.
+    async fn exec_sync(&self, id: &str, command: &[String], timeout: Option<Duration>) -> Result<ExecOutput, RuntimeError>;
+    /// Runs a command with its streams.
+    async fn exec(&self, id: &str, command: &[String], streams: StreamOptions) -> Result<Session, RuntimeError>;
+    /// Joins the streams of the container's first process.
+    async fn attach(&self, id: &str, streams: StreamOptions) -> Result<Session, RuntimeError>;
+    /// Starts a new log file after the old one was renamed.
+    async fn reopen_log(&self, id: &str) -> Result<(), RuntimeError>;
+
+    /// The image of this name, digest or id, if it is present.
+    async fn image(&self, name: &str) -> Result<Option<Image>, RuntimeError>;
+    /// Fetches an image from its registry.
+    async fn pull_image(&self, name: &str) -> Result<Image, RuntimeError>;
+    /// Every image.
+    async fn images(&self) -> Result<Vec<Image>, RuntimeError>;
+    /// Adds the images of a docker-archive or OCI-layout tar (compressed or not); returns their names.
+    async fn load_images(&self, archive: &std::path::Path) -> Result<Vec<String>, RuntimeError>;
+    /// Removes a name, and the image with its last name.
+    async fn remove_image(&self, name: &str) -> Result<(), RuntimeError>;
+
+    /// Hints that something changed; they may be lost, the lists are the truth.
+    fn events(&self) -> broadcast::Receiver<RuntimeEvent>;
+}
