@@ -6,5 +6,6 @@
 pub mod clock;
 pub mod field;
 pub mod identity;
+pub mod kinds;
 pub mod seams;
 pub mod status;
