@@ -1,1 +1,108 @@
-//! Coracle's store room.
+//! Revisions, watch and history of keyed byte values, durable on redb.
+//!
+//! This room knows keys and bytes, not Kubernetes. Begin reading at [`Store`].
+//!
+//! ```text
+//!  write ──► writer thread ──► commit (one fsync a batch) ──► memory ──► watchers, answers
+//!                                 log: revision → record        map: key → entry
+//!                                 base: key → record            recent: last events
+//! ```
+//! Invariants:
+//! - Revisions grow by one with every write and are never given twice, not even after a crash.
+//! - What is visible (map, events, answers) is on disk: memory follows a commit, never the other way.
+//! - On disk, `base` is the state at the revision `folded`, and `log` holds every write after it; the present is
+//!   `base` with `log` applied. Folding old log records into `base` is what bounds history.
+//! - Readers take a short lock on memory and wait for no write.
+
+mod disk;
+mod entry;
+mod error;
+mod memory;
+mod record;
+mod watch;
+mod writer;
+
+pub use disk::Options;
+pub use entry::{Change, Entry, Event, EventKind, Expect, List, ListOptions, Value, Write, Written};
+pub use error::{ReadError, StoreError, WriteError};
+pub use watch::Watch;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use disk::Disk;
+use memory::Memory;
+use writer::Writer;
+
+/// A durable map with revisions. Cheap to clone; the last clone dropped closes the file after the writes under way.
+#[derive(Clone)]
+pub struct Store {
+    memory: Arc<Memory>,
+    disk: Arc<Disk>,
+    writer: Arc<Writer>,
+}
+
+impl Store {
+    /// Opens the store at `path`, making it if it is not there. Only one process may have it open.
+    pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
+        disk::create(path)?;
+        let path = path.to_owned();
+        Self::with(Disk::open(Box::new(move |builder| builder.open(&path)), options)?)
+    }
+
+    /// Opens the store on a storage backend, which `backend` makes anew whenever the file has to be reopened.
+    pub fn with_backend<B: redb::StorageBackend>(
+        backend: impl Fn() -> B + Send + Sync + 'static,
+        options: Options,
+    ) -> Result<Self, StoreError> {
+        Self::with(Disk::open(Box::new(move |builder| builder.create_with_backend(backend())), options)?)
+    }
+
+    fn with(disk: Disk) -> Result<Self, StoreError> {
+        let memory = Arc::new(Memory::new(disk.load()?));
+        let disk = Arc::new(disk);
+        let writer = Arc::new(Writer::start(memory.clone(), disk.clone())?);
+        Ok(Self { memory, disk, writer })
+    }
+
+    /// The latest revision that is visible.
+    pub fn revision(&self) -> u64 {
+        self.memory.revision()
+    }
+
+    /// The present entry of a key.
+    pub fn get(&self, key: &str) -> Option<Arc<Entry>> {
+        self.memory.get(key)
+    }
+
+    /// Entries whose keys begin with `prefix`, in key order, all as they were at one revision.
+    pub fn list(&self, prefix: &str, options: &ListOptions) -> Result<List, ReadError> {
+        let (revision, state) = self.memory.snapshot(prefix, options);
+        let Some(at) = options.at.filter(|&at| at != revision) else { return Ok(state) };
+        if at > revision {
+            return Err(ReadError::Future { latest: revision });
+        }
+        self.memory.rewound(prefix, options, at, &self.disk)
+    }
+
+    /// Writes one key, answering when the write is durable and visible.
+    pub async fn write(&self, write: Write) -> Result<Written, WriteError> {
+        self.writer.write(write).await
+    }
+
+    /// Events of keys that begin with `prefix`, from the first one after the revision `after`.
+    pub fn watch(&self, prefix: &str, after: u64) -> Result<Watch, ReadError> {
+        Watch::start(self.memory.clone(), self.disk.clone(), prefix, after)
+    }
+
+    /// The events of `prefix` after a revision that have happened so far, oldest first.
+    pub fn events(&self, prefix: &str, after: u64) -> Result<Vec<Arc<Event>>, ReadError> {
+        let mut watch = self.watch(prefix, after)?;
+        Ok(std::iter::from_fn(|| watch.try_next()).collect())
+    }
+
+    /// The revision from which on history is kept: lists and watches reach back to it, not further.
+    pub fn oldest(&self) -> u64 {
+        self.disk.folded()
+    }
+}
