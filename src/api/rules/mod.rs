@@ -1,0 +1,197 @@
+//! What each kind means beyond its schema: defaults, what create and update keep or reset, validation, warnings and the
+//! fields that field selectors know. Upstream's `defaults.go`, `strategy.go` and `validation.go`, one file per kind.
+//!
+//! Objects have passed `schema::decode`: types are right and nothing is null. The order of a write is decode, `default`,
+//! `prepare_create` or `prepare_update`, admission, `validate_create` or `validate_update`. A kind is a `Rules` row.
+
+mod amount;
+mod check;
+mod meta;
+mod pod;
+
+use serde_json::{Value, json};
+
+use crate::field::FieldError;
+use crate::kinds::Kind;
+use crate::names;
+use check::{Errors, Fill, Read};
+
+/// Rule for the names of a kind.
+pub(crate) type NameRule = fn(&str) -> Vec<String>;
+
+/// What a kind does where it differs from `PLAIN`.
+pub(crate) struct Rules {
+    /// Names of objects.
+    name: NameRule,
+    /// Whether `metadata.generation` counts changes of the spec.
+    generation: bool,
+    /// Top-level fields that are the desired state: a change of them moves the generation.
+    desired: &'static [&'static str],
+    /// The status every new object has; null where the kind has none.
+    status: fn(&Value) -> Value,
+    /// Whether an update without `resourceVersion` is allowed.
+    unconditional_update: bool,
+    /// Whether PUT creates what does not exist.
+    create_on_update: bool,
+    /// Fills defaults.
+    default: fn(&mut Value),
+    /// Beyond status and generation: what a create drops or computes.
+    create: fn(&mut Value),
+    /// Beyond status, spec and generation: what an update of a (sub)resource keeps from the old object.
+    update: fn(&mut Value, &Value, &str),
+    /// Validates all but `metadata`.
+    validate: fn(&Value, &mut Errors),
+    /// Validates an update of a (sub)resource, all but `metadata`.
+    validate_update: fn(&Value, &Value, &str, &mut Errors),
+    /// Warnings for whoever writes such an object.
+    warnings: fn(&Value) -> Vec<String>,
+    /// Fields for field selectors beyond `metadata.name` and `metadata.namespace`.
+    fields: &'static [&'static str],
+}
+
+impl Rules {
+    const PLAIN: Self = Self {
+        name: names::dns1123_subdomain,
+        generation: false,
+        desired: &["spec"],
+        status: |_| Value::Null,
+        unconditional_update: true,
+        create_on_update: false,
+        default: |_| {},
+        create: |_| {},
+        update: |_, _, _| {},
+        validate: |_, _| {},
+        validate_update: |new, _, sub, out| {
+            let _ = (new, sub, out);
+        },
+        warnings: |_| Vec::new(),
+        fields: &[],
+    };
+}
+
+static PLAIN: Rules = Rules::PLAIN;
+/// Kinds known only by their columns in the registry: a status is reset on create, kept apart on update.
+static WITH_STATUS: Rules = Rules { status: |_| json!({}), ..Rules::PLAIN };
+
+fn of(kind: &Kind) -> &'static Rules {
+    match (&*kind.group, &*kind.kind) {
+        ("", "Pod") => &pod::RULES,
+        _ if kind.subresource("status").is_some() => &WITH_STATUS,
+        _ => &PLAIN,
+    }
+}
+
+/// Fills the defaults upstream fills. Idempotent.
+pub fn default(kind: &Kind, object: &mut Value) {
+    (of(kind).default)(object);
+}
+
+/// Prepares a new object: resets what only the system sets (status, generation) and computes derived fields.
+pub fn prepare_create(kind: &Kind, object: &mut Value) {
+    let rules = of(kind);
+    match (rules.status)(object) {
+        Value::Null => {}
+        status => object.put("status", status),
+    }
+    if rules.generation {
+        object.within("metadata", |meta| meta.put("generation", 1));
+    }
+    (rules.create)(object);
+}
+
+/// Prepares an update of an object (`subresource` empty) or of its `status`, `ephemeralcontainers`, `resize`, …: takes
+/// from `old` what this path may not change, and moves the generation when the desired state changed.
+pub fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, subresource: &str) {
+    let rules = of(kind);
+    let has_status = kind.subresource("status").is_some();
+    new.within("metadata", |meta| {
+        for key in ["generation", "selfLink"] {
+            meta.take_from(key, &old["metadata"]);
+        }
+        for key in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+            if !meta.has(key) {
+                meta.take_from(key, &old["metadata"]);
+            }
+        }
+    });
+    match subresource {
+        "" if has_status => new.take_from("status", old),
+        "status" => {
+            let kept = old.as_object().into_iter().flatten().map(|(key, _)| key.clone());
+            let given = new.as_object().into_iter().flatten().map(|(key, _)| key.clone());
+            for key in kept.chain(given).collect::<std::collections::BTreeSet<_>>() {
+                if !matches!(&*key, "status" | "metadata" | "apiVersion" | "kind") {
+                    new.take_from(&key, old);
+                }
+            }
+        }
+        _ => {}
+    }
+    (rules.update)(new, old, subresource);
+    if rules.generation && subresource != "status" && rules.desired.iter().any(|key| new[*key] != old[*key]) {
+        let generation = old["metadata"].int("generation").unwrap_or(0) + 1;
+        new.within("metadata", |meta| meta.put("generation", generation));
+    }
+}
+
+/// What is wrong with a new object, in upstream's order and words; empty when nothing is.
+pub fn validate_create(kind: &Kind, object: &Value) -> Vec<FieldError> {
+    let rules = of(kind);
+    let mut out = Errors::default();
+    meta::validate(object, kind.namespaced, rules.name, &mut out);
+    (rules.validate)(object, &mut out);
+    out.0
+}
+
+/// What is wrong with an update of an object or of a subresource of it.
+pub fn validate_update(kind: &Kind, new: &Value, old: &Value, subresource: &str) -> Vec<FieldError> {
+    let rules = of(kind);
+    let mut out = Errors::default();
+    meta::validate_update(new, old, &mut out);
+    if subresource.is_empty() {
+        (rules.validate)(new, &mut out);
+    }
+    (rules.validate_update)(new, old, subresource, &mut out);
+    out.0
+}
+
+/// Warnings for whoever creates or updates such an object, for the `Warning` header.
+pub fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
+    (of(kind).warnings)(object)
+}
+
+/// Whether an update without `metadata.resourceVersion` is allowed; otherwise the server refuses it as
+/// `metadata.resourceVersion: Invalid value: "": must be specified for an update`.
+pub fn allows_unconditional_update(kind: &Kind) -> bool {
+    of(kind).unconditional_update
+}
+
+/// Whether PUT on a name that does not exist creates the object.
+pub fn allows_create_on_update(kind: &Kind) -> bool {
+    of(kind).create_on_update
+}
+
+/// The fields a field selector may name, with this object's values.
+pub fn selectable_fields(kind: &Kind, object: &Value) -> Vec<(String, String)> {
+    let mut out = vec![("metadata.name".to_owned(), object["metadata"].text("name").to_owned())];
+    if kind.namespaced {
+        out.push(("metadata.namespace".to_owned(), object["metadata"].text("namespace").to_owned()));
+    }
+    for field in of(kind).fields {
+        out.push(((*field).to_owned(), selectable(object, field)));
+    }
+    out
+}
+
+/// The text of one field; booleans and numbers as text, absent is empty but `false` for `spec.hostNetwork` and the like.
+fn selectable(object: &Value, field: &str) -> String {
+    match field.split('.').fold(object, |value, part| &value[part]) {
+        Value::String(text) => text.clone(),
+        Value::Null => match field {
+            "spec.hostNetwork" | "spec.unschedulable" => "false".to_owned(),
+            "status.successful" | "status.replicas" => "0".to_owned(),
+            _ => String::new(),
+        },
+        other => other.to_string(),
+    }
+}
