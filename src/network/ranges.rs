@@ -1,0 +1,130 @@
+//! Address ranges of a cluster.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use crate::error::NetworkError;
+
+/// An IPv4 range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    /// Its first address.
+    pub network: Ipv4Addr,
+    /// Length of the prefix, in bits.
+    pub prefix: u8,
+}
+
+impl Cidr {
+    fn mask(self) -> u32 {
+        u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0)
+    }
+
+    /// How many addresses it has.
+    pub fn size(self) -> u64 {
+        1 << (32 - u64::from(self.prefix))
+    }
+
+    /// Whether it has this address.
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        address.to_bits() & self.mask() == self.network.to_bits()
+    }
+
+    /// Whether the two share an address.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.contains(other.network) || other.contains(self.network)
+    }
+
+    /// The address `n` places behind the first.
+    pub fn nth(self, n: u32) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.network.to_bits().wrapping_add(n))
+    }
+
+    /// The part `n` of this range, cut into parts of `prefix` bits.
+    pub fn part(self, prefix: u8, n: u32) -> Self {
+        Self { network: self.nth(n << (32 - u32::from(prefix))), prefix }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let parse = || {
+            let (network, prefix) = text.split_once('/')?;
+            let cidr = Self { network: network.parse().ok()?, prefix: prefix.parse().ok().filter(|&p| p <= 32)? };
+            cidr.contains(cidr.network).then_some(cidr)
+        };
+        parse().ok_or_else(|| NetworkError::Range { text: text.to_owned() })
+    }
+}
+
+/// The ranges of one cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ranges {
+    /// Where pods' addresses come from.
+    pub pods: Cidr,
+    /// Where services' cluster IPs come from.
+    pub services: Cidr,
+}
+
+impl Default for Ranges {
+    fn default() -> Self {
+        Self {
+            pods: Cidr { network: Ipv4Addr::new(10, 244, 0, 0), prefix: 16 },
+            services: Cidr { network: Ipv4Addr::new(10, 96, 0, 0), prefix: 12 },
+        }
+    }
+}
+
+impl Ranges {
+    /// Pod range of the node with this number.
+    pub fn node(self, number: u32) -> Cidr {
+        self.pods.part(24, number)
+    }
+
+    /// The address at which pods reach the API server: the gateway of the first node.
+    pub fn api_server(self) -> Ipv4Addr {
+        self.pods.nth(1)
+    }
+
+    /// The host's end of the link to the lab: the next to last address that a /30 at the end of the pod range has.
+    pub fn host(self) -> Ipv4Addr {
+        self.pods.nth(self.pods.size() as u32 - 3)
+    }
+
+    /// The lab's end of that link.
+    pub fn lab(self) -> Ipv4Addr {
+        self.pods.nth(self.pods.size() as u32 - 2)
+    }
+
+    /// Address of the DNS service.
+    pub fn dns(self) -> Ipv4Addr {
+        self.services.nth(10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn ranges_are_cut_as_documented() {
+        let ranges = Ranges::default();
+        assert_eq!(ranges.node(3).to_string(), "10.244.3.0/24");
+        assert_eq!(ranges.api_server(), Ipv4Addr::new(10, 244, 0, 1));
+        assert_eq!((ranges.host(), ranges.lab()), (Ipv4Addr::new(10, 244, 255, 253), Ipv4Addr::new(10, 244, 255, 254)));
+        assert_eq!(ranges.dns(), Ipv4Addr::new(10, 96, 0, 10));
+        assert!("10.96.0.1/12".parse::<Cidr>().is_err(), "host bits set");
+        assert!("10.0.0.0/33".parse::<Cidr>().is_err());
+        let all = "0.0.0.0/0".parse::<Cidr>().unwrap();
+        assert!(all.overlaps(ranges.pods) && ranges.pods.overlaps(all) && !ranges.pods.overlaps(ranges.services));
+    }
+}
