@@ -1,1 +1,7 @@
 //! Coracle's server room.
+
+pub mod authn;
+pub mod authz;
+pub mod bootstrap;
+pub mod objects;
+pub mod pki;

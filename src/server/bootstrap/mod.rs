@@ -1,0 +1,293 @@
+//! What a cluster holds from its first start on: namespaces, RBAC, priority classes, the service `kubernetes`, a storage
+//! class. Nothing is overwritten that a user may have changed, but for what must follow the configuration, and for roles
+//! and bindings, which regain rules and subjects they lack unless their annotation `autoupdate` says `false`.
+
+mod policy;
+
+use std::net::IpAddr;
+
+use coracle_api::kinds::{self, Kind};
+use serde_json::{Value, json};
+
+use crate::authz::rule::{self, Rule};
+use crate::objects::Lookup;
+
+pub use policy::node_rules;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+
+/// What the initial objects depend on.
+#[derive(Debug, Clone)]
+pub struct BootstrapConfig {
+    /// The range cluster addresses come from, as `10.96.0.0/12`.
+    pub service_cidr: String,
+    /// Address of the service `kubernetes`: the first one of the range.
+    pub service_ip: IpAddr,
+    /// Where pods reach the API server.
+    pub endpoint_ip: IpAddr,
+    /// Its port there.
+    pub endpoint_port: u16,
+}
+
+/// A write that is needed, in order: a namespace comes before what is in it.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// Kind of the object.
+    pub kind: &'static Kind,
+    /// The object to create, or what replaces the existing one; without apiVersion and kind.
+    pub object: Value,
+    /// Whether the object is there already.
+    pub exists: bool,
+}
+
+/// What is missing from a cluster or has to change at a start.
+pub fn pending(lookup: &dyn Lookup, config: &BootstrapConfig) -> Vec<Pending> {
+    let mut out = Vec::new();
+    for (group, version, plural, object) in initial(config) {
+        let Some(kind) = kinds::find(group, version, plural) else { continue };
+        let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        match lookup.get(group, plural, text("/metadata/namespace"), text("/metadata/name")) {
+            None => out.push(Pending { kind, object, exists: false }),
+            Some(existing) => {
+                if let Some(object) = reconcile(group, plural, &existing, &object) {
+                    out.push(Pending { kind, object, exists: true });
+                }
+            }
+        }
+    }
+    out
+}
+
+/// What an existing object must become; `None` if it may stay.
+fn reconcile(group: &str, plural: &str, existing: &Value, wanted: &Value) -> Option<Value> {
+    let mut object = existing.clone();
+    match (group, plural) {
+        (RBAC, _) if existing.pointer("/metadata/annotations").and_then(|all| all.get(AUTO_UPDATE)) == Some(&json!("false")) => {
+            return None;
+        }
+        (RBAC, "roles" | "clusterroles") => add_rules(&mut object, wanted),
+        (RBAC, _) => add_subjects(&mut object, wanted),
+        ("", "endpoints") => object["subsets"] = wanted["subsets"].clone(),
+        ("discovery.k8s.io", _) => {
+            object["endpoints"] = wanted["endpoints"].clone();
+            object["ports"] = wanted["ports"].clone();
+        }
+        _ => return None,
+    }
+    (object != *existing).then_some(object)
+}
+
+/// Gives a role the rules it does not cover yet, and labels it lacks. Aggregated roles are their controller's.
+fn add_rules(role: &mut Value, wanted: &Value) {
+    add_labels(role, wanted);
+    if wanted.get("aggregationRule").is_some() {
+        return;
+    }
+    let held: Vec<std::sync::Arc<Rule>> = Rule::of_role(role).into_iter().map(std::sync::Arc::new).collect();
+    let lacking: Vec<Value> = Rule::of_role(wanted)
+        .into_iter()
+        .filter(|rule| !rule::missing(&held, std::slice::from_ref(rule)).is_empty())
+        .map(|rule| rule.to_value())
+        .collect();
+    if !lacking.is_empty() {
+        match role["rules"].as_array_mut() {
+            Some(rules) => rules.extend(lacking),
+            None => role["rules"] = json!(lacking),
+        }
+    }
+}
+
+/// Gives a binding the subjects it lacks.
+fn add_subjects(binding: &mut Value, wanted: &Value) {
+    add_labels(binding, wanted);
+    for subject in wanted["subjects"].as_array().into_iter().flatten() {
+        match binding["subjects"].as_array_mut() {
+            Some(subjects) if subjects.contains(subject) => {}
+            Some(subjects) => subjects.push(subject.clone()),
+            None => binding["subjects"] = json!([subject]),
+        }
+    }
+}
+
+fn add_labels(object: &mut Value, wanted: &Value) {
+    for field in ["labels", "annotations"] {
+        for (key, value) in wanted["metadata"][field].as_object().into_iter().flatten() {
+            if object["metadata"][field].get(key).is_none() {
+                object["metadata"][field][key] = value.clone();
+            }
+        }
+    }
+}
+
+type Initial = (&'static str, &'static str, &'static str, Value);
+
+fn initial(config: &BootstrapConfig) -> Vec<Initial> {
+    let mut out = Vec::new();
+    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+        out.push((
+            "",
+            "v1",
+            "namespaces",
+            json!({
+                "metadata": {"labels": {"kubernetes.io/metadata.name": name}, "name": name},
+                "spec": {"finalizers": ["kubernetes"]},
+                "status": {"phase": "Active"},
+            }),
+        ));
+    }
+    out.extend(policy::cluster().into_iter().chain(policy::namespaced()).map(|(plural, object)| (RBAC, "v1", plural, object)));
+    out.extend(priority_classes());
+    out.extend(kubernetes_service(config));
+    out.push((
+        "storage.k8s.io",
+        "v1",
+        "storageclasses",
+        json!({
+            "metadata": {"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}, "name": "local-path"},
+            "provisioner": "coracle.local/local-path",
+            "reclaimPolicy": "Delete",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        }),
+    ));
+    out
+}
+
+fn priority_classes() -> [Initial; 2] {
+    let class = |name: &str, value: u32, description: &str| {
+        let object = json!({
+            "metadata": {"name": name, "generation": 1},
+            "value": value,
+            "description": description,
+            "preemptionPolicy": "PreemptLowerPriority",
+        });
+        ("scheduling.k8s.io", "v1", "priorityclasses", object)
+    };
+    [
+        class("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+        class(
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+    ]
+}
+
+/// The service that pods find the API server by, its endpoints and the range its address is from.
+fn kubernetes_service(config: &BootstrapConfig) -> [Initial; 4] {
+    let BootstrapConfig { service_cidr, service_ip, endpoint_ip, endpoint_port } = config;
+    let family = if service_ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    let port = json!({"name": "https", "port": endpoint_port, "protocol": "TCP"});
+    let metadata = |labels: Value| json!({"labels": labels, "name": "kubernetes", "namespace": "default"});
+    [
+        (
+            "networking.k8s.io",
+            "v1",
+            "servicecidrs",
+            json!({
+                "metadata": {"finalizers": ["networking.k8s.io/service-cidr-finalizer"], "name": "kubernetes"},
+                "spec": {"cidrs": [service_cidr]},
+                "status": {"conditions": [{
+                    "type": "Ready", "status": "True", "reason": "", "lastTransitionTime": "1970-01-01T00:00:00Z",
+                    "message": "Kubernetes default Service CIDR is ready",
+                }]},
+            }),
+        ),
+        (
+            "",
+            "v1",
+            "services",
+            json!({
+                "metadata": metadata(json!({"component": "apiserver", "provider": "kubernetes"})),
+                "spec": {
+                    "clusterIP": service_ip, "clusterIPs": [service_ip], "internalTrafficPolicy": "Cluster",
+                    "ipFamilies": [family], "ipFamilyPolicy": "SingleStack",
+                    "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": endpoint_port}],
+                    "sessionAffinity": "None", "type": "ClusterIP",
+                },
+                "status": {"loadBalancer": {}},
+            }),
+        ),
+        (
+            "",
+            "v1",
+            "endpoints",
+            json!({
+                "metadata": metadata(json!({"endpointslice.kubernetes.io/skip-mirror": "true"})),
+                "subsets": [{"addresses": [{"ip": endpoint_ip}], "ports": [port]}],
+            }),
+        ),
+        (
+            "discovery.k8s.io",
+            "v1",
+            "endpointslices",
+            json!({
+                "metadata": metadata(json!({"kubernetes.io/service-name": "kubernetes"})),
+                "addressType": if endpoint_ip.is_ipv4() { "IPv4" } else { "IPv6" },
+                "endpoints": [{"addresses": [endpoint_ip], "conditions": {"ready": true}}],
+                "ports": [port],
+            }),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use super::*;
+    use crate::objects::testing::Fixture;
+
+    fn config() -> BootstrapConfig {
+        BootstrapConfig {
+            service_cidr: "10.96.0.0/12".into(),
+            service_ip: "10.96.0.1".parse().unwrap(),
+            endpoint_ip: "10.244.0.1".parse().unwrap(),
+            endpoint_port: 6443,
+        }
+    }
+
+    fn write(fixture: &Fixture, pending: Vec<Pending>) {
+        for Pending { kind, object, .. } in pending {
+            fixture.put(&kind.group, &kind.plural, object);
+        }
+    }
+
+    #[test]
+    fn all_is_written_once() {
+        let fixture = Fixture::default();
+        let first = pending(&fixture, &config());
+        assert!(first.iter().all(|write| !write.exists));
+        assert_eq!(first.len(), initial(&config()).len(), "every initial object has a kind");
+        write(&fixture, first);
+        assert!(pending(&fixture, &config()).is_empty());
+    }
+
+    #[test]
+    fn the_endpoint_follows_the_configuration() {
+        let fixture = Fixture::default();
+        write(&fixture, pending(&fixture, &config()));
+        let moved = BootstrapConfig { endpoint_ip: "10.244.0.9".parse().unwrap(), ..config() };
+        let changed = pending(&fixture, &moved);
+        assert_eq!(changed.iter().map(|write| &*write.kind.plural).collect::<Vec<_>>(), ["endpoints", "endpointslices"]);
+        assert_eq!(changed[1].object["endpoints"][0]["addresses"][0], "10.244.0.9");
+    }
+
+    #[test]
+    fn roles_regain_what_they_lack_unless_told_not_to() {
+        let fixture = Fixture::default();
+        write(&fixture, pending(&fixture, &config()));
+        let mut role = (*fixture.get(RBAC, "clusterroles", "", "system:basic-user").unwrap()).clone();
+        let extra = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["nodes"]});
+        role["rules"] = json!([extra]);
+        fixture.put(RBAC, "clusterroles", role.clone());
+        let changed = pending(&fixture, &config());
+        assert_eq!(changed.len(), 1);
+        let rules = changed[0].object["rules"].as_array().unwrap();
+        assert_eq!((rules.len(), &rules[0]), (3, &extra), "what a user added stays");
+
+        role["metadata"]["annotations"][AUTO_UPDATE] = json!("false");
+        fixture.put(RBAC, "clusterroles", role);
+        assert!(pending(&fixture, &config()).is_empty());
+    }
+}
