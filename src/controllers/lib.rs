@@ -1,1 +1,64 @@
-//! Coracle's controllers room.
+//! The controllers: each drives one part of the cluster from what is to what should be.
+//!
+//! A controller is a folder or file with two halves: a pure decision (`plan`: objects in, actions out, tested with tables
+//! and laws) and the wiring, which feeds keys from shared informers to a queue and carries actions out. They meet other
+//! actors only in API objects, and know neither the server nor the store.
+//!
+//! Begin reading with `replicaset` (the shape of a reconcile), then `deployment`; `wiring` is what all share.
+//!
+//! Invariants:
+//! - a reconcile is idempotent and starts from current state: it may run at any time, any number of times;
+//! - each controller acts as its own service account in `kube-system`, named as upstream names it, so RBAC applies;
+//! - a replica set never has more pods created than it asks for: it does not act before its cache has seen its own writes.
+
+mod deployment;
+mod ownership;
+mod pods;
+mod replicaset;
+mod wiring;
+
+use std::sync::Arc;
+
+use coracle_api::clock::Clock;
+use coracle_api::identity::Identity;
+use coracle_client::{Clients, EventRecorder, Informers, supervise};
+use tokio::task::JoinHandle;
+
+/// What controllers need of the process they run in.
+#[derive(Clone)]
+pub struct Context {
+    /// Makes each controller's client.
+    pub clients: Clients,
+    /// Shared caches.
+    pub informers: Informers,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The certificate authority that pods trust, as PEM: content of every namespace's `kube-root-ca.crt`.
+    pub root_ca: String,
+}
+
+impl Context {
+    fn client(&self, controller: &str) -> kube::Client {
+        self.clients.as_identity(Identity::controller(controller))
+    }
+
+    fn recorder(&self, controller: &str) -> EventRecorder {
+        EventRecorder::with_clock(self.client(controller), controller, "", self.clock.clone())
+    }
+}
+
+/// Starts every controller under a supervisor. Aborting a handle stops its controller. Must be called inside a tokio runtime.
+pub fn start(context: Context) -> Vec<JoinHandle<()>> {
+    macro_rules! controllers {
+        ($($name:literal => $run:path),* $(,)?) => {
+            vec![$({
+                let context = context.clone();
+                supervise($name, move || $run(context.clone()))
+            }),*]
+        };
+    }
+    controllers![
+        "deployment-controller" => deployment::run,
+        "replicaset-controller" => replicaset::run,
+    ]
+}

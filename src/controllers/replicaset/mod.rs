@@ -1,0 +1,284 @@
+//! Replica sets: as many pods of a template as asked for.
+//!
+//! ```text
+//! change of a replica set or pod -> key -> claim pods -> plan -> create or delete -> status
+//! ```
+//! After it created or deleted pods, a replica set is not planned for again before the cache shows what it did
+//! ([`expectations`]).
+
+mod expectations;
+mod plan;
+mod ranking;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coracle_api::clock::Clock;
+use coracle_client::{Change, EventRecorder, EventType, Index, Informer, Queue, is_not_found, revision_of};
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::{Api, Resource};
+use parking_lot::Mutex;
+
+use crate::Context;
+use crate::ownership::{claim_all, controller_key, controller_of, matches, orphans_key, selector};
+use crate::pods;
+use crate::wiring::{Key, Outcome, Run, follow, name_of, namespace_of, uid_of, work};
+use expectations::Expectations;
+use plan::{Failure, Step};
+
+const NAME: &str = "replicaset-controller";
+/// Replica sets reconciled at once.
+const WORKERS: usize = 5;
+/// Creates or deletes of one replica set under way at once.
+const IN_FLIGHT: usize = 64;
+/// Changes of pods within this time lead to one reconcile.
+const GATHER: Duration = Duration::from_millis(10);
+
+struct Controller {
+    client: kube::Client,
+    recorder: EventRecorder,
+    clock: Arc<dyn Clock>,
+    replica_sets: Informer<ReplicaSet>,
+    siblings: Index<ReplicaSet>,
+    pods: Informer<Pod>,
+    pods_of: Index<Pod>,
+    /// By uid of the replica set.
+    expectations: Mutex<HashMap<String, Expectations>>,
+}
+
+pub(crate) async fn run(context: Context) -> Run {
+    let pods = context.informers.of::<Pod>();
+    let replica_sets = context.informers.of::<ReplicaSet>();
+    let controller = Arc::new(Controller {
+        client: context.client(NAME),
+        recorder: context.recorder(NAME),
+        clock: context.clock.clone(),
+        pods_of: pods.index("controller", |pod| controller_key(&pod.metadata)),
+        siblings: replica_sets.index("controller", |set| controller_key(&set.metadata)),
+        pods,
+        replica_sets,
+        expectations: Mutex::default(),
+    });
+    controller.pods.synced().await;
+    controller.replica_sets.synced().await;
+    let queue = Queue::new();
+    let sets = follow(controller.replica_sets.clone(), |change| controller.replica_set_changed(&queue, &change));
+    let pods = follow(controller.pods.clone(), |change| controller.pod_changed(&queue, &change));
+    let reconciler = controller.clone();
+    let workers = work(queue.clone(), WORKERS, move |key: Key| {
+        let controller = reconciler.clone();
+        async move { controller.reconcile(&key).await }
+    });
+    tokio::join!(sets, pods, workers).2
+}
+
+impl Controller {
+    fn replica_set_changed(&self, queue: &Queue<Key>, change: &Change<ReplicaSet>) {
+        match change {
+            Change::Deleted(set) => {
+                self.expectations.lock().remove(uid_of(set.as_ref()));
+                queue.add(Key::of(set.as_ref()));
+            }
+            Change::Added(set) | Change::Updated { new: set, .. } => queue.add(Key::of(set.as_ref())),
+            Change::Resync => {}
+        }
+    }
+
+    fn pod_changed(&self, queue: &Queue<Key>, change: &Change<Pod>) {
+        match change {
+            Change::Added(pod) => self.enqueue_owner(queue, pod, GATHER),
+            Change::Updated { old, new } => {
+                let before = controller_of(&old.metadata).map(|owner| &owner.uid);
+                if before.is_some() && before != controller_of(&new.metadata).map(|owner| &owner.uid) {
+                    self.enqueue_owner(queue, old, Duration::ZERO);
+                }
+                let ended = pods::is_active(old) && !pods::is_active(new);
+                self.enqueue_owner(queue, new, if ended { Duration::ZERO } else { GATHER });
+            }
+            Change::Deleted(pod) => self.enqueue_owner(queue, pod, Duration::ZERO),
+            Change::Resync => {}
+        }
+    }
+
+    /// Enqueues the pod's replica set; for an orphan, every one that might adopt it.
+    fn enqueue_owner(&self, queue: &Queue<Key>, pod: &Pod, delay: Duration) {
+        let namespace = namespace_of(pod);
+        match controller_of(&pod.metadata) {
+            Some(owner) if owner.kind == "ReplicaSet" => queue.add_after(Key::new(namespace, &owner.name), delay),
+            Some(_) => {}
+            None => {
+                let fits = |set: &Arc<ReplicaSet>| {
+                    set.spec.as_ref().and_then(|spec| selector(&spec.selector)).is_some_and(|selector| matches(&selector, &pod.metadata))
+                };
+                let adopters = self.replica_sets.list_in(namespace).into_iter().filter(fits);
+                adopters.for_each(|set| queue.add_after(Key::of(set.as_ref()), delay));
+            }
+        }
+    }
+
+    async fn reconcile(&self, key: &Key) -> Outcome {
+        let Some(set) = self.replica_sets.get(&key.namespace, &key.name) else { return Ok(None) };
+        let uid = uid_of(set.as_ref()).to_owned();
+        let settled = self.expectations.lock().get(&uid).is_none_or(|expected| expected.are_met(&key.namespace, &self.pods));
+        let own = self.own_pods(&set).await?;
+        let (active, terminating): (Vec<_>, Vec<_>) =
+            own.into_iter().filter(|pod| !pods::is_terminal(pod)).partition(|pod| !pods::is_terminating(pod));
+        let mut failure = None;
+        let mut failed = None;
+        if settled && set.metadata.deletion_timestamp.is_none() {
+            let now = self.clock.now();
+            let step = plan::plan(&set, &active, || self.neighbours(&set), now);
+            let reason = step.failure_reason();
+            let (expected, outcome) = self.carry_out(&set, step).await;
+            self.expectations.lock().insert(uid, expected);
+            if let Err(error) = outcome {
+                failure = Some(Failure { reason, message: message_of(&error) });
+                failed = Some(error);
+            }
+        }
+        let now = self.clock.now();
+        self.write_status(&set, plan::status(&set, &active, terminating.len(), failure, now)).await?;
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(plan::next_look(&set, &active, now)),
+        }
+    }
+
+    async fn own_pods(&self, set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, kube::Error> {
+        let Some(selector) = set.spec.as_ref().and_then(|spec| selector(&spec.selector)) else { return Ok(Vec::new()) };
+        let mut candidates = self.pods_of.get(uid_of(set));
+        candidates.extend(self.pods_of.get(&orphans_key(namespace_of(set))).into_iter().filter(|pod| pods::is_active(pod)));
+        let api = Api::namespaced(self.client.clone(), namespace_of(set));
+        claim_all(&api, set, &selector, candidates).await
+    }
+
+    /// How many active pods of the replica sets of the same owner run on each node.
+    fn neighbours(&self, set: &ReplicaSet) -> HashMap<String, usize> {
+        let family = match controller_of(&set.metadata) {
+            Some(owner) => self.siblings.get(&owner.uid).iter().map(|set| uid_of(set.as_ref()).to_owned()).collect(),
+            None => vec![uid_of(set).to_owned()],
+        };
+        let mut per_node = HashMap::new();
+        for pod in family.iter().flat_map(|uid| self.pods_of.get(uid)).filter(|pod| pods::is_active(pod)) {
+            *per_node.entry(pods::node(&pod).to_owned()).or_default() += 1;
+        }
+        per_node
+    }
+
+    async fn carry_out(&self, set: &Arc<ReplicaSet>, step: Step) -> (Expectations, Result<(), kube::Error>) {
+        match step {
+            Step::Nothing => (Expectations::default(), Ok(())),
+            Step::Create(count) => self.create_pods(set, count).await,
+            Step::Delete(doomed) => self.delete_pods(set, doomed).await,
+        }
+    }
+
+    /// Creates pods in batches of 1, 2, 4, …, so that a quota or a bad template fails once and not hundreds of times.
+    async fn create_pods(&self, set: &Arc<ReplicaSet>, count: usize) -> (Expectations, Result<(), kube::Error>) {
+        let pod = Arc::new(plan::new_pod(set));
+        let api = Api::<Pod>::namespaced(self.client.clone(), namespace_of(set.as_ref()));
+        let mut expected = Expectations::default();
+        let (mut done, mut batch) = (0, 1);
+        while done < count {
+            let size = batch.min(count - done);
+            let creations = futures::stream::iter(0..size).map(|_| {
+                let (api, pod) = (api.clone(), pod.clone());
+                // A task each: the server's part of a request runs in its caller.
+                tokio::spawn(async move { api.create(&PostParams::default(), &pod).await })
+            });
+            let mut creations = creations.buffer_unordered(IN_FLIGHT);
+            let mut error = None;
+            while let Some(created) = creations.next().await {
+                match created {
+                    Ok(Ok(created)) => {
+                        expected.created(revision_of(&created));
+                        let message = format!("Created pod: {}", name_of(&created));
+                        self.recorder.event(&set.object_ref(&()), EventType::Normal, "SuccessfulCreate", message);
+                    }
+                    Ok(Err(failure)) => {
+                        self.create_failed(set, &failure);
+                        error = Some(failure);
+                    }
+                    Err(panic) => tracing::error!(%panic, "creating a pod failed"),
+                }
+            }
+            if let Some(error) = error {
+                return (expected, if is_ending(&error) { Ok(()) } else { Err(error) });
+            }
+            done += size;
+            batch *= 2;
+        }
+        (expected, Ok(()))
+    }
+
+    fn create_failed(&self, set: &ReplicaSet, error: &kube::Error) {
+        if !is_ending(error) {
+            let message = format!("Error creating: {}", message_of(error));
+            self.recorder.event(&set.object_ref(&()), EventType::Warning, "FailedCreate", message);
+        }
+    }
+
+    async fn delete_pods(&self, set: &Arc<ReplicaSet>, doomed: Vec<Arc<Pod>>) -> (Expectations, Result<(), kube::Error>) {
+        let api = Api::<Pod>::namespaced(self.client.clone(), namespace_of(set.as_ref()));
+        let mut expected = Expectations::default();
+        let mut outcome = Ok(());
+        let deletions = futures::stream::iter(doomed).map(|pod| {
+            let api = api.clone();
+            tokio::spawn(async move {
+                let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+                let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+                let answer = api.delete(name_of(pod.as_ref()), &parameters).await;
+                (pod, answer.map(|_| ()))
+            })
+        });
+        let mut deletions = deletions.buffer_unordered(IN_FLIGHT);
+        while let Some(deleted) = deletions.next().await {
+            match deleted {
+                Ok((pod, Ok(()))) => {
+                    expected.deleted(&pod);
+                    let message = format!("Deleted pod: {}", name_of(pod.as_ref()));
+                    self.recorder.event(&set.object_ref(&()), EventType::Normal, "SuccessfulDelete", message);
+                }
+                Ok((pod, Err(error))) if is_not_found(&error) => expected.deleted(&pod),
+                Ok((_, Err(error))) => {
+                    let message = format!("Error deleting: {}", message_of(&error));
+                    self.recorder.event(&set.object_ref(&()), EventType::Warning, "FailedDelete", message);
+                    outcome = Err(error);
+                }
+                Err(panic) => tracing::error!(%panic, "deleting a pod failed"),
+            }
+        }
+        (expected, outcome)
+    }
+
+    async fn write_status(&self, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), kube::Error> {
+        if set.status.as_ref().is_some_and(|known| plan::same_status(known, &status)) {
+            return Ok(());
+        }
+        let api = Api::<ReplicaSet>::namespaced(self.client.clone(), namespace_of(set));
+        let mut update = set.clone();
+        update.status = Some(status);
+        match api.replace_status(name_of(set), &PostParams::default(), &update).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_not_found(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The namespace is being deleted: nothing can be created, and nothing needs to be.
+fn is_ending(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.details.as_ref()
+        .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")))
+}
+
+fn message_of(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
