@@ -1,0 +1,107 @@
+//! The three patches a client can send: JSON patch (RFC 6902), merge patch (RFC 7386) and strategic merge patch.
+//! Server-side apply is in `apply`.
+
+mod strategic;
+
+use serde_json::Value;
+
+use crate::status::Status;
+pub use strategic::strategic;
+
+/// The most operations a JSON patch may have, as upstream limits it.
+const MOST_OPERATIONS: usize = 10_000;
+
+/// A JSON patch applied to a copy of `document`.
+pub fn json(document: &Value, patch: &Value) -> Result<Value, Status> {
+    if let Some(operations) = patch.as_array()
+        && operations.len() > MOST_OPERATIONS
+    {
+        return Err(Status::too_large(format!(
+            "The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {}",
+            operations.len()
+        )));
+    }
+    let patch: json_patch::Patch =
+        serde_json::from_value(patch.clone()).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let mut out = document.clone();
+    match json_patch::patch(&mut out, &patch) {
+        Ok(()) => Ok(out),
+        Err(_) => Err(rejected()),
+    }
+}
+
+/// Upstream's answer to a JSON patch that does not apply.
+fn rejected() -> Status {
+    Status::new(422, "Invalid", "the server rejected our request due to an error in our request").with_details(serde_json::json!({}))
+}
+
+/// A merge patch: objects merge, null deletes, everything else replaces.
+pub fn merge(document: &mut Value, patch: &Value) {
+    json_patch::merge(document, patch);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_patch_applies_in_order() {
+        let patch = json!([{"op": "test", "path": "/a", "value": 1}, {"op": "replace", "path": "/a", "value": 2}, {"op": "add", "path": "/l/-", "value": 3}]);
+        assert_eq!(json(&json!({"a": 1, "l": []}), &patch).unwrap(), json!({"a": 2, "l": [3]}));
+        let failed = json(&json!({"a": 9, "l": []}), &patch).unwrap_err();
+        assert_eq!((failed.code, failed.reason.as_str()), (422, "Invalid"));
+        assert_eq!(json(&json!({}), &json!([{"op": "remove", "path": "/none"}])).unwrap_err().code, 422);
+        assert_eq!(json(&json!({}), &json!({"op": "x"})).unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn merge_patch_deletes_with_null() {
+        let mut document = json!({"a": {"b": 1, "c": 2}, "l": [1]});
+        merge(&mut document, &json!({"a": {"b": null, "d": {"e": null}}, "l": [2, 3]}));
+        assert_eq!(document, json!({"a": {"c": 2, "d": {}}, "l": [2, 3]}));
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), "[a-c]{0,2}".prop_map(Value::from)];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                prop::collection::btree_map("[a-d]", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// The merge patch that leads from one document to another.
+    fn difference(from: &Value, to: &Value) -> Value {
+        let (Value::Object(old), Value::Object(new)) = (from, to) else { return to.clone() };
+        let mut out = serde_json::Map::new();
+        for key in old.keys().filter(|key| !new.contains_key(*key)) {
+            out.insert(key.clone(), Value::Null);
+        }
+        for (key, value) in new {
+            match old.get(key) {
+                Some(before) if before == value => {}
+                Some(before) if before.is_object() && value.is_object() => {
+                    out.insert(key.clone(), difference(before, value));
+                }
+                _ => {
+                    out.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        Value::Object(out)
+    }
+
+    proptest! {
+        #[test]
+        fn a_difference_merges_into_the_other_document(from in value(), to in value()) {
+            let mut document = from.clone();
+            merge(&mut document, &difference(&from, &to));
+            prop_assert_eq!(document, to);
+        }
+    }
+}
