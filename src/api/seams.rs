@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
@@ -146,4 +147,30 @@ pub trait PodNetwork: Send + Sync + 'static {
     fn node_address(&self, node: &str) -> IpAddr;
     /// Connects to an address of the pod network from where it is reachable.
     async fn dial(&self, address: IpAddr, port: u16) -> std::io::Result<tokio::net::TcpStream>;
+}
+
+/// A request below the server's control paths, already authorized.
+pub struct ControlCall {
+    /// HTTP method.
+    pub method: String,
+    /// Path, `/coracle/v1/` included.
+    pub path: String,
+    /// Query, decoded.
+    pub query: Vec<(String, String)>,
+    /// Body, as long as it may be.
+    pub body: BoxStream<'static, std::io::Result<Bytes>>,
+}
+
+impl ControlCall {
+    /// The first value of a query parameter.
+    pub fn query(&self, name: &str) -> Option<String> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    }
+}
+
+/// Answers what other processes ask of the one that runs the cluster (stop, load an image, …), below `/coracle/v1/`.
+#[async_trait]
+pub trait Control: Send + Sync + 'static {
+    /// Answers one call with a JSON value.
+    async fn control(&self, call: ControlCall) -> Result<Value, Status>;
 }
