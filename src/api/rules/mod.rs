@@ -6,8 +6,17 @@
 
 mod amount;
 mod check;
+mod config;
+mod deployment;
 mod meta;
+mod namespace;
+mod node;
 mod pod;
+mod replicaset;
+mod selector;
+mod service;
+mod template;
+mod volumes;
 
 use serde_json::{Value, json};
 
@@ -25,7 +34,7 @@ pub(crate) struct Rules {
     name: NameRule,
     /// Whether `metadata.generation` counts changes of the spec.
     generation: bool,
-    /// Top-level fields that are the desired state: a change of them moves the generation.
+    /// Paths of the desired state: a change of them moves the generation.
     desired: &'static [&'static str],
     /// The status every new object has; null where the kind has none.
     status: fn(&Value) -> Value,
@@ -61,9 +70,7 @@ impl Rules {
         create: |_| {},
         update: |_, _, _| {},
         validate: |_, _| {},
-        validate_update: |new, _, sub, out| {
-            let _ = (new, sub, out);
-        },
+        validate_update: |_, _, _, _| {},
         warnings: |_| Vec::new(),
         fields: &[],
     };
@@ -76,6 +83,17 @@ static WITH_STATUS: Rules = Rules { status: |_| json!({}), ..Rules::PLAIN };
 fn of(kind: &Kind) -> &'static Rules {
     match (&*kind.group, &*kind.kind) {
         ("", "Pod") => &pod::RULES,
+        ("", "Service") => &service::RULES,
+        ("", "ConfigMap") => &config::CONFIG_MAP,
+        ("", "Secret") => &config::SECRET,
+        ("", "Namespace") => &namespace::RULES,
+        ("", "Node") => &node::RULES,
+        ("", "ReplicationController") => &replicaset::REPLICATION_CONTROLLER,
+        ("", "PersistentVolume") => &volumes::VOLUME,
+        ("", "PersistentVolumeClaim") => &volumes::CLAIM,
+        ("storage.k8s.io", "StorageClass") => &volumes::CLASS,
+        ("apps", "Deployment") => &deployment::RULES,
+        ("apps", "ReplicaSet") => &replicaset::RULES,
         _ if kind.subresource("status").is_some() => &WITH_STATUS,
         _ => &PLAIN,
     }
@@ -128,7 +146,7 @@ pub fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, subresource: &s
         _ => {}
     }
     (rules.update)(new, old, subresource);
-    if rules.generation && subresource != "status" && rules.desired.iter().any(|key| new[*key] != old[*key]) {
+    if rules.generation && subresource != "status" && rules.desired.iter().any(|path| at(new, path) != at(old, path)) {
         let generation = old["metadata"].int("generation").unwrap_or(0) + 1;
         new.within("metadata", |meta| meta.put("generation", generation));
     }
@@ -183,9 +201,13 @@ pub fn selectable_fields(kind: &Kind, object: &Value) -> Vec<(String, String)> {
     out
 }
 
+fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(object, |value, part| &value[part])
+}
+
 /// The text of one field; booleans and numbers as text, absent is empty but `false` for `spec.hostNetwork` and the like.
 fn selectable(object: &Value, field: &str) -> String {
-    match field.split('.').fold(object, |value, part| &value[part]) {
+    match at(object, field) {
         Value::String(text) => text.clone(),
         Value::Null => match field {
             "spec.hostNetwork" | "spec.unschedulable" => "false".to_owned(),

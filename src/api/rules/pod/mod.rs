@@ -1,12 +1,24 @@
 //! Pods and pod templates.
 
+mod container;
 pub(crate) mod defaults;
+mod probe;
 mod qos;
+pub(crate) mod resources;
+mod scheduling;
+mod security;
+pub(crate) mod spec;
+mod update;
+pub(crate) mod volume;
+mod warnings;
+
+pub(crate) use scheduling::{node_selector, taints};
+pub(crate) use warnings::template as template_warnings;
 
 use serde_json::{Value, json};
 
 use super::Rules;
-use super::check::{Fill, Read};
+use super::check::{Errors, Fill, Path, Read};
 
 pub(crate) static RULES: Rules = Rules {
     generation: true,
@@ -14,6 +26,9 @@ pub(crate) static RULES: Rules = Rules {
     default: defaults::pod,
     create,
     update,
+    validate,
+    validate_update: update::validate,
+    warnings: |pod| warnings::spec(&pod["spec"], &pod["metadata"], "spec"),
     fields: &[
         "spec.nodeName",
         "spec.restartPolicy",
@@ -86,4 +101,38 @@ fn with_metadata_of(old: &Value, new: &Value) -> Value {
         }
     });
     out
+}
+
+fn validate(pod: &Value, out: &mut Errors) {
+    let (body, path) = (&pod["spec"], Path::new("spec"));
+    spec::validate(body, true, &path, out);
+    for list in ["containers", "initContainers"] {
+        for (at, container) in body.each(list, &path) {
+            if container.text("image") != container.text("image").trim() {
+                out.invalid(at.child("image"), container.text("image"), "must not have leading or trailing whitespace");
+            }
+        }
+    }
+    if body.text("serviceAccountName").is_empty() {
+        for (at, volume) in body.each("volumes", &path) {
+            for (at, source) in volume["projected"].each("sources", &at.child("projected")) {
+                if source.has("serviceAccountToken") {
+                    out.forbidden(at.child("serviceAccountToken"), "must not be specified when serviceAccountName is not set");
+                }
+            }
+        }
+    }
+    if pod["metadata"].int("generation") == Some(1) && !pod["metadata"].has("resourceVersion") {
+        validate_new(body, &path, out);
+    }
+}
+
+/// What only a pod that exists may have.
+fn validate_new(spec: &Value, path: &Path, out: &mut Errors) {
+    if !spec.items("ephemeralContainers").is_empty() {
+        out.forbidden(path.child("ephemeralContainers"), "cannot be set on create");
+    }
+    if !spec.text("nodeName").is_empty() && !spec.items("schedulingGates").is_empty() {
+        out.forbidden(path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
 }
