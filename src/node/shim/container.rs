@@ -1,0 +1,272 @@
+//! Starts containers and commands in them through libcontainer.
+
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde_json::Value;
+
+use super::executor::{Program, words};
+use super::protocol::{ContainerPaths, Exec, Failure, Plan, SandboxPaths};
+use super::record;
+use super::streams::pipe;
+
+/// Why something could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The command itself.
+    #[error("{0}")]
+    Command(String),
+    /// A step around it.
+    #[error("{step}: {source}")]
+    Step {
+        /// Which.
+        step: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// How the agent is told.
+    pub fn failure(&self) -> Failure {
+        Failure::Start
+    }
+}
+
+fn step<T, E: Into<io::Error>>(step: &str, result: Result<T, E>) -> Result<T, StartError> {
+    result.map_err(|error| StartError::Step { step: step.to_owned(), source: error.into() })
+}
+
+/// The shim's ends of a started process's streams.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// Writes to its standard input.
+    pub stdin: Option<OwnedFd>,
+    /// Reads its standard output.
+    pub stdout: Option<OwnedFd>,
+    /// Reads its standard error.
+    pub stderr: Option<OwnedFd>,
+    /// Master of its terminal.
+    pub master: Option<OwnedFd>,
+}
+
+/// A started process.
+#[derive(Debug)]
+pub struct Started {
+    /// PID on the host.
+    pub pid: i32,
+    /// Its streams.
+    pub ends: Ends,
+}
+
+/// Mounts the root of a container and starts its first process.
+pub fn start(sandbox: &SandboxPaths, id: &str, plan: &Plan) -> Result<Started, StartError> {
+    let paths = sandbox.container(id);
+    mount_root(&paths, plan)?;
+    make_working_dir(&paths.rootfs(), plan)?;
+    let _ = fs::remove_dir_all(sandbox.library().join(id));
+    step("make the library's directory", fs::create_dir_all(sandbox.library()))?;
+    let wants = Wants { tty: plan.tty, stdin: plan.stdin, stdout: true, stderr: true, combined: false };
+    launch(sandbox, id, &wants, |builder| {
+        let mut container = builder.as_init(paths.bundle()).with_systemd(false).with_detach(true).build()?;
+        container.start()?;
+        Ok(container.pid().map_or(0, |pid| pid.as_raw()))
+    })
+}
+
+/// Starts a command in a container.
+pub fn exec(sandbox: &SandboxPaths, exec: &Exec) -> Result<Started, StartError> {
+    let process = step("process", exec_process(&sandbox.container(&exec.id), exec))?;
+    let directory = sandbox.library().join(&exec.id);
+    let wants = Wants { tty: exec.tty, stdin: exec.stdin, stdout: exec.stdout, stderr: exec.stderr, combined: exec.combined };
+    let result = launch(sandbox, &exec.id, &wants, |builder| {
+        let tenant = builder.as_tenant().with_process(Some(&process)).with_detach(true);
+        Ok(tenant.build()?.as_raw())
+    });
+    let _ = fs::remove_file(&process);
+    // The library leaves its sockets behind.
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("tenant-") {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    result
+}
+
+/// The container's own process with another command.
+fn exec_process(paths: &ContainerPaths, exec: &Exec) -> io::Result<PathBuf> {
+    let mut spec: Value = record::read(&paths.bundle().join("config.json"))?;
+    let mut process = spec.get_mut("process").map(Value::take).unwrap_or_default();
+    if let Some(process) = process.as_object_mut() {
+        process.insert("args".to_owned(), exec.command.clone().into());
+        process.insert("terminal".to_owned(), exec.tty.into());
+        if exec.tty
+            && let Some(variables) = process.get_mut("env").and_then(Value::as_array_mut)
+            && !variables.iter().any(|entry| entry.as_str().is_some_and(|e| e.starts_with("TERM=")))
+        {
+            variables.push("TERM=xterm".into());
+        }
+    }
+    let path = paths.0.join("exec.json");
+    fs::write(&path, serde_json::to_vec(&process)?)?;
+    Ok(path)
+}
+
+struct Wants {
+    tty: bool,
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+    combined: bool,
+}
+
+/// Makes streams, runs the library, undoes what it does to our own process.
+fn launch(
+    sandbox: &SandboxPaths,
+    id: &str,
+    wants: &Wants,
+    run: impl FnOnce(ContainerBuilder) -> Result<i32, libcontainer::error::LibcontainerError>,
+) -> Result<Started, StartError> {
+    let (mut report, report_end) = step("pipe", std::io::pipe())?;
+    let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
+        .with_executor(Program { report: report_end.as_raw_fd() })
+        .with_root_path(sandbox.library())
+        .map_err(|error| StartError::Command(error.to_string()))?;
+    let mut ends = Ends::default();
+    let mut console = None;
+    if wants.tty {
+        let _ = fs::remove_file("console.sock");
+        console = Some(step("console", UnixListener::bind("console.sock"))?);
+        builder = builder.with_console_socket(Some(sandbox.0.join("console.sock")));
+    } else {
+        let (stdin, stdout, stderr);
+        (stdin, ends.stdin) = if wants.stdin { step("pipe", pipe().map(|(r, w)| (r, Some(w))))? } else { (null()?, None) };
+        (ends.stdout, stdout) = if wants.stdout { step("pipe", pipe().map(|(r, w)| (Some(r), w)))? } else { (None, null()?) };
+        (ends.stderr, stderr) = match (wants.combined, wants.stderr) {
+            (true, _) => (None, step("pipe", stdout.try_clone())?),
+            (false, true) => step("pipe", pipe().map(|(r, w)| (Some(r), w)))?,
+            (false, false) => (None, null()?),
+        };
+        builder = builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr);
+    }
+    let result = run(builder);
+    restore();
+    drop(report_end);
+    let pid = match result {
+        Ok(pid) => pid,
+        Err(error) => {
+            let mut message = String::new();
+            // The other ends are gone with the process that could not be started.
+            let _ = report.read_to_string(&mut message);
+            if message.is_empty() {
+                message = chain(&error);
+            }
+            return Err(StartError::Command(message));
+        }
+    };
+    if let Some(listener) = console {
+        ends.master = Some(step("console", receive_master(&listener))?);
+        let _ = fs::remove_file("console.sock");
+    }
+    Ok(Started { pid, ends })
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let words = next.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        cause = next.source();
+    }
+    text.trim_end_matches('\0').to_owned()
+}
+
+fn null() -> Result<OwnedFd, StartError> {
+    step("open /dev/null", fs::OpenOptions::new().read(true).write(true).open("/dev/null")).map(OwnedFd::from)
+}
+
+/// The library sets the container's out-of-memory score on its caller and leaves children a changed directory.
+fn restore() {
+    let _ = fs::write("/proc/self/oom_score_adj", "-999");
+}
+
+fn receive_master(listener: &UnixListener) -> io::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    listener.set_nonblocking(true)?;
+    let (stream, _) = listener.accept()?;
+    let mut buffer = [0_u8; 64];
+    let mut space = nix::cmsg_space!([i32; 1]);
+    let mut parts = [io::IoSliceMut::new(&mut buffer)];
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT)?;
+    for control in message.cmsgs().map_err(io::Error::from)? {
+        if let ControlMessageOwned::ScmRights(received) = control
+            && let Some(fd) = received.first()
+        {
+            // The kernel just gave us this descriptor.
+            return Ok(unsafe { OwnedFd::from_raw_fd(*fd) });
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+fn mount_root(paths: &ContainerPaths, plan: &Plan) -> Result<(), StartError> {
+    for directory in [paths.rootfs(), paths.upper(), paths.work()] {
+        step("make the root's directories", fs::create_dir_all(directory))?;
+    }
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        plan.layers.join(":"),
+        escaped(&paths.upper()),
+        escaped(&paths.work())
+    );
+    let before = step("current directory", std::env::current_dir())?;
+    step("layers", nix::unistd::chdir(&plan.layer_root))?;
+    let result = mount(Some("overlay"), &paths.rootfs(), Some("overlay"), MsFlags::empty(), Some(options.as_str()));
+    step("current directory", nix::unistd::chdir(&before))?;
+    step("mount the root file system", result)
+}
+
+/// Overlay's options separate by comma and colon.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace('\\', "\\\\").replace(',', "\\,").replace(':', "\\:")
+}
+
+/// Takes away the root of an ended container.
+pub fn unmount_root(paths: &ContainerPaths) {
+    let _ = umount2(&paths.rootfs(), MntFlags::MNT_DETACH);
+}
+
+/// Makes the working directory inside the root, following links only inside of it.
+fn make_working_dir(rootfs: &Path, plan: &Plan) -> Result<(), StartError> {
+    let mut walked = PathBuf::from("/");
+    let root = step("open the root", fs::File::open(rootfs))?;
+    for part in plan.working_dir.components().filter_map(|part| match part {
+        std::path::Component::Normal(name) => Some(name),
+        _ => None,
+    }) {
+        let parent = crate::images::rooted::open_directory(&root, &walked).map_err(|error| failed_mkdir(&walked, &error))?;
+        walked.push(part);
+        match nix::sys::stat::mkdirat(&parent, part, nix::sys::stat::Mode::from_bits_truncate(0o755)) {
+            Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
+            Err(error) => return Err(failed_mkdir(&walked, &error.into())),
+        }
+    }
+    crate::images::rooted::open_directory(&root, &walked).map_err(|error| failed_mkdir(&walked, &error)).map(drop)
+}
+
+fn failed_mkdir(path: &Path, error: &io::Error) -> StartError {
+    let text = error.raw_os_error().map_or_else(|| error.to_string(), |code| words(nix::errno::Errno::from_raw(code)));
+    StartError::Command(format!("mkdir {}: {text}", path.display()))
+}

@@ -1,0 +1,483 @@
+//! The shim's loop: one `poll` over its children's ends, its connections and its containers' streams.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::container::{self, Ends, StartError};
+use super::log::Log;
+use super::protocol::{Exec, Failure, Inbox, Outgoing, Plan, Reply, Request, SandboxPaths, Streams};
+use super::record::{self, Record};
+use super::streams::{Output, Sink, pipe};
+use crate::runtime::native::cgroup;
+
+/// A container that was started and whose end was not yet dealt with, or whose streams still flow.
+#[derive(Debug)]
+struct Running {
+    pid: i32,
+    started: Timestamp,
+    plan: Plan,
+    log: Option<Log>,
+    outputs: [Option<Output>; 2],
+    stdin: Option<OwnedFd>,
+    master: Option<OwnedFd>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Connection {
+    key: u64,
+    socket: UnixStream,
+    inbox: Inbox,
+    out: Vec<Outgoing>,
+    watches: bool,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Command {
+    connection: u64,
+    bound: bool,
+}
+
+/// The shim's state.
+#[derive(Debug)]
+pub struct Shim {
+    paths: SandboxPaths,
+    listener: UnixListener,
+    connections: Vec<Connection>,
+    containers: HashMap<String, Running>,
+    commands: HashMap<i32, Command>,
+    pause: Option<i32>,
+    next: u64,
+    ending: bool,
+}
+
+enum Ready {
+    Children,
+    Listener,
+    Connection(u64),
+    Stream(String),
+}
+
+impl Shim {
+    /// `connection` is told that the sandbox is up, and gets events.
+    pub fn new(paths: SandboxPaths, listener: UnixListener, connection: UnixStream, pause: Option<i32>) -> Self {
+        let mut shim = Self {
+            paths,
+            listener,
+            connections: Vec::new(),
+            containers: HashMap::new(),
+            commands: HashMap::new(),
+            pause,
+            next: 0,
+            ending: false,
+        };
+        let key = shim.accept(connection);
+        if let Some(connection) = shim.connections.first_mut() {
+            connection.watches = true;
+        }
+        shim.reply(key, &Reply::Ready, Vec::new());
+        shim
+    }
+
+    /// Serves until told to end.
+    pub fn run(mut self) -> ExitCode {
+        let mut children = SigSet::empty();
+        children.add(Signal::SIGCHLD);
+        let signals = children.thread_block().and_then(|()| SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK));
+        let signals = match signals {
+            Ok(signals) => signals,
+            Err(error) => {
+                eprintln!("shim: signals: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        // What ended before the signal was blocked.
+        self.reap();
+        while !(self.ending && self.containers.values().all(|c| c.ended)) {
+            for ready in self.wait(&signals) {
+                match ready {
+                    Ready::Children => {
+                        while matches!(signals.read_signal(), Ok(Some(_))) {}
+                        self.reap();
+                    }
+                    Ready::Listener => {
+                        while let Ok((stream, _)) = self.listener.accept() {
+                            if stream.set_nonblocking(true).is_ok() {
+                                self.accept(stream);
+                            }
+                        }
+                    }
+                    Ready::Connection(key) => self.receive(key),
+                    Ready::Stream(id) => self.pump(&id),
+                }
+            }
+            self.flush();
+        }
+        self.flush();
+        if let Some(pause) = self.pause {
+            let _ = kill(Pid::from_raw(pause), Signal::SIGKILL);
+        }
+        let _ = std::fs::remove_file("shim.sock");
+        ExitCode::SUCCESS
+    }
+
+    /// Waits until something can be done.
+    fn wait(&self, signals: &SignalFd) -> Vec<Ready> {
+        let mut watched: Vec<(RawFd, PollFlags, Ready)> = vec![
+            (signals.as_raw_fd(), PollFlags::POLLIN, Ready::Children),
+            (self.listener.as_raw_fd(), PollFlags::POLLIN, Ready::Listener),
+        ];
+        for connection in &self.connections {
+            let out = if connection.out.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT };
+            watched.push((connection.socket.as_raw_fd(), PollFlags::POLLIN | out, Ready::Connection(connection.key)));
+        }
+        let mut held = false;
+        for (id, running) in &self.containers {
+            for output in running.outputs.iter().flatten() {
+                if let Some(fd) = output.readable() {
+                    watched.push((fd, PollFlags::POLLIN, Ready::Stream(id.clone())));
+                }
+                for fd in output.writable() {
+                    held = true;
+                    watched.push((fd, PollFlags::POLLOUT, Ready::Stream(id.clone())));
+                }
+            }
+        }
+        // Every descriptor is owned by self or the caller and stays open during the call.
+        let mut polled: Vec<PollFd<'_>> = watched
+            .iter()
+            .map(|(fd, flags, _)| PollFd::new(unsafe { std::os::fd::BorrowedFd::borrow_raw(*fd) }, *flags))
+            .collect();
+        let timeout = if held { PollTimeout::from(1000_u16) } else { PollTimeout::NONE };
+        match poll(&mut polled, timeout) {
+            Ok(0) => return self.containers.keys().map(|id| Ready::Stream(id.clone())).collect(),
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Vec::new(),
+            Err(error) => {
+                eprintln!("shim: poll: {error}");
+                return vec![Ready::Children];
+            }
+        }
+        let ready: Vec<bool> = polled.iter().map(|p| p.any().unwrap_or(true)).collect();
+        watched.into_iter().zip(ready).filter(|(_, ready)| *ready).map(|((_, _, what), _)| what).collect()
+    }
+
+    fn accept(&mut self, socket: UnixStream) -> u64 {
+        let key = self.next;
+        self.next += 1;
+        self.connections.push(Connection { key, socket, inbox: Inbox::default(), out: Vec::new(), watches: false, closed: false });
+        key
+    }
+
+    fn reply(&mut self, key: u64, reply: &Reply, descriptors: Vec<OwnedFd>) {
+        if let Some(connection) = self.connections.iter_mut().find(|c| c.key == key)
+            && let Ok(frame) = Outgoing::new(reply, descriptors)
+        {
+            connection.out.push(frame);
+        }
+    }
+
+    fn publish(&mut self, id: &str, record: &Record) {
+        for connection in self.connections.iter_mut().filter(|c| c.watches) {
+            if let Ok(frame) = Outgoing::new(&Reply::Changed { id: id.to_owned(), record: record.clone() }, Vec::new()) {
+                connection.out.push(frame);
+            }
+        }
+    }
+
+    /// Sends what goes, forgets connections and containers that are done.
+    fn flush(&mut self) {
+        for connection in &mut self.connections {
+            while let Some(frame) = connection.out.first_mut() {
+                match frame.flush(connection.socket.as_fd()) {
+                    Ok(true) => drop(connection.out.remove(0)),
+                    Ok(false) => break,
+                    Err(_) => {
+                        connection.closed = true;
+                        break;
+                    }
+                }
+            }
+        }
+        let closed: Vec<u64> = self.connections.iter().filter(|c| c.closed).map(|c| c.key).collect();
+        for key in closed {
+            self.connections.retain(|c| c.key != key);
+            for (pid, command) in &self.commands {
+                if command.connection == key && command.bound {
+                    let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+                }
+            }
+        }
+        self.containers.retain(|_, c| !(c.ended && c.outputs.iter().flatten().all(Output::done)));
+    }
+
+    fn receive(&mut self, key: u64) {
+        let Some(connection) = self.connections.iter_mut().find(|c| c.key == key) else { return };
+        match connection.inbox.fill(connection.socket.as_raw_fd()) {
+            Ok(true) => {}
+            Ok(false) => connection.closed = true,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => connection.closed = true,
+        }
+        let mut requests = Vec::new();
+        loop {
+            match connection.inbox.take::<Request>() {
+                Ok(Some((request, _))) => requests.push(request),
+                Ok(None) => break,
+                Err(_) => {
+                    connection.closed = true;
+                    break;
+                }
+            }
+        }
+        for request in requests {
+            self.serve(key, request);
+        }
+    }
+
+    fn serve(&mut self, key: u64, request: Request) {
+        match request {
+            Request::Watch => {
+                if let Some(connection) = self.connections.iter_mut().find(|c| c.key == key) {
+                    connection.watches = true;
+                }
+                self.reply(key, &Reply::Done, Vec::new());
+            }
+            Request::Start { id } => {
+                let reply = self.start(&id);
+                self.reply(key, &reply, Vec::new());
+            }
+            Request::Signal { id, signal } => {
+                let reply = match self.containers.get(&id).filter(|c| !c.ended) {
+                    // A number the kernel refuses is the caller's mistake and reported as such.
+                    Some(running) => match unsafe { libc::kill(running.pid, signal) } {
+                        0 => Reply::Done,
+                        _ => failed(Failure::Other, &Errno::last().to_string()),
+                    },
+                    None => not_running(&id),
+                };
+                self.reply(key, &reply, Vec::new());
+            }
+            Request::Exec(exec) => self.exec(key, &exec),
+            Request::KillExec => {
+                for (pid, _) in self.commands.iter().filter(|(_, command)| command.connection == key) {
+                    let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+                }
+            }
+            Request::Attach { id, stdin, stdout, stderr } => match self.attach(&id, stdin, [stdout, stderr]) {
+                Ok((streams, descriptors)) => self.reply(key, &Reply::Streams(streams), descriptors),
+                Err(reply) => self.reply(key, &reply, Vec::new()),
+            },
+            Request::ReopenLog { id } => {
+                let reply = match self.containers.get_mut(&id) {
+                    Some(running) => match running.log.as_mut().map_or(Ok(()), Log::reopen) {
+                        Ok(()) => Reply::Done,
+                        Err(error) => failed(Failure::Other, &error.to_string()),
+                    },
+                    None => not_running(&id),
+                };
+                self.reply(key, &reply, Vec::new());
+            }
+            Request::Shutdown => {
+                self.ending = true;
+                for running in self.containers.values().filter(|c| !c.ended) {
+                    let _ = kill(Pid::from_raw(running.pid), Signal::SIGKILL);
+                    cgroup::kill(&running.plan.cgroup);
+                }
+                self.reply(key, &Reply::Done, Vec::new());
+            }
+        }
+    }
+
+    fn start(&mut self, id: &str) -> Reply {
+        let paths = self.paths.container(id);
+        let plan: Plan = match record::read(&paths.plan()) {
+            Ok(plan) => plan,
+            Err(error) => return failed(Failure::Other, &format!("plan of {id}: {error}")),
+        };
+        if self.containers.contains_key(id) {
+            return failed(Failure::Other, &format!("container {id} was started before"));
+        }
+        match self.launch(id, plan.clone()) {
+            Ok(record) => {
+                if let Err(error) = record::write(&paths.record(), &record) {
+                    eprintln!("shim: record of {id}: {error}");
+                }
+                self.publish(id, &record);
+                Reply::Started(record)
+            }
+            Err(error) => {
+                container::unmount_root(&paths);
+                cgroup::remove(&plan.cgroup);
+                let message = error.to_string();
+                let now = Timestamp::now();
+                let reason = "StartError".to_owned();
+                let record = Record::Exited { started: None, finished: now, code: 128, reason, message: message.clone() };
+                let _ = record::write(&paths.record(), &record);
+                self.publish(id, &record);
+                failed(error.failure(), &message)
+            }
+        }
+    }
+
+    fn launch(&mut self, id: &str, plan: Plan) -> Result<Record, StartError> {
+        let io = |step: &str| {
+            let step = step.to_owned();
+            move |source| StartError::Step { step, source }
+        };
+        let log = plan.log_path.as_deref().map(Log::open).transpose().map_err(io("open the log"))?;
+        let process = container::start(&self.paths, id, &plan)?;
+        let started = Timestamp::now();
+        let Ends { stdin, stdout, stderr, master } = process.ends;
+        let source = match &master {
+            Some(master) => Some(master.try_clone().map_err(io("terminal"))?),
+            None => stdout,
+        };
+        let outputs = [
+            source.map(|fd| Output::new(fd, "stdout")).transpose().map_err(io("stdout"))?,
+            stderr.map(|fd| Output::new(fd, "stderr")).transpose().map_err(io("stderr"))?,
+        ];
+        let pid = process.pid;
+        self.containers.insert(id.to_owned(), Running { pid, started, plan, log, outputs, stdin, master, ended: false });
+        Ok(Record::Running { pid, started })
+    }
+
+    fn exec(&mut self, key: u64, exec: &Exec) {
+        if self.containers.get(&exec.id).is_none_or(|c| c.ended) {
+            let reply = not_running(&exec.id);
+            return self.reply(key, &reply, Vec::new());
+        }
+        match container::exec(&self.paths, exec) {
+            Ok(process) => {
+                self.commands.insert(process.pid, Command { connection: key, bound: exec.bound });
+                let mut streams = Streams::default();
+                let mut descriptors = Vec::new();
+                let Ends { stdin, stdout, stderr, master } = process.ends;
+                if let Some(master) = master {
+                    let copies = [exec.stdin, exec.stdout].map(|wanted| wanted.then(|| master.try_clone().ok()).flatten());
+                    (streams.stdin, streams.stdout, streams.terminal) = (copies[0].is_some(), copies[1].is_some(), true);
+                    descriptors.extend(copies.into_iter().flatten());
+                    descriptors.push(master);
+                } else {
+                    (streams.stdin, streams.stdout, streams.stderr) = (stdin.is_some(), stdout.is_some(), stderr.is_some());
+                    descriptors.extend([stdin, stdout, stderr].into_iter().flatten());
+                }
+                self.reply(key, &Reply::Streams(streams), descriptors);
+            }
+            Err(error) => {
+                let reply = failed(error.failure(), &error.to_string());
+                self.reply(key, &reply, Vec::new());
+            }
+        }
+    }
+
+    fn attach(&mut self, id: &str, stdin: bool, outputs: [bool; 2]) -> Result<(Streams, Vec<OwnedFd>), Reply> {
+        let running = self.containers.get_mut(id).filter(|c| !c.ended).ok_or_else(|| not_running(id))?;
+        let other = |error: std::io::Error| failed(Failure::Other, &error.to_string());
+        let mut streams = Streams::default();
+        let mut descriptors = Vec::new();
+        if stdin {
+            let input = match &running.master {
+                Some(master) => Some(master.try_clone().map_err(other)?),
+                // With stdinOnce the only writer goes to the session: its end is end of file.
+                None if running.plan.stdin_once => running.stdin.take(),
+                None => running.stdin.as_ref().map(OwnedFd::try_clone).transpose().map_err(other)?,
+            };
+            streams.stdin = input.is_some();
+            descriptors.extend(input);
+        }
+        let mut given = [false; 2];
+        for ((output, wanted), given) in running.outputs.iter_mut().zip(outputs).zip(&mut given) {
+            if let Some(output) = output.as_mut().filter(|_| wanted) {
+                let (reader, writer) = pipe().map_err(other)?;
+                output.join(Sink::new(writer).map_err(other)?);
+                descriptors.push(reader);
+                *given = true;
+            }
+        }
+        [streams.stdout, streams.stderr] = given;
+        if let Some(master) = &running.master {
+            descriptors.push(master.try_clone().map_err(other)?);
+            streams.terminal = true;
+        }
+        Ok((streams, descriptors))
+    }
+
+    fn pump(&mut self, id: &str) {
+        if let Some(running) = self.containers.get_mut(id) {
+            for output in running.outputs.iter_mut().flatten() {
+                output.flush();
+                output.pump(&mut running.log, false);
+            }
+        }
+    }
+
+    /// Deals with every ended child.
+    fn reap(&mut self) {
+        loop {
+            let (pid, code) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid.as_raw(), code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid.as_raw(), 128 + signal as i32),
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(_) => continue,
+            };
+            if let Some(command) = self.commands.remove(&pid) {
+                self.reply(command.connection, &Reply::Exited { code }, Vec::new());
+            } else if self.pause == Some(pid) {
+                self.pause = None;
+                self.ending = true;
+            } else if let Some(id) = self.containers.iter().find(|(_, c)| c.pid == pid && !c.ended).map(|(id, _)| id.clone()) {
+                self.ended(&id, code);
+            }
+        }
+    }
+
+    /// A container's first process ended: take the rest of its output, write it down, say so.
+    fn ended(&mut self, id: &str, code: i32) {
+        let paths = self.paths.container(id);
+        let Some(running) = self.containers.get_mut(id) else { return };
+        let finished = Timestamp::now();
+        // Without a PID namespace of its own others may be left.
+        cgroup::kill(&running.plan.cgroup);
+        for output in running.outputs.iter_mut().flatten() {
+            output.pump(&mut running.log, true);
+        }
+        let reason = match (cgroup::out_of_memory(&running.plan.cgroup), code) {
+            (true, _) => "OOMKilled",
+            (false, 0) => "Completed",
+            (false, _) => "Error",
+        };
+        let started = Some(running.started);
+        let record = Record::Exited { started, finished, code, reason: reason.to_owned(), message: String::new() };
+        running.ended = true;
+        running.stdin = None;
+        running.master = None;
+        let group = running.plan.cgroup.clone();
+        if let Err(error) = record::write(&paths.record(), &record) {
+            eprintln!("shim: record of {id}: {error}");
+        }
+        self.publish(id, &record);
+        container::unmount_root(&paths);
+        cgroup::remove(&group);
+        let _ = std::fs::remove_dir_all(self.paths.library().join(id));
+    }
+}
+
+fn failed(failure: Failure, message: &str) -> Reply {
+    Reply::Failed { failure, message: message.to_owned() }
+}
+
+fn not_running(id: &str) -> Reply {
+    failed(Failure::NotRunning, &format!("container {id} is not running"))
+}
