@@ -151,7 +151,8 @@ impl Server {
             let (status, body) = self.answer(&request.path, client);
             let connection = if request.keep_alive { "keep-alive" } else { "close" };
             let length = body.len();
-            let head = format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: {connection}\r\n\r\n");
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: {connection}\r\n\r\n");
             let body = if request.head { "" } else { &body };
             writer.write_all(format!("{head}{body}").as_bytes())?;
             if !request.keep_alive {

@@ -1,3 +1,6 @@
 //! Coracle's node room.
 
+pub mod demo;
+pub mod images;
 pub mod runtime;
+pub mod shim;

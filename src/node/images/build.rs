@@ -65,7 +65,12 @@ fn identity(sources: &BTreeSet<PathBuf>, extra: &[Extra]) -> Result<String, Imag
 
 /// Makes one layer of host programs and an image for each of `variants` (names, configuration). Nothing is copied when
 /// the same files made it before.
-pub fn build(store: &Store, programs: &[PathBuf], extra: &[Extra], variants: &[(Vec<String>, Config)]) -> Result<Vec<ImageRecord>, ImageError> {
+pub fn build(
+    store: &Store,
+    programs: &[PathBuf],
+    extra: &[Extra],
+    variants: &[(Vec<String>, Config)],
+) -> Result<Vec<ImageRecord>, ImageError> {
     let sources = sources(programs, extra)?;
     let layer = identity(&sources, extra)?;
     if !store.has_layer(&layer) {
@@ -78,7 +83,8 @@ pub fn build(store: &Store, programs: &[PathBuf], extra: &[Extra], variants: &[(
     }
     let mut images = Vec::new();
     for (names, config) in variants {
-        let parsed = |name: &String| Reference::parse(name).map(|r| r.to_string()).map_err(|e| ImageError::Invalid { reason: e.to_string() });
+        let parsed =
+            |name: &String| Reference::parse(name).map(|r| r.to_string()).map_err(|e| ImageError::Invalid { reason: e.to_string() });
         let names = names.iter().map(parsed).collect::<Result<Vec<_>, _>>()?;
         let mut hasher = Sha256::new();
         hasher.update(serde_json::to_vec(&(config, &layer)).unwrap_or_default());

@@ -11,9 +11,9 @@ use super::{Extra, ImageError, build};
 pub const KUBIA: &str = "coracle.local/kubia";
 
 const TOOLS: [&str; 47] = [
-    "sh", "bash", "ls", "cat", "ps", "env", "printenv", "sleep", "wget", "curl", "stty", "hostname", "id", "whoami", "uname", "grep", "sed",
-    "tail", "head", "wc", "sort", "cut", "tr", "tee", "seq", "mkdir", "rm", "touch", "cp", "mv", "ln", "stat", "df", "du", "tar", "gzip",
-    "kill", "true", "false", "echo", "date", "test", "expr", "ip", "nslookup", "nproc", "readlink",
+    "sh", "bash", "ls", "cat", "ps", "env", "printenv", "sleep", "wget", "curl", "stty", "hostname", "id", "whoami", "uname", "grep",
+    "sed", "tail", "head", "wc", "sort", "cut", "tr", "tee", "seq", "mkdir", "rm", "touch", "cp", "mv", "ln", "stat", "df", "du", "tar",
+    "gzip", "kill", "true", "false", "echo", "date", "test", "expr", "ip", "nslookup", "nproc", "readlink",
 ];
 
 /// Where the executable is inside.

@@ -38,7 +38,9 @@ impl Reference {
             _ => (rest, None),
         };
         let (domain, path) = match rest.split_once('/') {
-            Some((first, path)) if first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase) => (first, path),
+            Some((first, path)) if first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase) => {
+                (first, path)
+            }
             _ => ("docker.io", rest),
         };
         let domain = if domain == "index.docker.io" { "docker.io" } else { domain };
@@ -85,14 +87,19 @@ fn valid_tag(tag: &str) -> bool {
 fn valid_domain(domain: &str) -> bool {
     let (host, port) = domain.rsplit_once(':').unwrap_or((domain, "0"));
     let label = |label: &str| {
-        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && !label.starts_with('-') && !label.ends_with('-')
+        !label.is_empty()
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
     };
     host.split('.').all(label) && !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn valid_part(part: &str) -> bool {
     let ends = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
-    ends(part.bytes().next()) && ends(part.bytes().last()) && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b))
+    ends(part.bytes().next())
+        && ends(part.bytes().last())
+        && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b))
 }
 
 #[cfg(test)]

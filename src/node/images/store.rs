@@ -296,7 +296,9 @@ mod tests {
         }
         let names = ["docker.io/library/one:latest".to_owned(), "docker.io/library/one:1".to_owned()];
         store.add_image(&digest("1"), Config::default(), vec![digest("a"), digest("b")], &names).unwrap();
-        store.add_image(&digest("2"), Config::default(), vec![digest("a"), digest("c")], &["docker.io/library/two:latest".to_owned()]).unwrap();
+        store
+            .add_image(&digest("2"), Config::default(), vec![digest("a"), digest("c")], &["docker.io/library/two:latest".to_owned()])
+            .unwrap();
         assert!(store.add_image(&digest("3"), Config::default(), vec![digest("d")], &[]).is_err());
 
         let store = Store::open(directory.path()).unwrap();

@@ -3,6 +3,8 @@
 //! The runtime is the truth about what exists: the agent lists it and acts on the difference. Everything it returns
 //! survives a restart of the process, because it is read from the runtime's own records on disk.
 
+pub mod native;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -225,12 +225,7 @@ fn mount_root(paths: &ContainerPaths, plan: &Plan) -> Result<(), StartError> {
     for directory in [paths.rootfs(), paths.upper(), paths.work()] {
         step("make the root's directories", fs::create_dir_all(directory))?;
     }
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        plan.layers.join(":"),
-        escaped(&paths.upper()),
-        escaped(&paths.work())
-    );
+    let options = format!("lowerdir={},upperdir={},workdir={}", plan.layers.join(":"), escaped(&paths.upper()), escaped(&paths.work()));
     let before = step("current directory", std::env::current_dir())?;
     step("layers", nix::unistd::chdir(&plan.layer_root))?;
     let result = mount(Some("overlay"), &paths.rootfs(), Some("overlay"), MsFlags::empty(), Some(options.as_str()));

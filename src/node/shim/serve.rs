@@ -94,7 +94,8 @@ impl Shim {
     pub fn run(mut self) -> ExitCode {
         let mut children = SigSet::empty();
         children.add(Signal::SIGCHLD);
-        let signals = children.thread_block().and_then(|()| SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK));
+        let signals =
+            children.thread_block().and_then(|()| SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK));
         let signals = match signals {
             Ok(signals) => signals,
             Err(error) => {
@@ -155,10 +156,8 @@ impl Shim {
             }
         }
         // Every descriptor is owned by self or the caller and stays open during the call.
-        let mut polled: Vec<PollFd<'_>> = watched
-            .iter()
-            .map(|(fd, flags, _)| PollFd::new(unsafe { std::os::fd::BorrowedFd::borrow_raw(*fd) }, *flags))
-            .collect();
+        let mut polled: Vec<PollFd<'_>> =
+            watched.iter().map(|(fd, flags, _)| PollFd::new(unsafe { std::os::fd::BorrowedFd::borrow_raw(*fd) }, *flags)).collect();
         let timeout = if held { PollTimeout::from(1000_u16) } else { PollTimeout::NONE };
         match poll(&mut polled, timeout) {
             Ok(0) => return self.containers.keys().map(|id| Ready::Stream(id.clone())).collect(),

@@ -62,6 +62,15 @@ pub fn unified() -> bool {
     hierarchies().iter().all(|hierarchy| hierarchy.controllers.is_none())
 }
 
+/// The group's directories of version 1 that the container library makes, with the names they are mounted under.
+pub fn version1(group: &Path) -> Vec<(String, PathBuf)> {
+    const MADE: [&str; 11] =
+        ["cpu", "cpuacct", "cpuset", "devices", "hugetlb", "memory", "pids", "perf_event", "blkio", "net_prio", "freezer"];
+    let made = |h: &&Hierarchy| h.controllers.as_ref().is_some_and(|list| list.iter().any(|c| MADE.contains(&c.as_str())));
+    let name = |h: &Hierarchy| h.mount.file_name().map(|name| name.to_string_lossy().into_owned());
+    hierarchies().iter().filter(made).filter_map(|h| Some((name(h)?, h.at(group)))).collect()
+}
+
 /// A number behind a word, as in `oom_kill 3`.
 fn count(text: &str, word: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' ')?.trim().parse().ok())
@@ -117,7 +126,7 @@ pub fn kill(group: &Path) {
     }
 }
 
-/// Removes an empty group and what is below it. A process that just ended may hold it for a moment.
+/// Removes an empty group and what is below it. A process that just ended may hold it for a moment: this blocks.
 pub fn remove(group: &Path) {
     for hierarchy in hierarchies() {
         remove_tree(&hierarchy.at(group));

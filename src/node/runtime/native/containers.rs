@@ -113,11 +113,16 @@ impl Native {
     }
 
     /// Asks the shim of a container that should be running.
-    pub(super) async fn ask_shim(&self, id: &str, request: &Request) -> Result<(Connection, Reply, Vec<std::os::fd::OwnedFd>), RuntimeError> {
+    pub(super) async fn ask_shim(
+        &self,
+        id: &str,
+        request: &Request,
+    ) -> Result<(Connection, Reply, Vec<std::os::fd::OwnedFd>), RuntimeError> {
         let (paths, _) = self.located(id)?;
         let mut connection = Connection::open(&paths).map_err(|_| RuntimeError::NotRunning { id: id.to_owned() })?;
         let answer = tokio::time::timeout(PATIENCE, connection.ask(request)).await;
-        let (reply, descriptors) = answer.map_err(|_| RuntimeError::Timeout { after: PATIENCE })?.map_err(io(format!("ask the shim of {id}")))?;
+        let (reply, descriptors) =
+            answer.map_err(|_| RuntimeError::Timeout { after: PATIENCE })?.map_err(io(format!("ask the shim of {id}")))?;
         match reply {
             Reply::Failed { failure: Failure::Start, message } => Err(RuntimeError::Start { message }),
             Reply::Failed { failure: Failure::NotRunning, .. } => Err(RuntimeError::NotRunning { id: id.to_owned() }),
@@ -233,7 +238,15 @@ mod tests {
 
     #[test]
     fn signals_by_name_and_number() {
-        let cases = [("SIGTERM", Some(15)), ("kill", Some(9)), ("2", Some(2)), ("SIGRTMIN+3", Some(37)), ("RTMAX-1", Some(63)), ("x", None), ("99", None)];
+        let cases = [
+            ("SIGTERM", Some(15)),
+            ("kill", Some(9)),
+            ("2", Some(2)),
+            ("SIGRTMIN+3", Some(37)),
+            ("RTMAX-1", Some(63)),
+            ("x", None),
+            ("99", None),
+        ];
         for (name, number) in cases {
             assert_eq!(signal_number(name), number, "{name}");
         }

@@ -79,7 +79,13 @@ impl Native {
         }
     }
 
-    async fn spawn(&self, paths: &SandboxPaths, theirs: UnixStream, ours: UnixStream, log: std::fs::File) -> Result<Connection, RuntimeError> {
+    async fn spawn(
+        &self,
+        paths: &SandboxPaths,
+        theirs: UnixStream,
+        ours: UnixStream,
+        log: std::fs::File,
+    ) -> Result<Connection, RuntimeError> {
         let Some((program, arguments)) = self.0.config.shim.split_first() else {
             return Err(RuntimeError::Engine { message: "no shim is configured".to_owned() });
         };
@@ -119,7 +125,11 @@ impl Native {
                 match message {
                     Ok(Some((Reply::Changed { id, record }, _))) => native.process_changed(&id, record),
                     Ok(Some(_)) => {}
-                    Ok(None) | Err(_) => return native.sandbox_gone(&id),
+                    Ok(None) | Err(_) => {
+                        // It waits for the kernel.
+                        tokio::task::spawn_blocking(move || native.sandbox_gone(&id));
+                        return;
+                    }
                 }
             }
         });
@@ -150,6 +160,7 @@ impl Native {
                 state.containers.values().filter(|c| c.record.sandbox_id == id).map(|c| c.record.clone()).collect();
             (entry.paths.clone(), entry.record.config.uid.clone(), containers)
         };
+        let groups: Vec<_> = containers.iter().map(|container| container.cgroup.clone()).collect();
         for container in containers {
             let path = paths.container(&container.id).record();
             let mut found = record::read::<Record>(&path).unwrap_or(Record::Created);
@@ -166,13 +177,13 @@ impl Native {
                     tracing::warn!(%error, container = container.id, "cannot record the end of a container");
                 }
             }
-            cgroup::remove(&container.cgroup);
             self.process_changed(&container.id, found);
         }
         if let Some(entry) = self.0.state.lock().sandboxes.get(id) {
             entry.ready.send_replace(false);
         }
         self.publish(RuntimeEvent::Sandbox { pod_uid: uid });
+        groups.iter().for_each(|group| cgroup::remove(group));
     }
 
     pub(super) async fn end_sandbox(&self, id: &str) -> Result<(), RuntimeError> {

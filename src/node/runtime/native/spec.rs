@@ -11,22 +11,78 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 
 /// What engines leave a container of the capabilities of root.
 const DEFAULT_CAPABILITIES: [&str; 14] = [
-    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT",
-    "KILL", "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "MKNOD",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SETFCAP",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+    "KILL",
+    "AUDIT_WRITE",
 ];
 
 /// By number, as the kernel has them.
 const CAPABILITIES: [&str; 41] = [
-    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP", "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE",
-    "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE",
-    "AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
     "CHECKPOINT_RESTORE",
 ];
 
 const MASKED: [&str; 10] = [
-    "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-    "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
@@ -118,9 +174,17 @@ fn environment(inputs: &Inputs<'_>) -> Vec<String> {
     unique
 }
 
+/// The capabilities that this process may pass on, as bits.
+fn own_capabilities() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let bits = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    bits.unwrap_or(u64::MAX)
+}
+
 fn capabilities(inputs: &Inputs<'_>) -> Vec<String> {
-    let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok().and_then(|text| text.trim().parse::<usize>().ok());
-    let known = || CAPABILITIES.iter().take(last.map_or(CAPABILITIES.len(), |last| last + 1)).copied();
+    // What we have not we cannot give; a kernel's newer ones are among what it lacks.
+    let own = own_capabilities();
+    let known = || CAPABILITIES.iter().enumerate().filter(|(number, _)| own & (1 << number) != 0).map(|(_, name)| *name);
     let security = &inputs.config.security;
     let plain = |name: &String| name.to_uppercase().trim_start_matches("CAP_").to_owned();
     let add: Vec<String> = security.add_capabilities.iter().map(plain).collect();
@@ -160,9 +224,19 @@ fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
                "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]}),
         json!({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]}),
         json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", kernel]}),
-        json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
-               "options": ["nosuid", "noexec", "nodev", "relatime", kernel]}),
     ];
+    if inputs.unified {
+        list.push(json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+               "options": ["nosuid", "noexec", "nodev", "relatime", kernel]}));
+    } else {
+        // The library mounts version 1 writable.
+        list.push(json!({"destination": "/sys/fs/cgroup", "type": "tmpfs", "source": "tmpfs",
+               "options": ["nosuid", "noexec", "nodev", "mode=755", "size=64k"]}));
+        list.extend(super::cgroup::version1(inputs.cgroup).into_iter().map(|(name, directory)| {
+            json!({"destination": format!("/sys/fs/cgroup/{name}"), "type": "bind", "source": directory,
+                   "options": ["rbind", "rprivate", "nosuid", "noexec", "nodev", kernel]})
+        }));
+    }
     let named = |path: &str| inputs.config.mounts.iter().any(|mount| mount.destination == Path::new(path));
     if !named("/dev/shm") {
         let shm = if inputs.sandbox.ipc == NamespaceMode::Pod { inputs.shm } else { Path::new("/dev/shm") };
@@ -263,6 +337,13 @@ pub fn spec(inputs: &Inputs<'_>) -> Value {
     } else if !security.unmasked_proc {
         linux["maskedPaths"] = MASKED.iter().copied().chain(["/sys/firmware", "/sys/devices/virtual/powercap"]).collect::<Vec<_>>().into();
         linux["readonlyPaths"] = READ_ONLY.to_vec().into();
+    }
+    if !security.privileged && !inputs.unified {
+        if let Some(list) = linux["readonlyPaths"].as_array_mut() {
+            list.push("/sys/fs/cgroup".into());
+        } else {
+            linux["readonlyPaths"] = json!(["/sys/fs/cgroup"]);
+        }
     }
     // Only root keeps its capabilities over exec without ambient ones, as engines do it.
     json!({

@@ -163,7 +163,7 @@ async fn a_terminal(subject: &Subject) {
     let shown = text(&mut session).await;
     assert!(shown.contains("got hello\r\n"), "{shown:?}");
     assert_eq!(session.exit.await.unwrap(), 6);
-    assert!(subject.log(&id, "got hello").await.contains("stdout F got hello\r\n"));
+    assert!(subject.log(&id, "got hello").await.contains("stdout F got hello\n"));
 }
 
 async fn standard_input(subject: &Subject) {
@@ -191,7 +191,9 @@ async fn standard_input(subject: &Subject) {
 
 async fn attach_to_output(subject: &Subject) {
     let runtime = subject.runtime();
-    let (_, id) = subject.started("attach", &subject.script("c", "echo before; sleep 1000 & trap 'echo bye; kill $!; exit 9' TERM; echo ready; wait")).await;
+    let (_, id) = subject
+        .started("attach", &subject.script("c", "echo before; sleep 1000 & trap 'echo bye; kill $!; exit 9' TERM; echo ready; wait"))
+        .await;
     subject.log(&id, "ready").await;
     let mut session = runtime.attach(&id, both()).await.unwrap();
     let (stop, shown) = tokio::join!(runtime.stop_container(&id, None, Duration::from_secs(20)), text(&mut session));
@@ -260,7 +262,8 @@ async fn capabilities_and_privileges(subject: &Subject) {
     let runtime = subject.runtime();
     let sandbox = runtime.run_sandbox(&subject.sandbox("caps")).await.unwrap();
     let show = "while read name value; do case $name in CapEff:|CapBnd:|NoNewPrivs:) echo $name $value;; esac; done < /proc/self/status";
-    let capabilities = |log: &str| log.lines().find_map(|line| line.split("CapEff: ").nth(1)).map(|hex| u64::from_str_radix(hex, 16).unwrap());
+    let capabilities =
+        |log: &str| log.lines().find_map(|line| line.split("CapEff: ").nth(1)).map(|hex| u64::from_str_radix(hex, 16).unwrap());
     let mut config = subject.script("c", &format!("{show}; cat /proc/kcore 2>&1 | head -c 1; ls -d /dev/null; echo done"));
     config.security.no_new_privileges = true;
     let id = runtime.create_container(&sandbox, &config).await.unwrap();
@@ -309,11 +312,24 @@ async fn namespaces_of_the_pod(subject: &Subject) {
     assert!(a.ends_with("\npod\n"), "{a}");
     let own = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap().to_string_lossy().into_owned();
     assert!(!a.contains(&own("ipc")) && !a.contains(&own("uts")) && !a.contains(&own("net")));
-    assert_eq!(sh(subject, &ids[0], "cat /data/file; echo changed > /data/file; echo x > /dev/shm/y; echo $$ > /dev/null; echo 1 > /frozen/x || echo no").await.lines().next(), Some("from the host"));
+    assert_eq!(
+        sh(
+            subject,
+            &ids[0],
+            "cat /data/file; echo changed > /data/file; echo x > /dev/shm/y; echo $$ > /dev/null; echo 1 > /frozen/x || echo no"
+        )
+        .await
+        .lines()
+        .next(),
+        Some("from the host")
+    );
     assert_eq!(sh(subject, &ids[1], "cat /frozen/file /dev/shm/y; [ -e /frozen/x ] || echo absent").await, "changed\nx\nabsent\n");
     let processes = sh(subject, &ids[0], "cat /proc/1/cmdline | tr '\\0' ' '").await;
     assert_eq!(processes, "sh -c sleep 1000 ");
-    assert_eq!(sh(subject, &ids[0], "ls /sys/fs/cgroup >/dev/null && echo 1 > /sys/fs/cgroup/x || echo read-only").await.lines().last(), Some("read-only"));
+    assert_eq!(
+        sh(subject, &ids[0], "ls /sys/fs/cgroup >/dev/null && echo 1 > /sys/fs/cgroup/x || echo read-only").await.lines().last(),
+        Some("read-only")
+    );
 }
 
 async fn a_shared_pid_namespace(subject: &Subject) {

@@ -19,7 +19,9 @@ pub fn of(place: &Place) -> Vec<String> {
     let group = place.cgroup_root.strip_prefix("/").unwrap();
     let mut roots = vec![Path::new("/sys/fs/cgroup").to_owned()];
     roots.extend(fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path()));
-    left.extend(roots.iter().map(|root| root.join(group)).filter(|path| path.exists()).map(|path| format!("control group {}", path.display())));
+    left.extend(
+        roots.iter().map(|root| root.join(group)).filter(|path| path.exists()).map(|path| format!("control group {}", path.display())),
+    );
     let sandboxes = place.directory.path().join("data/sandboxes");
     left.extend(fs::read_dir(sandboxes).into_iter().flatten().flatten().map(|entry| format!("{}", entry.path().display())));
     left

@@ -90,7 +90,12 @@ impl Subject {
     /// What the shims complained about.
     pub fn shim_logs(&self) -> String {
         let sandboxes = std::fs::read_dir(self.config.data_dir.join("sandboxes")).into_iter().flatten().flatten();
-        sandboxes.filter_map(|entry| std::fs::read_to_string(entry.path().join("shim.log")).ok()).collect()
+        let take = |path: std::path::PathBuf| {
+            let text = std::fs::read_to_string(&path).ok();
+            let _ = std::fs::write(&path, "");
+            text
+        };
+        sandboxes.filter_map(|entry| take(entry.path().join("shim.log"))).collect()
     }
 
     pub fn place(&self) -> Place {
