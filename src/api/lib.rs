@@ -3,6 +3,7 @@
 //!
 //! Objects are `serde_json::Value` with sorted keys. Begin reading at `kinds`.
 
+pub mod apply;
 pub mod clock;
 pub mod field;
 pub mod identity;

@@ -31,6 +31,13 @@ pub fn try_of(name: &str) -> Option<Arc<Type>> {
     types.get(name).cloned()
 }
 
+/// What the schema says of a field of `ty`, a type that `root` is or refers to.
+pub fn description(root: &str, ty: &str, field: &str) -> Option<String> {
+    let definitions = roots::definitions(root)?;
+    let schema = definitions.iter().find(|(name, _)| name.as_str() == ty)?.1;
+    Some(schema["properties"][field]["description"].as_str()?.to_owned())
+}
+
 fn build(name: &str, schema: &Value) -> Type {
     let facts = facts_of(name);
     let properties = schema.get("properties").and_then(Value::as_object);

@@ -11,7 +11,7 @@ mod roots;
 
 use std::sync::{Arc, OnceLock};
 
-pub use build::{of, try_of};
+pub use build::{description, of, try_of};
 pub use decode::{Decoder, FieldValidation, Warning, clean, decode, zero};
 pub use json::{Parsed, parse_json};
 
