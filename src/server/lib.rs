@@ -1,7 +1,42 @@
-//! Coracle's server room.
+//! The API server: HTTP, who asks and whether they may, admission, the resources and their watches.
+//!
+//! This room knows the store and the vocabulary of `api`; it knows no actor. What runs on nodes it reaches through
+//! `api`'s `NodeDialer`. Begin reading at [`Server`], then `registry`.
+//!
+//! ```text
+//! connection (http::serve) ─┐
+//! tower call in the process ┴─► Server::handle: who asks ► may they ► which resource ► registry / subresource / discovery
+//!                                                   registry: decode ► default ► admit ► validate ► encode ► store
+//! ```
+//! Invariants:
+//! - What readers get are the stored bytes, copied; only writes, Tables and selectors decode, and decodes are counted.
+//! - Every request is authenticated and authorized, callers in this process included.
+//! - A request answers with an object, a list or a `Status`, never with a panic.
 
+pub mod admission;
+pub mod allocate;
+mod answer;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
+mod cells;
+pub mod codec;
+mod discovery;
+mod gate;
+pub mod http;
+mod metrics;
+pub mod negotiate;
 pub mod objects;
+mod options;
 pub mod pki;
+mod registry;
+pub mod request;
+pub mod review;
+mod server;
+mod subresource;
+mod table;
+mod vocabulary;
+
+pub use http::body::{BODY_LIMIT, Body};
+pub use http::serve::PeerCertificates;
+pub use server::{Config, Server, ServerError};

@@ -19,10 +19,13 @@ pub trait Lookup: Send + Sync + 'static {
 /// Most objects remembered decoded; they are few kinds: namespaces, service accounts, classes, limits.
 const REMEMBERED: usize = 4_096;
 
+/// The revision an object was decoded at, and the object.
+type Decoded = (u64, Arc<Value>);
+
 /// [`Lookup`] over the store.
 pub struct Objects {
     store: Store,
-    decoded: Mutex<HashMap<Arc<str>, (u64, Arc<Value>)>>,
+    decoded: Mutex<HashMap<Arc<str>, Decoded>>,
 }
 
 /// The store's key of an object, or with an empty name the prefix of a list.

@@ -13,7 +13,9 @@ use std::sync::{Arc, OnceLock};
 
 pub use build::{description, of, try_of};
 pub use decode::{Decoder, FieldValidation, Warning, clean, decode, zero};
+pub(crate) use facts::{Fact, facts_of};
 pub use json::{Parsed, parse_json};
+pub(crate) use roots::definitions;
 
 /// A structure, or what stands for one.
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 //! process alike. Members of `system:masters` may do everything; node agents may what upstream's node authorizer lets a
 //! kubelet do.
 
-mod attributes;
 mod book;
 mod escalation;
 pub mod rule;
@@ -16,10 +15,10 @@ use coracle_store::{Event, EventKind, ListOptions, ReadError, Store, Watch};
 use futures::FutureExt;
 use parking_lot::{Mutex, RwLock};
 
-pub use self::attributes::Attributes;
 use self::book::Book;
 use self::rule::Rule;
 use crate::objects;
+pub use crate::request::Attributes;
 
 /// Everything of the RBAC group in the store.
 const PREFIX: &str = "/rbac.authorization.k8s.io/";

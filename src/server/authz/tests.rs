@@ -79,7 +79,7 @@ async fn roles_that_are_not_there_are_named() {
 #[tokio::test]
 async fn paths_and_masters_and_nodes() {
     let (_dir, _store, authorizer) = fixture().await;
-    let path = Attributes::path("get", "/metrics");
+    let path = Attributes { verb: "get", path: "/metrics", ..Attributes::default() };
     let refused = authorizer.authorize(&Identity::new("jane", &[]), &path).unwrap_err();
     assert_eq!(refused.message, r#"forbidden: User "jane" cannot get path "/metrics""#);
     assert_eq!(refused.details, json!({}));

@@ -237,7 +237,11 @@ mod tests {
         assert!(allows("system:controller:disruption-controller", "get", "apps", "deployments", "scale", "d"));
         let roles = table();
         let admin = roles.iter().find(|role| role.name == "cluster-admin").unwrap();
-        assert!(admin.rules.iter().any(|rule| rule.allows(&Attributes::path("post", "/coracle/v1/down"))));
+        assert!(admin.rules.iter().any(|rule| rule.allows(&Attributes {
+            verb: "post",
+            path: "/coracle/v1/down",
+            ..Attributes::default()
+        })));
     }
 
     #[test]

@@ -1,0 +1,215 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use coracle_api::kinds;
+use coracle_store::{Options, Store};
+use serde_json::json;
+
+use super::*;
+use crate::objects::testing::Fixture;
+
+struct Chain {
+    objects: Arc<Fixture>,
+    admission: Admission,
+    _dir: tempfile::TempDir,
+}
+
+fn chain(more: &[(&str, &str, Value)]) -> Chain {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("store"), Options::default()).unwrap();
+    let objects = Fixture::with(&[
+        ("", "namespaces", json!({"metadata": {"name": "y"}, "status": {"phase": "Active"}})),
+        ("", "namespaces", json!({"metadata": {"name": "dying"}, "status": {"phase": "Terminating"}})),
+        ("", "serviceaccounts", json!({"metadata": {"name": "default", "namespace": "y", "uid": "u"}})),
+        (
+            "",
+            "serviceaccounts",
+            json!({
+                "metadata": {"name": "quiet", "namespace": "y"}, "automountServiceAccountToken": false, "imagePullSecrets": [{"name": "s"}],
+            }),
+        ),
+    ]);
+    for (group, plural, object) in more {
+        objects.put(group, plural, object.clone());
+    }
+    let authorizer = Arc::new(Authorizer::new(store).unwrap());
+    Chain { admission: Admission::new(objects.clone(), authorizer), objects, _dir: dir }
+}
+
+impl Chain {
+    fn admit(
+        &self,
+        operation: Operation,
+        (group, version, plural): (&str, &str, &str),
+        namespace: &str,
+        object: &mut Value,
+    ) -> Result<(), Status> {
+        let name = text(object, "/metadata/name").to_owned();
+        let request = Request {
+            identity: &Identity::admin(),
+            kind: kinds::find(group, version, plural).unwrap(),
+            namespace,
+            name: &name,
+            subresource: "",
+            operation,
+            dry_run: false,
+            old: None,
+        };
+        if operation == Operation::Delete {
+            return self.admission.validate(&request, None);
+        }
+        self.admission.mutate(&request, object)?;
+        self.admission.validate(&request, Some(object))
+    }
+
+    fn pod(&self, spec: Value) -> Result<Value, Status> {
+        let mut pod = json!({"metadata": {"name": "p", "namespace": "y"}, "spec": spec});
+        self.admit(Operation::Create, ("", "v1", "pods"), "y", &mut pod)?;
+        Ok(pod)
+    }
+}
+
+fn containers() -> Value {
+    json!({"containers": [{"name": "c"}], "initContainers": [{"name": "i"}]})
+}
+
+#[test]
+fn namespaces_must_be_there_and_alive() {
+    let chain = chain(&[]);
+    let mut object = json!({"metadata": {"name": "a"}});
+    let maps = ("", "v1", "configmaps");
+    assert_eq!(chain.admit(Operation::Create, maps, "y", &mut object), Ok(()));
+    let missing = chain.admit(Operation::Create, maps, "none", &mut object).unwrap_err();
+    assert_eq!(missing, Status::not_found("", "namespaces", "none"));
+    let dying = chain.admit(Operation::Create, maps, "dying", &mut object).unwrap_err();
+    assert_eq!(
+        (dying.code, &*dying.message),
+        (403, r#"configmaps "a" is forbidden: unable to create new content in namespace dying because it is being terminated"#)
+    );
+    assert_eq!(dying.details["causes"][0]["reason"], "NamespaceTerminating");
+    assert_eq!(chain.admit(Operation::Update, maps, "dying", &mut object), Ok(()));
+    for (name, kept) in [("default", true), ("kube-system", true), ("kube-public", true), ("kube-node-lease", false), ("y", false)] {
+        let mut namespace = json!({"metadata": {"name": name}});
+        assert_eq!(chain.admit(Operation::Delete, ("", "v1", "namespaces"), name, &mut namespace).is_err(), kept, "{name}");
+    }
+}
+
+#[test]
+fn a_pod_gets_its_accounts_token() {
+    let chain = chain(&[]);
+    let pod = chain.pod(containers()).unwrap();
+    let spec = &pod["spec"];
+    assert_eq!((&spec["serviceAccountName"], &spec["serviceAccount"]), (&json!("default"), &json!("default")));
+    let volume = text(spec, "/volumes/0/name");
+    assert!(volume.starts_with("kube-api-access-") && volume.len() == "kube-api-access-".len() + 5, "{volume}");
+    assert_eq!(spec["volumes"][0]["projected"]["sources"][0], json!({"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}}));
+    let mount = json!([{"mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "name": volume, "readOnly": true}]);
+    assert_eq!((&spec["containers"][0]["volumeMounts"], &spec["initContainers"][0]["volumeMounts"]), (&mount, &mount));
+}
+
+#[test]
+fn a_pod_without_token() {
+    let chain = chain(&[]);
+    let quiet = chain.pod(json!({"serviceAccountName": "quiet", "containers": [{"name": "c"}]})).unwrap();
+    assert_eq!((quiet["spec"].get("volumes"), &quiet["spec"]["imagePullSecrets"]), (None, &json!([{"name": "s"}])));
+    let own = json!({"containers": [{"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]}]});
+    assert_eq!(chain.pod(own).unwrap()["spec"].get("volumes"), None);
+    let loud = json!({"serviceAccountName": "quiet", "automountServiceAccountToken": true, "containers": [{"name": "c"}]});
+    assert_eq!(chain.pod(loud).unwrap()["spec"]["volumes"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        chain.pod(json!({"serviceAccountName": "none"})).unwrap_err().message,
+        r#"pods "p" is forbidden: error looking up service account y/none: serviceaccount "none" not found"#
+    );
+}
+
+fn class(name: &str, value: i64, default: bool) -> (&'static str, &'static str, Value) {
+    let object = json!({"metadata": {"name": name}, "value": value, "globalDefault": default, "preemptionPolicy": "Never"});
+    ("scheduling.k8s.io", "priorityclasses", object)
+}
+
+#[test]
+fn priority_comes_from_the_class() {
+    let plain = chain(&[class("high", 100, false)]);
+    let spec = plain.pod(containers()).unwrap()["spec"].clone();
+    assert_eq!((&spec["priority"], &spec["preemptionPolicy"]), (&json!(0), &json!("PreemptLowerPriority")));
+    let spec = plain.pod(json!({"priorityClassName": "high"})).unwrap()["spec"].clone();
+    assert_eq!((&spec["priority"], &spec["preemptionPolicy"]), (&json!(100), &json!("Never")));
+    let message = |spec| plain.pod(spec).unwrap_err().message;
+    assert_eq!(message(json!({"priorityClassName": "no"})), r#"pods "p" is forbidden: no PriorityClass with name no was found"#);
+    assert!(message(json!({"priority": 7})).contains("the integer value of priority (7) must not be provided"));
+
+    let defaulted = chain(&[class("usual", 10, true), class("high", 100, false)]);
+    assert_eq!(defaulted.pod(containers()).unwrap()["spec"]["priorityClassName"], "usual");
+    let (group, _, mut second) = class("second", 5, true);
+    assert!(defaulted.admit(Operation::Create, (group, "v1", "priorityclasses"), "", &mut second).is_err());
+    let (_, _, mut same) = class("usual", 11, true);
+    assert_eq!(defaulted.admit(Operation::Update, (group, "v1", "priorityclasses"), "", &mut same), Ok(()));
+}
+
+#[test]
+fn tolerations_are_added_once() {
+    let chain = chain(&[]);
+    let pod = chain.pod(containers()).unwrap();
+    assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 2);
+    assert_eq!(chain.pod(pod["spec"].clone()).unwrap()["spec"]["tolerations"], pod["spec"]["tolerations"]);
+    let all = chain.pod(json!({"tolerations": [{"operator": "Exists"}]})).unwrap();
+    assert_eq!(all["spec"]["tolerations"].as_array().unwrap().len(), 1);
+}
+
+fn limits(limits: Value) -> Chain {
+    chain(&[("", "limitranges", json!({"metadata": {"name": "l", "namespace": "y"}, "spec": {"limits": limits}}))])
+}
+
+#[test]
+fn limit_ranges_fill_and_refuse() {
+    let chain = limits(json!([{"type": "Container", "default": {"cpu": "200m"}, "defaultRequest": {"cpu": "100m"}, "max": {"cpu": "1"}}]));
+    let pod = chain.pod(json!({"containers": [{"name": "c", "image": "i"}]})).unwrap();
+    assert_eq!(pod["spec"]["containers"][0]["resources"], json!({"limits": {"cpu": "200m"}, "requests": {"cpu": "100m"}}));
+    assert_eq!(
+        pod["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
+        "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
+    );
+    let refused = chain.pod(json!({"containers": [{"name": "c", "resources": {"limits": {"cpu": "2"}, "requests": {"cpu": "2"}}}]}));
+    assert_eq!(refused.unwrap_err().message, r#"pods "p" is forbidden: maximum cpu usage per Container is 1, but limit is 2"#);
+    assert_eq!(chain.objects.list("", "limitranges", "y").len(), 1);
+}
+
+#[test]
+fn limit_ranges_of_pods_and_claims() {
+    let chain = limits(json!([
+        {"type": "Pod", "min": {"memory": "10Mi"}, "max": {"cpu": "1"}},
+        {"type": "PersistentVolumeClaim", "max": {"storage": "1Gi"}, "min": {"storage": "1Mi"}},
+    ]));
+    let container = |cpu: &str| json!({"name": "c", "resources": {"limits": {"cpu": cpu, "memory": "20Mi"}, "requests": {"cpu": cpu, "memory": "20Mi"}}});
+    assert!(chain.pod(json!({"containers": [container("500m"), container("500m")]})).is_ok());
+    assert_eq!(
+        chain.pod(json!({"containers": [container("500m"), container("600m")]})).unwrap_err().message,
+        r#"pods "p" is forbidden: maximum cpu usage per Pod is 1, but limit is 1100m"#
+    );
+    assert!(chain.pod(json!({"containers": [{"name": "c"}]})).unwrap_err().message.contains(
+        "[minimum memory usage per Pod is 10Mi.  No request is specified, maximum cpu usage per Pod is 1.  No limit is specified]"
+    ));
+    let claim = |size: &str| json!({"metadata": {"name": "v"}, "spec": {"resources": {"requests": {"storage": size}}}});
+    let claims = ("", "v1", "persistentvolumeclaims");
+    assert_eq!(chain.admit(Operation::Create, claims, "y", &mut claim("1Gi")), Ok(()));
+    assert!(chain.admit(Operation::Create, claims, "y", &mut claim("2Gi")).is_err());
+}
+
+#[test]
+fn claims_get_the_default_class() {
+    let class = |name: &str, default: &str, at: &str| {
+        let annotations = json!({"storageclass.kubernetes.io/is-default-class": default});
+        ("storage.k8s.io", "storageclasses", json!({"metadata": {"name": name, "annotations": annotations, "creationTimestamp": at}}))
+    };
+    let chain = chain(&[
+        class("old", "true", "2026-01-01T00:00:00Z"),
+        class("new", "true", "2026-02-01T00:00:00Z"),
+        class("no", "false", "2026-03-01T00:00:00Z"),
+    ]);
+    let admitted = |spec: Value| {
+        let mut claim = json!({"metadata": {"name": "v"}, "spec": spec});
+        chain.admit(Operation::Create, ("", "v1", "persistentvolumeclaims"), "y", &mut claim).unwrap();
+        claim["spec"]["storageClassName"].clone()
+    };
+    assert_eq!(admitted(json!({})), "new");
+    assert_eq!(admitted(json!({"storageClassName": ""})), "", "no class at all is a choice too");
+}

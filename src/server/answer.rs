@@ -1,0 +1,115 @@
+//! Answers: status codes, headers, encodings.
+
+use bytes::Bytes;
+use coracle_api::status::Status;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING, WWW_AUTHENTICATE};
+use http::{HeaderMap, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use std::io::Write;
+
+use crate::http::body::Body;
+use crate::negotiate::Encoding;
+
+/// Answers smaller than this are not compressed.
+const GZIP_FROM: u64 = 128 << 10;
+
+fn response(code: u16, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// JSON bytes.
+pub(crate) fn json(code: u16, bytes: Bytes) -> Response<Body> {
+    response(code, "application/json", Body::full(bytes))
+}
+
+/// Plain text.
+pub(crate) fn text(code: u16, text: impl Into<String>) -> Response<Body> {
+    let mut response = response(code, "text/plain; charset=utf-8", Body::full(text.into()));
+    response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Bytes of some type as they come.
+pub(crate) fn stream(content_type: &'static str, body: Body) -> Response<Body> {
+    response(200, content_type, body)
+}
+
+/// JSON bytes in the encoding asked for.
+pub(crate) fn encoded(code: u16, bytes: Bytes, encoding: Encoding) -> Response<Body> {
+    if encoding == Encoding::Json {
+        return json(code, bytes);
+    }
+    let yaml = serde_json::from_slice::<Value>(&bytes).map_err(Status::internal).map(|value| crate::vocabulary::to_yaml(&value));
+    match yaml {
+        Ok(yaml) => response(code, "application/yaml", Body::full(yaml)),
+        Err(status) => error(&status),
+    }
+}
+
+/// An object.
+pub(crate) fn object(code: u16, value: &Value, encoding: Encoding) -> Response<Body> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => encoded(code, bytes.into(), encoding),
+        Err(problem) => error(&Status::internal(problem)),
+    }
+}
+
+/// A status as the answer to a request that succeeded or failed.
+pub(crate) fn error(status: &Status) -> Response<Body> {
+    let mut response = json(status.code, serde_json::to_vec(&status.to_value()).unwrap_or_default().into());
+    let headers = response.headers_mut();
+    if status.code == 401 {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(seconds) = status.details.get("retryAfterSeconds").and_then(Value::as_u64) {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Adds `Warning` headers.
+pub(crate) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
+    for text in warnings {
+        let mut quoted = String::with_capacity(text.len() + 10);
+        quoted.push_str("299 - \"");
+        for character in text.chars().filter(|c| !c.is_control()) {
+            if matches!(character, '"' | '\\') {
+                quoted.push('\\');
+            }
+            quoted.push(character);
+        }
+        quoted.push('"');
+        if let Ok(value) = HeaderValue::from_bytes(quoted.as_bytes()) {
+            headers.append(WARNING, value);
+        }
+    }
+}
+
+/// Compresses a large answer whose bytes are all there.
+pub(crate) async fn compress(response: Response<Body>) -> Response<Body> {
+    let large = response.body().size_hint().exact().is_some_and(|size| size > GZIP_FROM);
+    if !large || response.headers().contains_key(CONTENT_ENCODING) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let Ok(bytes) = body.collect().await.map(http_body_util::Collected::to_bytes) else {
+        return error(&Status::internal("the answer was lost"));
+    };
+    let plain = bytes.clone();
+    let zipped = tokio::task::spawn_blocking(move || {
+        let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 6), Compression::fast());
+        encoder.write_all(&plain).and_then(|()| encoder.finish())
+    });
+    let Ok(Ok(zipped)) = zipped.await else { return Response::from_parts(parts, Body::full(bytes)) };
+    parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    parts.headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    Response::from_parts(parts, Body::full(zipped))
+}

@@ -1,0 +1,39 @@
+//! Where Tables meet `present`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use coracle_api::kinds::Kind;
+use coracle_api::schema;
+use jiff::Timestamp;
+use parking_lot::RwLock;
+use serde_json::{Value, json};
+
+static COLUMNS: LazyLock<RwLock<HashMap<String, Arc<Value>>>> = LazyLock::new(RwLock::default);
+
+/// The columns of a kind's Table.
+pub(crate) fn columns(kind: &Kind) -> Value {
+    let name = format!("{}/{}", kind.group, kind.kind);
+    if let Some(known) = COLUMNS.read().get(&name) {
+        return known.as_ref().clone();
+    }
+    let columns = coracle_present::columns(&kind.group, &kind.kind);
+    let columns: Value = columns.iter().map(|column| definition(kind, column)).collect();
+    COLUMNS.write().insert(name, Arc::new(columns.clone()));
+    columns
+}
+
+fn definition(kind: &Kind, column: &coracle_present::Column) -> Value {
+    let mut definition = column.definition();
+    if let Some((ty, field)) = column.field()
+        && let Some(description) = schema::description(&kind.schema, ty, field)
+    {
+        definition["description"] = json!(description);
+    }
+    definition
+}
+
+/// The cells of an object's row.
+pub(crate) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
+    coracle_present::cells(&kind.group, &kind.kind, object, now)
+}

@@ -1,0 +1,125 @@
+//! Changing parts of an object: JSON patch, merge patch, strategic merge patch, server-side apply.
+
+use coracle_api::field::FieldError;
+use coracle_api::kinds::convert;
+use coracle_api::status::Status;
+use http::Response;
+use serde_json::Value;
+
+use super::update::{Booking, CONFLICT_ATTEMPTS, replace, revision_of};
+use super::{Call, body, create};
+use crate::codec;
+use crate::http::body::Body;
+use crate::options::WriteOptions;
+use crate::vocabulary::{self, Manager, Parsed, invalid_options};
+
+/// A patch as the client sent it.
+pub(crate) enum Patch {
+    Json(Value),
+    Merge(Value),
+    Strategic(Value),
+    Apply(Parsed),
+}
+
+const TYPES: &str =
+    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
+
+impl Patch {
+    /// Reads a patch by its content type.
+    pub(crate) fn parse(content_type: &str, bytes: &[u8]) -> Result<Self, Status> {
+        match content_type {
+            "application/json-patch+json" => Ok(Self::Json(vocabulary::parse_json(bytes)?.value)),
+            "application/merge-patch+json" => Ok(Self::Merge(vocabulary::parse_json(bytes)?.value)),
+            "application/strategic-merge-patch+json" => Ok(Self::Strategic(vocabulary::parse_json(bytes)?.value)),
+            "application/apply-patch+yaml" => vocabulary::parse_yaml(bytes).map(Self::Apply),
+            _ => Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: {TYPES}"
+            ))),
+        }
+    }
+
+    /// The document with this patch applied; not for apply.
+    pub(crate) fn apply(&self, schema: &str, mut document: Value) -> Result<Value, Status> {
+        match self {
+            Self::Json(patch) => return vocabulary::json_patch(&document, patch),
+            Self::Merge(patch) => vocabulary::merge_patch(&mut document, patch),
+            Self::Strategic(patch) => vocabulary::strategic_patch(schema, &mut document, patch)?,
+            Self::Apply(_) => {}
+        }
+        Ok(document)
+    }
+}
+
+/// Answers a PATCH, of the object or of a subresource that is a part of it.
+pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
+    let options = WriteOptions::parse("PatchOptions", &call.query, &call.agent())?;
+    let patch = Patch::parse(&call.content_type, &call.body)?;
+    if let Patch::Apply(config) = patch {
+        return apply(call, config, options).await;
+    }
+    if options.force.is_some() {
+        return Err(invalid_options("PatchOptions", FieldError::forbidden("force", "may not be specified for non-apply patch")));
+    }
+    for _ in 0..CONFLICT_ATTEMPTS {
+        let entry = call.find()?;
+        let live = codec::decode(call.kind, &entry)?;
+        let mut new = patch.apply(&call.kind.schema, live)?;
+        body::typed(&mut new, &call.kind.api_version(), &call.kind.kind)?;
+        body::check_name(call, &mut new)?;
+        body::check(call, &mut new, &[], &options)?;
+        body::place(call, &mut new)?;
+        if revision_of(&new)?.is_some_and(|wanted| wanted != entry.revision) {
+            return Err(call.stale());
+        }
+        if let Some(shown) = replace(call, &entry, new, &options, Booking::Update).await? {
+            return call.show(200, &shown);
+        }
+    }
+    Err(call.stale())
+}
+
+/// Server-side apply: creates what is not there.
+async fn apply(call: &mut Call, config: Parsed, options: WriteOptions) -> Result<Response<Body>, Status> {
+    if call.query.text("fieldManager").is_none() {
+        return Err(invalid_options("PatchOptions", FieldError::required("fieldManager", "is required for apply patch")));
+    }
+    let mut config = body::checked(call, config, &options)?;
+    body::check_name(call, &mut config)?;
+    // Ownership is booked in the version that was applied.
+    convert(call.kind.storage_kind(), call.kind, &mut config);
+    body::place(call, &mut config)?;
+    let force = options.force.unwrap_or(false);
+    let subresource = call.info.subresource.clone();
+    for _ in 0..CONFLICT_ATTEMPTS {
+        let manager = Manager { name: &options.manager, subresource: &subresource, now: call.server.0.clock.now() };
+        let Some(entry) = call.server.0.store.get(&call.key()) else {
+            if !subresource.is_empty() {
+                return Err(call.not_found());
+            }
+            if !body::text(&config, "uid").is_empty() {
+                return Err(call.stale());
+            }
+            let attributes = crate::authz::Attributes { verb: "create", ..call.info.attributes() };
+            call.server.0.authorizer.authorize(&call.identity, &attributes)?;
+            let kind = call.kind.storage_kind();
+            let mut object = vocabulary::apply(call.kind, None, config.clone(), &manager, force)?;
+            convert(call.kind, kind, &mut object);
+            create::drop_status(kind, &mut object);
+            coracle_api::rules::default(kind, &mut object);
+            match create::store(call, object, &options).await {
+                Err(status) if status.reason == "AlreadyExists" => continue,
+                created => return call.show(201, &created?),
+            }
+        };
+        if revision_of(&config)?.is_some_and(|wanted| wanted != entry.revision) {
+            return Err(call.stale());
+        }
+        let live = codec::decode(call.kind, &entry)?;
+        let mut new = vocabulary::apply(call.kind, Some(&live), config.clone(), &manager, force)?;
+        convert(call.kind, call.kind.storage_kind(), &mut new);
+        if let Some(shown) = replace(call, &entry, new, &options, Booking::Done).await? {
+            return call.show(200, &shown);
+        }
+    }
+    Err(call.stale())
+}

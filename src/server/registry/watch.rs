@@ -1,0 +1,329 @@
+//! Changes as they happen: a stream that ends when the client, the time or the server does.
+//!
+//! An event is rendered once for all watches that see it as it happened; a watch with a selector that an object enters
+//! or leaves, and Tables and metadata, render their own.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use coracle_api::kinds::Kind;
+use coracle_api::status::Status;
+use coracle_store::{Entry, Event, EventKind, ListOptions as StoreOptions, ReadError, Watch};
+use futures::stream;
+use http::Response;
+use rand::RngExt;
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::selection::Selection;
+use super::{Call, put_metadata, read_error, too_large_revision};
+use crate::http::body::Body;
+use crate::metrics::Gauge;
+use crate::negotiate::{Encoding, Form, not_acceptable};
+use crate::options::ListOptions;
+use crate::server::Server;
+use crate::table::{self, IncludeObject};
+use crate::{answer, codec};
+
+/// How often a watch that wants them is sent a bookmark.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// Several events that wait are sent as one chunk up to this size.
+const CHUNK: usize = 64 << 10;
+/// How long a watch lasts where the client does not say, in seconds; upstream's range.
+const DEFAULT_SECONDS: std::ops::Range<u64> = 1_800..3_600;
+
+/// Answers a WATCH.
+pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
+    let options = ListOptions::parse(&call.query, true)?;
+    let selection = Selection::parse(call.kind, &call.query)?;
+    let accepted = call.accepted()?;
+    if accepted.encoding != Encoding::Json {
+        return Err(not_acceptable("application/json, application/json;stream=watch"));
+    }
+    let include = IncludeObject::parse(&call.query)?;
+    let store = &call.server.0.store;
+    let mut prefix = codec::prefix(call.kind, call.namespace());
+    if let Some(name) = selection.name()
+        && (!call.kind.namespaced || !call.namespace().is_empty())
+    {
+        // Longer names begin alike: the selection tells them apart.
+        prefix.push_str(name);
+    }
+    let from_state = options.revision.unwrap_or(0) == 0 || options.initial_events;
+    let (initial, after) = if from_state {
+        if let Some(wanted) = options.revision.filter(|wanted| *wanted > store.revision()) {
+            return Err(too_large_revision(wanted, store.revision()));
+        }
+        let list = store.list(&prefix, &StoreOptions::default()).map_err(|error| read_error(error, 0))?;
+        (list.entries, list.revision)
+    } else {
+        (Vec::new(), options.revision.unwrap_or_default())
+    };
+    let watch = match store.watch(&prefix, after) {
+        Ok(watch) => watch,
+        Err(ReadError::TooOld { oldest }) => {
+            return Ok(answer::stream("application/json", Body::full(too_old(after, oldest))));
+        }
+        Err(error) => return Err(read_error(error, after)),
+    };
+    let seconds = options.timeout_seconds.filter(|seconds| *seconds > 0);
+    let lasts = Duration::from_secs(seconds.unwrap_or_else(|| rand::rng().random_range(DEFAULT_SECONDS)));
+    let now = Instant::now();
+    let watching = Watching {
+        server: call.server.clone(),
+        kind: call.kind,
+        selection,
+        form: accepted.form,
+        include,
+        initial: initial.into(),
+        initial_revision: after,
+        end_of_initial: options.initial_events && options.bookmarks,
+        watch,
+        after,
+        stop: call.server.stopping(),
+        ends: now + lasts,
+        bookmark: options.bookmarks.then(|| now + BOOKMARK_EVERY),
+        table_begun: false,
+        over: false,
+        sent: 0,
+    };
+    Ok(answer::stream("application/json", Body::stream(watching.into_stream())))
+}
+
+fn too_old(wanted: u64, oldest: u64) -> Bytes {
+    error_event(&Status::expired(format!("too old resource version: {wanted} ({oldest})")))
+}
+
+fn error_event(status: &Status) -> Bytes {
+    let mut text = json!({"type": "ERROR", "object": status.to_value()}).to_string();
+    text.push('\n');
+    text.into()
+}
+
+/// What a watch tells of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Added,
+    Modified,
+    Deleted,
+    Bookmark,
+}
+
+impl Told {
+    fn opening(self) -> &'static [u8] {
+        match self {
+            Self::Added => br#"{"type":"ADDED","object":"#,
+            Self::Modified => br#"{"type":"MODIFIED","object":"#,
+            Self::Deleted => br#"{"type":"DELETED","object":"#,
+            Self::Bookmark => br#"{"type":"BOOKMARK","object":"#,
+        }
+    }
+}
+
+struct Watching {
+    server: Server,
+    kind: &'static Kind,
+    selection: Selection,
+    form: Form,
+    include: IncludeObject,
+    initial: VecDeque<Arc<Entry>>,
+    initial_revision: u64,
+    end_of_initial: bool,
+    watch: Watch,
+    after: u64,
+    stop: CancellationToken,
+    ends: Instant,
+    bookmark: Option<Instant>,
+    /// The first event of a Table watch carries the columns.
+    table_begun: bool,
+    over: bool,
+    /// Events not yet counted.
+    sent: u64,
+}
+
+impl Watching {
+    fn into_stream(self) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send {
+        stream::unfold(self, |mut watching| async move {
+            let server = watching.server.clone();
+            let running = server.0.metrics.running(Gauge::LongRunning);
+            let next = watching.next().await;
+            drop(running);
+            let Kind { group, version, plural, .. } = watching.kind;
+            server.0.metrics.watched(group, version, plural, std::mem::take(&mut watching.sent));
+            next.map(|chunk| (Ok(chunk), watching))
+        })
+    }
+
+    /// The next chunk: one or more events.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.over {
+            return None;
+        }
+        if let Some(chunk) = self.initial_chunk() {
+            return Some(chunk);
+        }
+        loop {
+            let bookmark = self.bookmark.unwrap_or(self.ends + BOOKMARK_EVERY);
+            let event = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return None,
+                event = self.watch.next() => event,
+                () = tokio::time::sleep_until(self.ends) => return None,
+                () = tokio::time::sleep_until(bookmark) => match self.periodic_bookmark() {
+                    Some(chunk) => return Some(chunk),
+                    None => continue,
+                },
+            };
+            let Some(event) = event else {
+                self.over = true;
+                return Some(too_old(self.after, self.server.0.store.oldest()));
+            };
+            if let Some(chunk) = self.chunk(event) {
+                return Some(chunk);
+            }
+        }
+    }
+
+    /// The state at the beginning, as events, a chunk at a time.
+    fn initial_chunk(&mut self) -> Option<Bytes> {
+        let mut out = BytesMut::new();
+        while let Some(entry) = self.initial.pop_front() {
+            let put = match self.selection.matches(self.kind, &entry) {
+                Ok(false) => Ok(()),
+                Ok(true) => self.put(&mut out, Told::Added, &entry),
+                Err(status) => Err(status),
+            };
+            if let Err(status) = put {
+                return Some(self.fail(out, &status));
+            }
+            if out.len() >= CHUNK {
+                return Some(out.freeze());
+            }
+        }
+        if std::mem::take(&mut self.end_of_initial) {
+            self.put_bookmark(&mut out, self.initial_revision, true);
+        }
+        (!out.is_empty()).then(|| out.freeze())
+    }
+
+    /// An event and those that wait behind it; `None` if none is for this watch.
+    fn chunk(&mut self, event: Arc<Event>) -> Option<Bytes> {
+        let mut first: Option<Bytes> = None;
+        let mut out = BytesMut::new();
+        let mut next = Some(event);
+        while let Some(event) = next {
+            self.after = event.revision();
+            match self.event(&event) {
+                Err(status) => {
+                    out.put_slice(first.as_deref().unwrap_or_default());
+                    return Some(self.fail(out, &status));
+                }
+                Ok(None) => {}
+                Ok(Some(bytes)) if first.is_none() => first = Some(bytes),
+                Ok(Some(bytes)) => {
+                    if out.is_empty() {
+                        out.reserve(CHUNK);
+                        out.put_slice(first.as_deref().unwrap_or_default());
+                    }
+                    out.put_slice(&bytes);
+                }
+            }
+            let length = out.len().max(first.as_ref().map_or(0, Bytes::len));
+            next = if length < CHUNK { self.watch.try_next() } else { None };
+        }
+        if out.is_empty() { first } else { Some(out.freeze()) }
+    }
+
+    fn fail(&mut self, mut out: BytesMut, status: &Status) -> Bytes {
+        self.over = true;
+        out.put_slice(&error_event(status));
+        out.freeze()
+    }
+
+    /// What this watch is told of an event.
+    fn event(&mut self, event: &Event) -> Result<Option<Bytes>, Status> {
+        let natural = match (event.kind, &event.previous) {
+            (EventKind::Delete, _) => Told::Deleted,
+            (EventKind::Put, None) => Told::Added,
+            (EventKind::Put, Some(_)) => Told::Modified,
+        };
+        let mut shown = &event.entry;
+        let mut told = natural;
+        let left;
+        if !self.selection.is_everything() {
+            let was = event.previous.as_ref().map(|previous| self.selection.matches(self.kind, previous)).transpose()?.unwrap_or(false);
+            let is = event.kind == EventKind::Put && self.selection.matches(self.kind, &event.entry)?;
+            told = match (was, is) {
+                (false, false) => return Ok(None),
+                (false, true) => Told::Added,
+                (true, true) => Told::Modified,
+                (true, false) => Told::Deleted,
+            };
+            if told == Told::Deleted && natural != Told::Deleted {
+                // What the watch last saw, at the revision at which it left.
+                let value = event.previous.as_ref().map(|previous| previous.value.clone()).unwrap_or_default();
+                left = Arc::new(Entry { key: event.entry.key.clone(), revision: event.revision(), value });
+                shown = &left;
+            }
+        }
+        let shared = told == natural && self.form == Form::Object && self.kind.is_storage_version();
+        if shared && let Some(bytes) = event.rendered.get() {
+            self.sent += 1;
+            return Ok(Some(bytes.clone()));
+        }
+        let mut out = BytesMut::with_capacity(shown.value.bytes.len() + 128);
+        self.put(&mut out, told, shown)?;
+        let bytes = out.freeze();
+        Ok(Some(if shared { event.rendered.get_or_init(|| bytes).clone() } else { bytes }))
+    }
+
+    /// Appends an event.
+    fn put(&mut self, out: &mut BytesMut, told: Told, entry: &Entry) -> Result<(), Status> {
+        out.put_slice(told.opening());
+        match self.form {
+            Form::Object => codec::put_object(out, self.kind, entry)?,
+            Form::Metadata => put_metadata(out, entry)?,
+            Form::Table => {
+                let object = codec::decode(self.kind, entry)?;
+                let columns = !std::mem::replace(&mut self.table_begun, true);
+                let now = self.server.0.clock.now();
+                let value = table::event(self.kind, &object, self.include, columns, now);
+                out.put_slice(value.to_string().as_bytes());
+            }
+        }
+        out.put_slice(b"}\n");
+        self.sent += 1;
+        Ok(())
+    }
+
+    fn put_bookmark(&mut self, out: &mut BytesMut, revision: u64, end_of_initial: bool) {
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if end_of_initial {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = match self.form {
+            Form::Object => json!({"apiVersion": self.kind.api_version(), "kind": self.kind.kind, "metadata": metadata}),
+            Form::Metadata => json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata}),
+            Form::Table => {
+                let object = json!({"apiVersion": self.kind.api_version(), "kind": self.kind.kind, "metadata": metadata});
+                let columns = !std::mem::replace(&mut self.table_begun, true);
+                table::event(self.kind, &object, self.include, columns, self.server.0.clock.now())
+            }
+        };
+        out.put_slice(Told::Bookmark.opening());
+        out.put_slice(object.to_string().as_bytes());
+        out.put_slice(b"}\n");
+    }
+
+    /// A bookmark at the revision up to which this watch has seen everything.
+    fn periodic_bookmark(&mut self) -> Option<Bytes> {
+        self.bookmark = self.bookmark.map(|_| Instant::now() + BOOKMARK_EVERY);
+        let revision = self.watch.progress()?;
+        let mut out = BytesMut::new();
+        self.put_bookmark(&mut out, revision, false);
+        Some(out.freeze())
+    }
+}

@@ -1,0 +1,282 @@
+//! The server: what it is made of, and the way of a request through it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use ::http::header::AUTHORIZATION;
+use ::http::request::Parts;
+use ::http::{Request, Response};
+use bytes::Bytes;
+use coracle_api::clock::Clock;
+use coracle_api::identity::Identity;
+use coracle_api::kinds;
+use coracle_api::seams::NodeDialer;
+use coracle_api::status::Status;
+use coracle_store::{ReadError, Store};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Admission;
+use crate::answer;
+use crate::authn::{self, Authenticator, TokenKey};
+use crate::authz::Authorizer;
+use crate::http::body::{self, Body};
+use crate::http::query::Query;
+use crate::http::serve::{self, Peer, PeerCertificates};
+use crate::metrics::{Gauge, Labels, Metrics};
+use crate::negotiate;
+use crate::objects::Objects;
+use crate::pki::PkiError;
+use crate::registry::{self, Call};
+use crate::request::RequestInfo;
+
+/// What a server is made of.
+pub struct Config {
+    /// Where objects are kept.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The way to what runs on nodes.
+    pub dialer: Arc<dyn NodeDialer>,
+    /// How to speak TLS; without it only callers in the process are served.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Service accounts' signing key (P-256, PKCS 8, DER).
+    pub token_key: Vec<u8>,
+}
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The signing key cannot be used.
+    #[error("use the service accounts' signing key")]
+    TokenKey(#[source] PkiError),
+    /// The store cannot be read.
+    #[error("read roles and bindings")]
+    Roles(#[source] ReadError),
+    /// Connections cannot be accepted.
+    #[error("accept connections")]
+    Accept(#[source] io::Error),
+    /// TLS was asked for and is not configured.
+    #[error("no certificate is configured")]
+    NoTls,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dialer: Arc<dyn NodeDialer>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) admission: Admission,
+    pub(crate) metrics: Metrics,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    stop: CancellationToken,
+    ready: AtomicBool,
+}
+
+/// An API server. Cheap to clone; a tower service for callers in this process.
+#[derive(Clone)]
+pub struct Server(pub(crate) Arc<Inner>);
+
+impl Server {
+    /// Makes a server over a store. It is ready once [`Server::set_ready`] was called.
+    ///
+    /// # Errors
+    /// The signing key cannot be used, or the store not be read.
+    pub fn new(config: Config) -> Result<Self, ServerError> {
+        let Config { store, clock, dialer, tls, token_key } = config;
+        let key = TokenKey::new(&token_key).map_err(ServerError::TokenKey)?;
+        let objects = Arc::new(Objects::new(store.clone()));
+        let authorizer = Arc::new(Authorizer::new(store.clone()).map_err(ServerError::Roles)?);
+        Ok(Self(Arc::new(Inner {
+            authenticator: Authenticator::new(key, objects.clone(), clock.clone()),
+            admission: Admission::new(objects.clone(), authorizer.clone()),
+            authorizer,
+            store,
+            clock,
+            dialer,
+            metrics: Metrics::default(),
+            tls,
+            stop: CancellationToken::new(),
+            ready: AtomicBool::new(true),
+        })))
+    }
+
+    /// What `/readyz` says.
+    pub fn set_ready(&self, ready: bool) {
+        self.0.ready.store(ready, Ordering::Release);
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::Acquire) && !self.0.stop.is_cancelled()
+    }
+
+    /// Ends every watch and connection, and accepts no more.
+    pub fn stop(&self) {
+        self.0.stop.cancel();
+    }
+
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.0.stop.clone()
+    }
+
+    /// Serves one HTTP/1.1 or HTTP/2 connection, upgrades included, until it ends. With an identity every request on it is
+    /// made as that; without, requests bring a token.
+    pub async fn serve_stream<S>(&self, stream: S, identity: Option<Identity>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let peer = identity.map_or(Peer::Network(None), Peer::Known);
+        serve::connection(self.clone(), stream, peer).await;
+    }
+
+    /// Accepts TLS connections until `shutdown` resolves or the server is stopped.
+    ///
+    /// # Errors
+    /// No certificate is configured.
+    pub async fn serve_tls(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let config = self.0.tls.clone().ok_or(ServerError::NoTls)?;
+        serve::tls(self.clone(), config, listener, shutdown).await.map_err(ServerError::Accept)
+    }
+
+    /// Answers a request.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let start = Instant::now();
+        let (parts, body) = request.into_parts();
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let Some(info) = RequestInfo::parse(&parts.method, parts.uri.path(), &query) else {
+            return answer::error(&Status::bad_request("the path is not well-formed"));
+        };
+        let labels = labels(&info, &query);
+        let gauge = match (info.is_long_running(), info.is_mutating()) {
+            (true, _) => Gauge::LongRunning,
+            (_, true) => Gauge::Mutating,
+            _ => Gauge::Reading,
+        };
+        let running = self.0.metrics.running(gauge);
+        let in_process = parts.extensions.get::<Identity>().is_some();
+        let zip = !in_process && negotiate::accepts_gzip(&parts.headers) && !info.is_long_running();
+        let head = parts.method == ::http::Method::HEAD;
+        let answered = AssertUnwindSafe(self.answer(parts, info, query, body)).catch_unwind().await;
+        let mut response = match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(status)) => answer::error(&status),
+            Err(_) => answer::error(&Status::internal("a request handler failed; the log says where")),
+        };
+        drop(running);
+        if zip {
+            response = answer::compress(response).await;
+        }
+        if head {
+            *response.body_mut() = Body::empty();
+        }
+        self.0.metrics.observe(Labels { code: response.status().as_u16(), ..labels }, start.elapsed());
+        response
+    }
+
+    /// Who asks, by extension, certificate or token, on whose behalf.
+    fn identify(&self, parts: &Parts) -> Result<Identity, Status> {
+        let identity = match parts.extensions.get::<Identity>() {
+            Some(identity) => Some(identity.clone()),
+            None => {
+                let certificate = parts.extensions.get::<PeerCertificates>().and_then(|list| list.0.first());
+                let bearer = negotiate::header(&parts.headers, AUTHORIZATION);
+                let bearer = bearer.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+                self.0.authenticator.authenticate(certificate.map(|der| der.as_ref()), bearer.map(|(_, token)| token.trim()))?
+            }
+        };
+        let identity = identity.or_else(|| authn::anonymous(parts.uri.path())).ok_or_else(Status::unauthorized)?;
+        match authn::Impersonation::from_headers(&parts.headers)? {
+            None => Ok(identity),
+            Some(wanted) => authn::impersonate(&self.0.authorizer, &identity, wanted),
+        }
+    }
+
+    async fn answer<B>(&self, parts: Parts, info: RequestInfo, query: Query, body: B) -> Result<Response<Body>, Status>
+    where
+        B: http_body::Body<Data = Bytes>,
+    {
+        let identity = self.identify(&parts)?;
+        if authn::anonymous(&info.path).is_none() {
+            self.0.authorizer.authorize(&identity, &info.attributes())?;
+        }
+        if !info.is_resource {
+            return crate::subresource::paths::answer(self, &parts, &info, &query);
+        }
+        let not_found = || answer::text(404, "404 page not found\n");
+        let Some(kind) = kinds::find(&info.group, &info.version, &info.resource) else {
+            let known = kinds::builtin().iter().any(|kind| kind.group == info.group && kind.version == info.version);
+            return if known { Err(Status::no_such_path()) } else { Ok(not_found()) };
+        };
+        if info.name.contains('/') || info.namespace.contains('/') {
+            return Err(Status::no_such_path());
+        }
+        let content_type = negotiate::content_type(&parts.headers);
+        let body = if info.is_mutating() { body::read(&parts.headers, body).await? } else { Bytes::new() };
+        let call = Call { server: self.clone(), kind, info, query, identity, parts, content_type, body, warnings: Vec::new() };
+        registry::answer(call).await
+    }
+}
+
+fn labels(info: &RequestInfo, query: &Query) -> Labels {
+    let scope = match () {
+        () if !info.is_resource => "",
+        () if !info.name.is_empty() => "resource",
+        () if !info.namespace.is_empty() => "namespace",
+        () => "cluster",
+    };
+    // The verbs of resources are few; an unknown method is one label for all.
+    let verb = match info.verb.as_str() {
+        "get" => "GET",
+        "list" => "LIST",
+        "watch" => "WATCH",
+        "create" | "post" => "POST",
+        "update" | "put" => "PUT",
+        "patch" => "PATCH",
+        "delete" => "DELETE",
+        "deletecollection" => "DELETECOLLECTION",
+        _ => "other",
+    };
+    // Paths are many and made up by clients: only resources that exist are told apart.
+    let known = kinds::find(&info.group, &info.version, &info.resource);
+    Labels {
+        verb,
+        group: known.map(|kind| kind.group.to_string()).unwrap_or_default(),
+        version: known.map(|kind| kind.version.to_string()).unwrap_or_default(),
+        resource: known.map(|kind| kind.plural.to_string()).unwrap_or_default(),
+        subresource: known.and_then(|kind| kind.subresource(&info.subresource)).map(|sub| sub.name.to_string()).unwrap_or_default(),
+        scope,
+        dry_run: query.text("dryRun").is_some(),
+        code: 0,
+    }
+}
+
+impl<B> tower::Service<Request<B>> for Server
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let server = self.clone();
+        Box::pin(async move { Ok(server.handle(request).await) })
+    }
+}

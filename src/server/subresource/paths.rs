@@ -1,0 +1,102 @@
+//! Paths that name no resource: health, version, metrics, discovery.
+
+use coracle_api::status::Status;
+use http::Response;
+use http::request::Parts;
+use serde_json::{Value, json};
+
+use crate::answer;
+use crate::http::body::Body;
+use crate::http::query::Query;
+use crate::negotiate::Encoding;
+use crate::request::RequestInfo;
+use crate::server::Server;
+
+/// Upstream's release whose API this is.
+const RELEASE: (&str, &str, &str) = ("1", "36", "v1.36.0");
+
+/// Answers a request for a path.
+pub(crate) fn answer(server: &Server, parts: &Parts, info: &RequestInfo, query: &Query) -> Result<Response<Body>, Status> {
+    if !matches!(info.verb.as_str(), "get" | "head") {
+        return Ok(answer::text(405, "405 method not allowed\n"));
+    }
+    let path = info.path.trim_end_matches('/');
+    let json = |value: &Value| Ok(answer::object(200, value, Encoding::Json));
+    match path {
+        "/healthz" | "/livez" | "/readyz" => Ok(health(server, path, query)),
+        "/version" => json(&version()),
+        "/metrics" => {
+            let page = server.0.metrics.render(server.0.store.revision());
+            Ok(answer::stream("text/plain; version=0.0.4; charset=utf-8", Body::full(page)))
+        }
+        "/.well-known/openid-configuration" => json(&server.0.authenticator.openid_configuration()),
+        "/openid/v1/jwks" => json(&server.0.authenticator.key_set()),
+        _ => match path.split_once("z/").map(|(head, check)| (format!("{head}z"), check)) {
+            Some((head, check)) if matches!(head.as_str(), "/healthz" | "/livez" | "/readyz") => Ok(one_check(server, check)),
+            _ => Ok(discovery(server, parts, path)),
+        },
+    }
+}
+
+fn discovery(_server: &Server, _parts: &Parts, _path: &str) -> Response<Body> {
+    answer::text(404, "404 page not found\n")
+}
+
+fn version() -> Value {
+    let (major, minor, version) = RELEASE;
+    json!({
+        "major": major,
+        "minor": minor,
+        "emulationMajor": major,
+        "emulationMinor": minor,
+        "minCompatibilityMajor": major,
+        "minCompatibilityMinor": minor,
+        "gitVersion": format!("{version}+coracle"),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
+    })
+}
+
+/// Each check and whether it passes.
+fn checks(server: &Server, path: &str) -> Vec<(&'static str, bool)> {
+    let mut checks = vec![("ping", true), ("log", true), ("etcd", true)];
+    if path != "/livez" {
+        checks.push(("poststarthook/start", server.is_ready()));
+    }
+    if path == "/readyz" {
+        checks.push(("shutdown", !server.stopping().is_cancelled()));
+    }
+    checks
+}
+
+fn health(server: &Server, path: &str, query: &Query) -> Response<Body> {
+    let excluded: Vec<&str> = query.all("exclude").collect();
+    let name = path.trim_start_matches('/');
+    let mut good = true;
+    let mut lines = String::new();
+    for (check, passes) in checks(server, path) {
+        if excluded.contains(&check) {
+            lines.push_str(&format!("[+]{check} excluded: ok\n"));
+            continue;
+        }
+        good &= passes;
+        lines.push_str(&if passes { format!("[+]{check} ok\n") } else { format!("[-]{check} failed: reason withheld\n") });
+    }
+    match (good, query.get("verbose").is_some()) {
+        (true, false) => answer::text(200, "ok"),
+        (true, true) => answer::text(200, format!("{lines}{name} check passed\n")),
+        (false, _) => answer::text(500, format!("{lines}{name} check failed\n")),
+    }
+}
+
+fn one_check(server: &Server, check: &str) -> Response<Body> {
+    match checks(server, "/readyz").into_iter().find(|(name, _)| *name == check) {
+        Some((_, true)) => answer::text(200, "ok"),
+        Some((_, false)) => answer::text(500, "internal server error: reason withheld\n"),
+        None => answer::text(404, "404 page not found\n"),
+    }
+}

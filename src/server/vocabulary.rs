@@ -1,0 +1,80 @@
+//! Where this room meets what `api` says of types: decoding, patches, field managers, YAML.
+
+use coracle_api::field::FieldError;
+use coracle_api::kinds::Kind;
+use coracle_api::schema::{self, Decoder};
+use coracle_api::status::Status;
+use coracle_api::{apply, patch};
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub(crate) use coracle_api::schema::{FieldValidation, Parsed};
+
+/// Reads JSON.
+pub(crate) fn parse_json(bytes: &[u8]) -> Result<Parsed, Status> {
+    schema::parse_json(bytes)
+}
+
+/// Reads the first document of a YAML body.
+pub(crate) fn parse_yaml(bytes: &[u8]) -> Result<Parsed, Status> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Status::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))?;
+    let value = serde_yaml::from_str(text).map_err(|error| Status::bad_request(format!("error converting YAML to JSON: yaml: {error}")))?;
+    Ok(Parsed { value, duplicates: Vec::new() })
+}
+
+/// An object as YAML.
+pub(crate) fn to_yaml(value: &Value) -> String {
+    serde_yaml::to_string(value).unwrap_or_default()
+}
+
+/// Checks an object against its type and brings it into upstream's form; answers with warnings.
+pub(crate) fn decode(kind: &Kind, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, Status> {
+    Decoder::new(&schema::of(&kind.schema), &kind.kind, &kind.version).decode(object, duplicates, validation)
+}
+
+/// Checks the body of a subresource against its type.
+pub(crate) fn decode_as(
+    schema: &str,
+    (kind, version): (&str, &str),
+    parsed: &mut Parsed,
+    validation: FieldValidation,
+) -> Result<Vec<String>, Status> {
+    Decoder::new(&schema::of(schema), kind, version).decode(&mut parsed.value, &parsed.duplicates, validation)
+}
+
+/// A JSON patch (RFC 6902).
+pub(crate) fn json_patch(document: &Value, changes: &Value) -> Result<Value, Status> {
+    patch::json(document, changes)
+}
+
+/// A JSON merge patch (RFC 7386).
+pub(crate) fn merge_patch(document: &mut Value, changes: &Value) {
+    patch::merge(document, changes);
+}
+
+/// A strategic merge patch of an object of this type.
+pub(crate) fn strategic_patch(schema: &str, document: &mut Value, changes: &Value) -> Result<(), Status> {
+    patch::strategic(document, changes, &schema::of(schema))
+}
+
+/// Who wrote, and how.
+pub(crate) struct Manager<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) subresource: &'a str,
+    pub(crate) now: Timestamp,
+}
+
+/// Server-side apply, of an object in the version of `kind`.
+pub(crate) fn apply(kind: &Kind, live: Option<&Value>, config: Value, manager: &Manager<'_>, force: bool) -> Result<Value, Status> {
+    apply::apply(live, config, manager.name, force, &schema::of(&kind.schema), manager.now, manager.subresource)
+}
+
+/// Books in `managedFields` what a write that is no apply changed, of an object in the version of `kind`.
+pub(crate) fn book(kind: &Kind, live: Option<&Value>, new: Value, manager: &Manager<'_>) -> Value {
+    apply::update(live, new, manager.name, &schema::of(&kind.schema), manager.now, manager.subresource)
+}
+
+/// 422 for options of a request.
+pub(crate) fn invalid_options(kind: &str, error: FieldError) -> Status {
+    Status::invalid("meta.k8s.io", kind, "", &[error])
+}
