@@ -276,6 +276,9 @@ mod tests {
         header.set_entry_type(kind);
         header.set_size(data.len() as u64);
         header.set_mode(0o640);
+        header.set_mtime(1);
+        header.set_uid(nix::unistd::geteuid().as_raw().into());
+        header.set_gid(nix::unistd::getegid().as_raw().into());
         header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
         header.as_gnu_mut().unwrap().linkname[..link.len()].copy_from_slice(link.as_bytes());
         header.set_cksum();

@@ -156,6 +156,7 @@ fn launch(
         };
         builder = builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr);
     }
+    let logged = fs::metadata("shim.log").map(|meta| meta.len()).unwrap_or(0);
     let result = run(builder);
     restore();
     drop(report_end);
@@ -166,7 +167,7 @@ fn launch(
             // The other ends are gone with the process that could not be started.
             let _ = report.read_to_string(&mut message);
             if message.is_empty() {
-                message = chain(&error);
+                message = [Some(chain(&error)), first_complaint(logged)].into_iter().flatten().collect::<Vec<_>>().join(": ");
             }
             return Err(StartError::Command(message));
         }
@@ -176,6 +177,13 @@ fn launch(
         let _ = fs::remove_file("console.sock");
     }
     Ok(Started { pid, ends })
+}
+
+/// The library's errors lose their innermost cause; the first line it logged has it.
+fn first_complaint(from: u64) -> Option<String> {
+    let text = fs::read_to_string("shim.log").ok()?;
+    let line = text.get(usize::try_from(from).ok()?..)?.lines().next()?;
+    Some(line.strip_prefix("shim: ").unwrap_or(line).to_owned())
 }
 
 /// An error with its causes.

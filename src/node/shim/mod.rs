@@ -13,6 +13,7 @@
 mod container;
 mod executor;
 mod log;
+mod memory;
 pub mod protocol;
 pub mod record;
 mod serve;

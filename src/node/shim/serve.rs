@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use super::container::{self, Ends, StartError};
 use super::log::Log;
+use super::memory::{QUIET, Trimmer};
 use super::protocol::{Exec, Failure, Inbox, Outgoing, Plan, Reply, Request, SandboxPaths, Streams};
 use super::record::{self, Record};
 use super::streams::{Output, Sink, pipe};
@@ -60,6 +61,7 @@ pub struct Shim {
     pause: Option<i32>,
     next: u64,
     ending: bool,
+    trimmer: Trimmer,
 }
 
 enum Ready {
@@ -81,6 +83,7 @@ impl Shim {
             pause,
             next: 0,
             ending: false,
+            trimmer: Trimmer::default(),
         };
         let key = shim.accept(connection);
         if let Some(connection) = shim.connections.first_mut() {
@@ -134,7 +137,7 @@ impl Shim {
     }
 
     /// Waits until something can be done.
-    fn wait(&self, signals: &SignalFd) -> Vec<Ready> {
+    fn wait(&mut self, signals: &SignalFd) -> Vec<Ready> {
         let mut watched: Vec<(RawFd, PollFlags, Ready)> = vec![
             (signals.as_raw_fd(), PollFlags::POLLIN, Ready::Children),
             (self.listener.as_raw_fd(), PollFlags::POLLIN, Ready::Listener),
@@ -158,9 +161,16 @@ impl Shim {
         // Every descriptor is owned by self or the caller and stays open during the call.
         let mut polled: Vec<PollFd<'_>> =
             watched.iter().map(|(fd, flags, _)| PollFd::new(unsafe { std::os::fd::BorrowedFd::borrow_raw(*fd) }, *flags)).collect();
-        let timeout = if held { PollTimeout::from(1000_u16) } else { PollTimeout::NONE };
+        let timeout = match (held, self.trimmer.due()) {
+            (true, _) => PollTimeout::from(1000_u16),
+            (false, true) => PollTimeout::try_from(QUIET).unwrap_or(PollTimeout::NONE),
+            (false, false) => PollTimeout::NONE,
+        };
         match poll(&mut polled, timeout) {
-            Ok(0) => return self.containers.keys().map(|id| Ready::Stream(id.clone())).collect(),
+            Ok(0) => {
+                self.trimmer.trim();
+                return self.containers.keys().map(|id| Ready::Stream(id.clone())).collect();
+            }
             Ok(_) => {}
             Err(Errno::EINTR) => return Vec::new(),
             Err(error) => {
@@ -308,6 +318,7 @@ impl Shim {
         if self.containers.contains_key(id) {
             return failed(Failure::Other, &format!("container {id} was started before"));
         }
+        self.trimmer.used();
         match self.launch(id, plan.clone()) {
             Ok(record) => {
                 if let Err(error) = record::write(&paths.record(), &record) {
@@ -357,6 +368,7 @@ impl Shim {
             let reply = not_running(&exec.id);
             return self.reply(key, &reply, Vec::new());
         }
+        self.trimmer.used();
         match container::exec(&self.paths, exec) {
             Ok(process) => {
                 self.commands.insert(process.pid, Command { connection: key, bound: exec.bound });

@@ -106,6 +106,13 @@ async fn a_command_that_cannot_start(subject: &Subject) {
     let id = runtime.create_container(&sandbox, &config).await.unwrap();
     let error = runtime.start_container(&id).await.unwrap_err();
     assert_eq!(error.to_string(), "mkdir /etc/passwd: not a directory");
+    config.working_dir.clear();
+    let lost = Mount { source: "/no/such/source".into(), destination: "/x".into(), ..Mount::default() };
+    config.mounts = vec![lost];
+    let id = runtime.create_container(&sandbox, &config).await.unwrap();
+    let error = runtime.start_container(&id).await.unwrap_err().to_string();
+    assert!(error.contains("/no/such/source") && error.contains("No such file or directory"), "{error}");
+    config.mounts.clear();
     config.image = "coracle.local/none:1".to_owned();
     assert!(matches!(runtime.create_container(&sandbox, &config).await, Err(RuntimeError::NotFound { .. })));
 }
