@@ -43,6 +43,13 @@ pub fn decode(kind: &Kind, object: &mut Value, validation: FieldValidation) -> R
     Decoder::new(&super::of(&kind.schema), &kind.kind, &kind.version).decode(object, &[], validation)
 }
 
+/// Reads and decodes an object of a built-in kind, with duplicate keys noticed.
+pub fn decode_bytes(kind: &Kind, bytes: &[u8], validation: FieldValidation) -> Result<(Value, Vec<Warning>), Status> {
+    let super::Parsed { mut value, duplicates } = super::parse_json(bytes)?;
+    let warnings = Decoder::new(&super::of(&kind.schema), &kind.kind, &kind.version).decode(&mut value, &duplicates, validation)?;
+    Ok((value, warnings))
+}
+
 /// Decodes objects of one type.
 #[derive(Debug)]
 pub struct Decoder<'a> {
@@ -401,6 +408,13 @@ mod tests {
         let parsed = parse_json(br#"{"spec": {"containers": [{}, {"image": "a", "image": "b"}], "x": 1}, "spec": {}}"#).unwrap();
         assert_eq!(parsed.duplicates, ["spec.containers[1].image", "spec"]);
         assert_eq!(parsed.value, json!({"spec": {}}));
+        let kind = by_api_version("v1", "ConfigMap").unwrap();
+        let body = br#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "1", "k": "2"}, "x": 1}"#;
+        let (value, warnings) = decode_bytes(kind, body, FieldValidation::Warn).unwrap();
+        assert_eq!(
+            (&value["data"]["k"], warnings),
+            (&json!("2"), vec!["duplicate field \"data.k\"".to_owned(), "unknown field \"x\"".to_owned()])
+        );
         assert_eq!(parse_json(b"{").unwrap_err().code, 400);
         assert_eq!(parse_json("[".repeat(100_000).as_bytes()).unwrap_err().code, 400);
     }

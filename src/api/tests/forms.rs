@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use coracle_api::schema::FieldValidation;
-use coracle_api::{apply, kinds, rules, schema};
+use coracle_api::status::Status;
+use coracle_api::{apply, kinds, patch, rules, schema};
 use serde_json::{Value, json};
 
 fn recorded(file: &str) -> Vec<Value> {
@@ -123,4 +124,79 @@ fn creates_are_managed_as_upstream_records() {
     failures.sort();
     failures.dedup();
     assert!(failures.is_empty(), "{} differences in {compared} objects\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Applies a recorded patch to the object upstream answered before.
+fn patched(step: &Value, live: Option<&Value>, kind: &kinds::Kind) -> Result<Value, Status> {
+    let ty = schema::of(&kind.schema);
+    let path = step["path"].as_str().unwrap();
+    let subresource = if path.split('?').next().unwrap().ends_with("/status") { "status" } else { "" };
+    let query = |name: &str| path.split(['?', '&']).find_map(|part| part.strip_prefix(&format!("{name}=")));
+    let manager = query("fieldManager").unwrap_or("unknown");
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    let body = &step["body"];
+    if step["contentType"] == "application/apply-patch+yaml" {
+        let mut new = apply::apply(live, body.clone(), manager, query("force") == Some("true"), &ty, now, subresource)?;
+        rules::default(kind, &mut new);
+        return Ok(new);
+    }
+    let live = live.expect("only an apply creates");
+    let mut new = live.clone();
+    match step["contentType"].as_str().unwrap() {
+        "application/strategic-merge-patch+json" => patch::strategic(&mut new, body, &ty)?,
+        "application/merge-patch+json" => patch::merge(&mut new, body),
+        _ => new = patch::json(&new, body)?,
+    }
+    schema::decode(kind, &mut new, FieldValidation::Warn)?;
+    rules::default(kind, &mut new);
+    Ok(apply::update(Some(live), new, manager, &ty, now, subresource))
+}
+
+#[test]
+fn patches_have_upstreams_effect() {
+    let mut failures = Vec::new();
+    let mut compared = 0;
+    for case in recorded("requests.json") {
+        let mut live: Option<Value> = None;
+        for (step, answer) in case["steps"].as_array().unwrap().iter().zip(case["answers"].as_array().unwrap()) {
+            let mut theirs = answer["body"].clone();
+            unmask(&mut theirs);
+            let subject = if answer["code"].as_u64() < Some(300) { &theirs } else { &step["body"] };
+            let kind = subject["apiVersion"].as_str().and_then(|version| kinds::by_api_version(version, subject["kind"].as_str()?));
+            if let (Some("PATCH"), Some(kind)) = (step["method"].as_str(), kind)
+                && step["path"]
+                    .as_str()
+                    .is_some_and(|path| path.contains("fieldManager") || step["contentType"] != "application/apply-patch+yaml")
+            {
+                compared += 1;
+                let mut lines = Vec::new();
+                match patched(step, live.as_ref(), kind) {
+                    Ok(mut ours) => {
+                        ours["metadata"]["generation"] = theirs["metadata"]["generation"].clone();
+                        let entries = ours["metadata"]["managedFields"].as_array_mut();
+                        for entry in entries.into_iter().flatten() {
+                            entry.as_object_mut().unwrap().remove("time");
+                        }
+                        // What controllers wrote meanwhile was left out of the records.
+                        if let Some(entries) = ours["metadata"]["managedFields"].as_array_mut() {
+                            entries.retain(|entry| entry["subresource"] != "status" || entry["manager"] == "st");
+                        }
+                        for name in ["namespace", "name"] {
+                            ours["metadata"][name] = theirs["metadata"][name].clone();
+                        }
+                        unmask(&mut ours);
+                        differences("", &ours, &theirs, &mut lines);
+                        lines.retain(|line| !line.starts_with(".status"));
+                    }
+                    Err(error) if answer["code"].as_u64() == Some(u64::from(error.code)) => {
+                        differences("", &json!(error.message), &theirs["message"], &mut lines);
+                    }
+                    Err(error) => lines.push(error.to_string()),
+                }
+                failures.extend(lines.into_iter().map(|line| format!("{} {}: {line}", case["name"], kind.kind)));
+            }
+            live = if theirs["metadata"].is_object() { Some(theirs) } else { live };
+        }
+    }
+    assert!(failures.is_empty(), "{} differences in {compared} patches\n{}", failures.len(), failures.join("\n"));
 }
