@@ -87,9 +87,14 @@ fn component(name: &str, schema: &Value) -> Value {
     if ty.is_some_and(|ty| ty.atomic) {
         out.insert("x-kubernetes-map-type".to_owned(), json!("atomic"));
     }
-    // Upstream's document calls nothing of a kind's own metadata required.
-    if out.get("required").is_some_and(|required| required == &json!(["metadata"])) {
-        out.remove("required");
+    // The API types call every object's metadata required; upstream's document only an event's.
+    if name != "io.k8s.api.core.v1.Event" && out.get("properties").is_some_and(|fields| fields.get("apiVersion").is_some()) {
+        if let Some(required) = out.get_mut("required").and_then(Value::as_array_mut) {
+            required.retain(|field| field != "metadata");
+        }
+        if out.get("required").is_some_and(|required| required == &json!([])) {
+            out.remove("required");
+        }
     }
     Value::Object(out)
 }
@@ -271,6 +276,8 @@ mod tests {
         assert_eq!(pod["x-kubernetes-group-version-kind"], json!([{"group": "", "version": "v1", "kind": "Pod"}]));
         assert_eq!(pod["properties"]["spec"]["allOf"], json!([{"$ref": "#/components/schemas/io.k8s.api.core.v1.PodSpec"}]));
         assert_eq!(pod["properties"]["spec"]["default"], json!({}));
+        assert_eq!(pod.get("required"), None);
+        assert_eq!(schemas["io.k8s.api.core.v1.Event"]["required"], json!(["involvedObject", "metadata"]));
         let spec = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"];
         assert_eq!(spec["volumes"]["x-kubernetes-patch-strategy"], "merge,retainKeys");
         assert_eq!(spec["containers"]["x-kubernetes-list-map-keys"], json!(["name"]));
