@@ -1,0 +1,79 @@
+//! OpenAPI v3: the index and one document for each group version, as kubectl's create, apply and explain read them.
+//! Schemas are `api`'s; paths and their parameters follow from the registry of kinds. Documents are made when first
+//! asked for, and kept.
+
+mod operation;
+mod parameters;
+mod paths;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use coracle_api::kinds;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::discovery::{Document, etag};
+
+const JSON: &str = "application/json";
+const RELEASE: &str = "v1.36.0";
+
+/// Documents already made, by their name in the index.
+static MADE: LazyLock<Mutex<BTreeMap<String, Arc<Document>>>> = LazyLock::new(Mutex::default);
+
+/// The document at a path below `/openapi`; `None` where there is none.
+pub fn answer(path: &str) -> Option<Document> {
+    let name = path.trim_end_matches('/').strip_prefix("/openapi/v3")?;
+    match name.strip_prefix('/') {
+        None if name.is_empty() => Some(index()),
+        None => None,
+        Some(name) => document(name).map(|document| (*document).clone()),
+    }
+}
+
+/// Name in the index, group and version of every group version.
+fn versions() -> BTreeMap<String, (&'static str, &'static str)> {
+    kinds::builtin().iter().map(|kind| (name(&kind.group, &kind.version), (&*kind.group, &*kind.version))).collect()
+}
+
+fn name(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+/// Where the documents are. They come without a hash in their addresses: clients ask whether theirs is still good by its
+/// ETag, and no document is made that nobody reads.
+fn index() -> Document {
+    let paths: BTreeMap<String, Value> =
+        versions().into_keys().map(|name| (name.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{name}")}))).collect();
+    let body = Bytes::from(json!({"paths": paths}).to_string());
+    Document { content_type: JSON, etag: Some(etag(&body)), body }
+}
+
+fn document(name: &str) -> Option<Arc<Document>> {
+    if let Some(made) = MADE.lock().get(name) {
+        return Some(made.clone());
+    }
+    let (group, version) = *versions().get(name)?;
+    let body = Bytes::from(make(group, version).to_string());
+    let document = Arc::new(Document { content_type: JSON, etag: Some(etag(&body)), body });
+    MADE.lock().insert(name.to_owned(), document.clone());
+    Some(document)
+}
+
+fn make(group: &str, version: &str) -> Value {
+    json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": RELEASE},
+        "paths": paths::of(group, version),
+        "components": {
+            "schemas": coracle_api::openapi::schemas(group, version),
+            "securitySchemes": {
+                "BearerToken": {"description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey"},
+            },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests;
