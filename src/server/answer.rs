@@ -4,7 +4,9 @@ use bytes::Bytes;
 use coracle_api::status::Status;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY, WARNING, WWW_AUTHENTICATE};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, RETRY_AFTER, VARY, WARNING, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -28,6 +30,18 @@ fn response(code: u16, content_type: &'static str, body: Body) -> Response<Body>
 /// JSON bytes.
 pub(crate) fn json(code: u16, bytes: Bytes) -> Response<Body> {
     response(code, "application/json", Body::full(bytes))
+}
+
+/// A document that a client may have kept.
+pub(crate) fn document(headers: &HeaderMap, content_type: &'static str, body: Bytes, etag: Option<String>) -> Response<Body> {
+    let tag = etag.and_then(|etag| HeaderValue::try_from(etag).ok());
+    let known = tag.as_ref().is_some_and(|tag| headers.get(IF_NONE_MATCH).is_some_and(|known| known == tag));
+    let mut response = if known { response(304, content_type, Body::empty()) } else { response(200, content_type, Body::full(body)) };
+    if let Some(tag) = tag {
+        response.headers_mut().insert(ETAG, tag);
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    }
+    response
 }
 
 /// Plain text.

@@ -4,15 +4,24 @@ use coracle_api::status::Status;
 use serde_json::Value;
 
 use crate::admission::{Operation, Request};
+use crate::allocate::Reservation;
 use crate::registry::Call;
 
 /// What admission set aside for a write, as a cluster address: given back unless the write happened.
 #[must_use]
-pub(crate) struct Reserved;
+pub(crate) struct Reserved(Option<Reservation>);
 
 impl Reserved {
     /// The write happened.
-    pub(crate) fn keep(self) {}
+    pub(crate) fn keep(self) {
+        if let Some(reservation) = self.0 {
+            reservation.keep();
+        }
+    }
+}
+
+fn is_service(call: &Call) -> bool {
+    call.kind.group.is_empty() && call.kind.plural == "services"
 }
 
 fn request<'a>(call: &'a Call, operation: Operation, old: Option<&'a Value>, dry_run: bool) -> Request<'a> {
@@ -41,7 +50,10 @@ pub(crate) async fn mutate(call: &Call, object: &mut Value, old: Option<&Value>,
 /// Lets admission refuse it, and sets aside what it needs.
 pub(crate) async fn validate(call: &Call, object: &mut Value, old: Option<&Value>, dry_run: bool) -> Result<Reserved, Status> {
     call.server.0.admission.validate(&write(call, old, dry_run), Some(object))?;
-    Ok(Reserved)
+    if is_service(call) && call.info.subresource.is_empty() {
+        return call.server.0.services.reserve(object, old).map(Some).map(Reserved);
+    }
+    Ok(Reserved(None))
 }
 
 /// Lets admission refuse a delete.
@@ -49,5 +61,14 @@ pub(crate) fn delete(call: &Call, old: &Value, dry_run: bool) -> Result<(), Stat
     call.server.0.admission.validate(&request(call, Operation::Delete, Some(old), dry_run), None)
 }
 
+/// Lets admission refuse a stream to an object.
+pub(crate) fn connect(call: &Call, object: &Value) -> Result<(), Status> {
+    call.server.0.admission.validate(&request(call, Operation::Connect, Some(object), false), None)
+}
+
 /// Tells that an object is gone.
-pub(crate) fn deleted(_call: &Call, _object: &Value) {}
+pub(crate) fn deleted(call: &Call, object: &Value) {
+    if is_service(call) {
+        call.server.0.services.release(object);
+    }
+}

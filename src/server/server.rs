@@ -9,26 +9,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use ::http::header::AUTHORIZATION;
+use ::http::Method;
+use ::http::header::{AUTHORIZATION, USER_AGENT};
 use ::http::request::Parts;
 use ::http::{Request, Response};
 use bytes::Bytes;
 use coracle_api::clock::Clock;
 use coracle_api::identity::Identity;
 use coracle_api::kinds;
-use coracle_api::seams::NodeDialer;
+use coracle_api::seams::{Control, NodeDialer};
 use coracle_api::status::Status;
 use coracle_store::{ReadError, Store};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
+use crate::allocate::{RangeError, Services};
 use crate::answer;
 use crate::authn::{self, Authenticator, TokenKey};
 use crate::authz::Authorizer;
+use crate::bootstrap::{self, BootstrapConfig, Pending};
 use crate::http::body::{self, Body};
 use crate::http::query::Query;
 use crate::http::serve::{self, Peer, PeerCertificates};
@@ -51,7 +55,14 @@ pub struct Config {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Service accounts' signing key (P-256, PKCS 8, DER).
     pub token_key: Vec<u8>,
+    /// What the first objects depend on, the range of cluster addresses among it.
+    pub bootstrap: BootstrapConfig,
+    /// Who answers below `/coracle/v1/`.
+    pub control: Option<Arc<dyn Control>>,
 }
+
+/// Ports that services of type NodePort are given: upstream's range.
+const NODE_PORTS: (u16, u16) = (30_000, 32_767);
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +76,17 @@ pub enum ServerError {
     /// Connections cannot be accepted.
     #[error("accept connections")]
     Accept(#[source] io::Error),
+    /// The range of cluster addresses is none.
+    #[error("use the range of cluster addresses")]
+    Range(#[source] RangeError),
+    /// An object every cluster has could not be written.
+    #[error("write {path}: {message}")]
+    Bootstrap {
+        /// Which.
+        path: String,
+        /// The server's own words.
+        message: String,
+    },
     /// TLS was asked for and is not configured.
     #[error("no certificate is configured")]
     NoTls,
@@ -77,6 +99,10 @@ pub(crate) struct Inner {
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) admission: Admission,
+    pub(crate) services: Arc<Services>,
+    pub(crate) control: Option<Arc<dyn Control>>,
+    objects: Arc<Objects>,
+    bootstrap: BootstrapConfig,
     pub(crate) metrics: Metrics,
     tls: Option<Arc<rustls::ServerConfig>>,
     stop: CancellationToken,
@@ -93,14 +119,19 @@ impl Server {
     /// # Errors
     /// The signing key cannot be used, or the store not be read.
     pub fn new(config: Config) -> Result<Self, ServerError> {
-        let Config { store, clock, dialer, tls, token_key } = config;
+        let Config { store, clock, dialer, tls, token_key, bootstrap, control } = config;
         let key = TokenKey::new(&token_key).map_err(ServerError::TokenKey)?;
         let objects = Arc::new(Objects::new(store.clone()));
         let authorizer = Arc::new(Authorizer::new(store.clone()).map_err(ServerError::Roles)?);
+        let services = Services::new(&*objects, &bootstrap.service_cidr, NODE_PORTS).map_err(ServerError::Range)?;
         Ok(Self(Arc::new(Inner {
+            services,
+            control,
+            bootstrap,
             authenticator: Authenticator::new(key, objects.clone(), clock.clone()),
             admission: Admission::new(objects.clone(), authorizer.clone()),
             authorizer,
+            objects,
             store,
             clock,
             dialer,
@@ -109,6 +140,36 @@ impl Server {
             stop: CancellationToken::new(),
             ready: AtomicBool::new(true),
         })))
+    }
+
+    /// Writes what every cluster has from its first start on: namespaces, roles, the service `kubernetes`.
+    ///
+    /// # Errors
+    /// An object could not be written.
+    pub async fn bootstrap(&self) -> Result<(), ServerError> {
+        for Pending { kind, object, exists } in bootstrap::pending(&*self.0.objects, &self.0.bootstrap) {
+            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+            let root = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
+            let mut path = format!("{root}/{}", kind.version);
+            if kind.namespaced {
+                path.push_str(&format!("/namespaces/{}", text("namespace")));
+            }
+            path.push_str(&format!("/{}", kind.plural));
+            if exists {
+                path.push_str(&format!("/{}", text("name")));
+            }
+            let method = if exists { Method::PUT } else { Method::POST };
+            let request = Request::builder().method(method).uri(path.replace('%', "%25")).header(USER_AGENT, "kube-apiserver");
+            let request = request.extension(Identity::new("system:apiserver", &["system:masters"]));
+            let failed = |message: String| ServerError::Bootstrap { path: format!("{path}/{}", text("name")), message };
+            let request = request.body(Full::new(Bytes::from(object.to_string()))).map_err(|error| failed(error.to_string()))?;
+            let response = self.handle(request).await;
+            if response.status().is_client_error() || response.status().is_server_error() {
+                let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                return Err(failed(String::from_utf8_lossy(&body).into_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// What `/readyz` says.
@@ -151,7 +212,7 @@ impl Server {
     /// Answers a request.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
     where
-        B: http_body::Body<Data = Bytes>,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
     {
         let start = Instant::now();
         let (parts, body) = request.into_parts();
@@ -168,7 +229,7 @@ impl Server {
         let running = self.0.metrics.running(gauge);
         let in_process = parts.extensions.get::<Identity>().is_some();
         let zip = !in_process && negotiate::accepts_gzip(&parts.headers) && !info.is_long_running();
-        let head = parts.method == ::http::Method::HEAD;
+        let head = parts.method == Method::HEAD;
         let answered = AssertUnwindSafe(self.answer(parts, info, query, body)).catch_unwind().await;
         let mut response = match answered {
             Ok(Ok(response)) => response,
@@ -206,14 +267,14 @@ impl Server {
 
     async fn answer<B>(&self, parts: Parts, info: RequestInfo, query: Query, body: B) -> Result<Response<Body>, Status>
     where
-        B: http_body::Body<Data = Bytes>,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
     {
         let identity = self.identify(&parts)?;
         if authn::anonymous(&info.path).is_none() {
             self.0.authorizer.authorize(&identity, &info.attributes())?;
         }
         if !info.is_resource {
-            return crate::subresource::paths::answer(self, &parts, &info, &query);
+            return crate::subresource::paths::answer(self, &parts, &info, &query, body).await;
         }
         let not_found = || answer::text(404, "404 page not found\n");
         let Some(kind) = kinds::find(&info.group, &info.version, &info.resource) else {

@@ -75,7 +75,7 @@ fn too_large() -> Status {
 /// Reads a request's body, within bounds of size and time.
 pub(crate) async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, Status>
 where
-    B: http_body::Body<Data = Bytes>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
 {
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > BODY_LIMIT) {

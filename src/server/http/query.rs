@@ -26,6 +26,11 @@ impl Query {
         self.get(key).filter(|value| !value.is_empty())
     }
 
+    /// The pairs as they came.
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
     /// Every value of a key.
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(own, _)| own == key).map(|(_, value)| value.as_str())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use bytes::{BufMut, BytesMut};
 use coracle_api::kinds::Kind;
 use coracle_api::status::Status;
@@ -31,6 +31,15 @@ struct Token {
     start: String,
 }
 
+/// As lenient as Go's.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(base64::engine::DecodePaddingMode::RequireNone),
+);
+
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 
 impl Token {
@@ -41,7 +50,7 @@ impl Token {
 
     fn decode(text: &str) -> Result<Self, Status> {
         let bad = |why: String| Status::bad_request(format!("invalid continue token: {why}"));
-        let bytes = URL_SAFE_NO_PAD
+        let bytes = LENIENT
             .decode(text.trim_end_matches('='))
             .map_err(|_| bad("continue key is not valid: illegal base64 data at input byte 0".to_owned()))?;
         let token: Self = serde_json::from_slice(&bytes).map_err(|_| {

@@ -66,6 +66,9 @@ pub(crate) async fn answer(mut call: Call) -> Result<Response<Body>, Status> {
         Ok(response) => response,
         Err(status) => answer::error(&status),
     };
+    // A write that was tried again says the same again.
+    let mut said = std::collections::BTreeSet::new();
+    call.warnings.retain(|warning| said.insert(warning.clone()));
     answer::warn(response.headers_mut(), &call.warnings);
     Ok(response)
 }

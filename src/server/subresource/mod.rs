@@ -5,6 +5,7 @@ mod eviction;
 mod log;
 pub(crate) mod paths;
 mod scale;
+mod streams;
 
 use coracle_api::status::Status;
 use http::Response;
@@ -25,7 +26,7 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
         ("", "pods", "binding") => binding::answer(call).await,
         ("", "pods", "eviction") => eviction::answer(call).await,
         ("", "pods", "log") => log::answer(call).await,
-        ("", "pods", "exec" | "attach" | "portforward") => Err(Status::new(501, "NotImplemented", "streams are not served")),
+        ("", "pods", "exec" | "attach" | "portforward") => streams::answer(call).await,
         ("", "serviceaccounts", "token") => token(call),
         (_, _, "proxy") => Err(Status::new(501, "NotImplemented", "proxies are not served")),
         // status, approval, finalize, ephemeralcontainers, resize: the object itself, of which rules let a part be changed.

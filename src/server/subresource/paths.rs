@@ -1,22 +1,32 @@
 //! Paths that name no resource: health, version, metrics, discovery.
 
+use bytes::Bytes;
+use coracle_api::seams::ControlCall;
 use coracle_api::status::Status;
+use futures::StreamExt;
 use http::Response;
+use http::header::{ACCEPT, HOST};
 use http::request::Parts;
 use serde_json::{Value, json};
 
-use crate::answer;
 use crate::http::body::Body;
 use crate::http::query::Query;
-use crate::negotiate::Encoding;
+use crate::negotiate::{self, Encoding};
 use crate::request::RequestInfo;
 use crate::server::Server;
+use crate::{answer, discovery, openapi};
 
 /// Upstream's release whose API this is.
 const RELEASE: (&str, &str, &str) = ("1", "36", "v1.36.0");
 
 /// Answers a request for a path.
-pub(crate) fn answer(server: &Server, parts: &Parts, info: &RequestInfo, query: &Query) -> Result<Response<Body>, Status> {
+pub(crate) async fn answer<B>(server: &Server, parts: &Parts, info: &RequestInfo, query: &Query, body: B) -> Result<Response<Body>, Status>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+{
+    if info.path.starts_with(CONTROL) {
+        return control(server, parts, query, body).await;
+    }
     if !matches!(info.verb.as_str(), "get" | "head") {
         return Ok(answer::text(405, "405 method not allowed\n"));
     }
@@ -33,13 +43,44 @@ pub(crate) fn answer(server: &Server, parts: &Parts, info: &RequestInfo, query: 
         "/openid/v1/jwks" => json(&server.0.authenticator.key_set()),
         _ => match path.split_once("z/").map(|(head, check)| (format!("{head}z"), check)) {
             Some((head, check)) if matches!(head.as_str(), "/healthz" | "/livez" | "/readyz") => Ok(one_check(server, check)),
-            _ => Ok(discovery(server, parts, path)),
+            _ => Ok(documents(parts, path)),
         },
     }
 }
 
-fn discovery(_server: &Server, _parts: &Parts, _path: &str) -> Response<Body> {
-    answer::text(404, "404 page not found\n")
+/// Discovery documents; where a client has one already it is told so.
+fn documents(parts: &Parts, path: &str) -> Response<Body> {
+    if path.is_empty() {
+        return answer::object(200, &discovery::paths(), Encoding::Json);
+    }
+    let accept = negotiate::header(&parts.headers, ACCEPT);
+    let address = negotiate::header(&parts.headers, HOST);
+    let found = openapi::answer(path).or_else(|| discovery::answer(path, accept, address));
+    let Some(document) = found else { return answer::text(404, "404 page not found\n") };
+    answer::document(&parts.headers, document.content_type, document.body, document.etag)
+}
+
+/// Where the process that runs the cluster is controlled.
+const CONTROL: &str = "/coracle/v1/";
+
+async fn control<B>(server: &Server, parts: &Parts, query: &Query, body: B) -> Result<Response<Body>, Status>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+{
+    let control = server.0.control.as_ref().ok_or_else(Status::no_such_path)?;
+    let frames = http_body_util::BodyStream::new(body).filter_map(|frame| {
+        std::future::ready(match frame {
+            Ok(frame) => frame.into_data().ok().map(Ok),
+            Err(_) => Some(Err(std::io::Error::other("the request's body ended early"))),
+        })
+    });
+    let call = ControlCall {
+        method: parts.method.as_str().to_owned(),
+        path: parts.uri.path().to_owned(),
+        query: query.pairs().to_vec(),
+        body: frames.boxed(),
+    };
+    Ok(answer::object(200, &control.control(call).await?, Encoding::Json))
 }
 
 fn version() -> Value {
