@@ -98,6 +98,23 @@ pub fn build(
     Ok(images)
 }
 
+/// Makes an image of programs of the host, named by path or as found in `PATH`; it runs the first one.
+pub fn build_from_host(store: &Store, name: &str, programs: &[PathBuf]) -> Result<ImageRecord, ImageError> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".into());
+    let find = |program: &PathBuf| {
+        if program.components().count() > 1 {
+            return std::path::absolute(program).map_err(|e| io_error("find", program, e));
+        }
+        let found = std::env::split_paths(&path).map(|directory| directory.join(program)).find(|file| file.is_file());
+        found.ok_or_else(|| io_error("find", program, io::ErrorKind::NotFound.into()))
+    };
+    let programs = programs.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    let first = programs.first().ok_or_else(|| ImageError::Invalid { reason: "an image needs at least one program".to_owned() })?;
+    let config = Config { cmd: vec![first.to_string_lossy().into_owned()], ..Config::default() };
+    let made = build(store, &programs, &[], &[(vec![name.to_owned()], config)])?;
+    made.into_iter().next().ok_or_else(|| ImageError::Invalid { reason: "no image was made".to_owned() })
+}
+
 fn fill(root: &Path, sources: &BTreeSet<PathBuf>, extra: &[Extra]) -> io::Result<u64> {
     for directory in ["etc", "tmp", "root", "proc", "sys", "dev", "run", "var"] {
         fs::create_dir_all(root.join(directory))?;
@@ -211,7 +228,11 @@ mod tests {
     fn a_missing_program_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
-        let error = build(&store, &["/no/such/program".into()], &[], &[]).unwrap_err();
-        assert!(error.to_string().contains("/no/such/program"), "{error}");
+        for program in ["/no/such/program", "no-such-program"] {
+            let error = build_from_host(&store, "x", &[program.into()]).unwrap_err();
+            assert!(error.to_string().contains(program), "{error}");
+        }
+        let image = build_from_host(&store, "x", &["cat".into()]).unwrap();
+        assert!(image.config.cmd[0].ends_with("/cat"));
     }
 }

@@ -16,7 +16,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-pub use build::{Extra, build};
+pub use build::{Extra, build, build_from_host};
 pub use kubia::{KUBIA, build_kubia, is_kubia};
 pub use store::{Config, ImageRecord, Store};
 pub use unpack::{Bounds, unpack};

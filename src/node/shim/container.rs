@@ -17,6 +17,8 @@ use super::protocol::{ContainerPaths, Exec, Failure, Plan, SandboxPaths};
 use super::record;
 use super::streams::pipe;
 
+const LONGEST_LOG: u64 = 256 << 10;
+
 /// Why something could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -156,8 +158,10 @@ fn launch(
         };
         builder = builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr);
     }
-    let logged = fs::metadata("shim.log").map(|meta| meta.len()).unwrap_or(0);
+    let logged = log_length();
+    let before = descriptors();
     let result = run(builder);
+    close_others(&before);
     restore();
     drop(report_end);
     let pid = match result {
@@ -177,6 +181,16 @@ fn launch(
         let _ = fs::remove_file("console.sock");
     }
     Ok(Started { pid, ends })
+}
+
+/// Length of the shim's log, which is emptied now and then: a probe whose command is missing complains for ever.
+fn log_length() -> u64 {
+    let length = fs::metadata("shim.log").map(|meta| meta.len()).unwrap_or(0);
+    if length < LONGEST_LOG {
+        return length;
+    }
+    let _ = fs::OpenOptions::new().write(true).truncate(true).open("shim.log");
+    0
 }
 
 /// The library's errors lose their innermost cause; the first line it logged has it.
@@ -203,6 +217,20 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn null() -> Result<OwnedFd, StartError> {
     step("open /dev/null", fs::OpenOptions::new().read(true).write(true).open("/dev/null")).map(OwnedFd::from)
+}
+
+/// Numbers of our open descriptors.
+fn descriptors() -> Vec<i32> {
+    let entries = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The library forgets its sockets when a start fails.
+fn close_others(before: &[i32]) {
+    for fd in descriptors().into_iter().filter(|fd| !before.contains(fd)) {
+        // Nobody in this process knows it; the number that listed the others is closed already, which is no harm.
+        unsafe { libc::close(fd) };
+    }
 }
 
 /// The library sets the container's out-of-memory score on its caller and leaves children a changed directory.

@@ -152,9 +152,10 @@ impl Shim {
                 if let Some(fd) = output.readable() {
                     watched.push((fd, PollFlags::POLLIN, Ready::Stream(id.clone())));
                 }
-                for fd in output.writable() {
-                    held = true;
-                    watched.push((fd, PollFlags::POLLOUT, Ready::Stream(id.clone())));
+                for (fd, writing) in output.sessions() {
+                    held |= writing;
+                    let flags = if writing { PollFlags::POLLOUT } else { PollFlags::empty() };
+                    watched.push((fd, flags, Ready::Stream(id.clone())));
                 }
             }
         }

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::log::{Lines, Log};
 
@@ -43,8 +44,17 @@ impl Sink {
         Ok(Self { pipe: pipe.into(), pending: VecDeque::new(), progress: Instant::now() })
     }
 
+    /// Whether its reader is gone.
+    fn abandoned(&self) -> bool {
+        let mut polled = [PollFd::new(self.pipe.as_fd(), PollFlags::empty())];
+        poll(&mut polled, PollTimeout::ZERO).is_ok() && polled.iter().any(|p| p.any().unwrap_or(false))
+    }
+
     /// Writes what goes; false when the reader is gone.
     fn flush(&mut self) -> bool {
+        if self.pending.is_empty() {
+            return !self.abandoned();
+        }
         while !self.pending.is_empty() {
             let (front, _) = self.pending.as_slices();
             match self.pipe.write(front) {
@@ -90,9 +100,9 @@ impl Output {
         self.source.as_ref().filter(|_| !held).map(AsRawFd::as_raw_fd)
     }
 
-    /// What to poll for writing.
-    pub fn writable(&self) -> impl Iterator<Item = RawFd> + '_ {
-        self.sinks.iter().filter(|sink| !sink.pending.is_empty()).map(|sink| sink.pipe.as_raw_fd())
+    /// The sessions to poll, and whether for writing: else only for their end.
+    pub fn sessions(&self) -> impl Iterator<Item = (RawFd, bool)> + '_ {
+        self.sinks.iter().map(|sink| (sink.pipe.as_raw_fd(), !sink.pending.is_empty()))
     }
 
     /// Writes to sessions, drops those that are gone.

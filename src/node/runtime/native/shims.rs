@@ -61,7 +61,7 @@ impl Native {
             let make = move || {
                 std::fs::create_dir_all(paths.containers())?;
                 record::write(&paths.config(), &found)?;
-                std::fs::File::create(paths.0.join("shim.log"))
+                std::fs::File::options().append(true).create(true).open(paths.0.join("shim.log"))
             };
             blocking(move || make().map_err(io(format!("make {shown}")))).await?
         };

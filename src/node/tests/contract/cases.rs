@@ -40,6 +40,7 @@ pub fn all() -> Vec<Case> {
         a_restart_of_the_agent,
         the_death_of_a_shim,
         removal,
+        many_commands_leak_nothing,
     ]
 }
 
@@ -298,7 +299,10 @@ async fn namespaces_of_the_pod(subject: &Subject) {
     let runtime = subject.runtime();
     let volume = tempfile::tempdir().unwrap();
     std::fs::write(volume.path().join("file"), "from the host\n").unwrap();
-    let sandbox = runtime.run_sandbox(&subject.sandbox("pod")).await.unwrap();
+    let mut pod = subject.sandbox("pod");
+    pod.sysctls =
+        [("net.ipv4.ip_unprivileged_port_start", "80"), ("kernel.shm_rmid_forced", "1")].map(|(k, v)| (k.into(), v.into())).into();
+    let sandbox = runtime.run_sandbox(&pod).await.unwrap();
     let mut ids = Vec::new();
     for name in ["a", "b"] {
         let mut config = subject.script(name, "sleep 1000");
@@ -331,6 +335,8 @@ async fn namespaces_of_the_pod(subject: &Subject) {
         Some("from the host")
     );
     assert_eq!(sh(subject, &ids[1], "cat /frozen/file /dev/shm/y; [ -e /frozen/x ] || echo absent").await, "changed\nx\nabsent\n");
+    let set = sh(subject, &ids[0], "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced").await;
+    assert_eq!(set, "80\n1\n");
     let processes = sh(subject, &ids[0], "cat /proc/1/cmdline | tr '\\0' ' '").await;
     assert_eq!(processes, "sh -c sleep 1000 ");
     assert_eq!(
@@ -450,10 +456,41 @@ async fn the_death_of_a_shim(subject: &Subject) {
     while runtime.sandboxes().await.unwrap().iter().any(|s| s.id == sandbox && s.ready) {
         let _ = tokio::time::timeout(Duration::from_millis(100), events.recv()).await;
     }
-    while std::path::Path::new(&format!("/proc/{pid}")).exists() {
+    // Whoever adopts the orphan may take its time to reap it.
+    let alive = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    while alive() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(matches!(runtime.exec_sync(&id, &words("true"), None).await, Err(RuntimeError::NotRunning { .. })));
+}
+
+async fn many_commands_leak_nothing(subject: &Subject) {
+    let runtime = subject.runtime();
+    let (_, id) = subject.started("leak", &subject.script("c", "sleep 1000")).await;
+    let pid = subject.container(&id).await.unwrap().pid.unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let shim = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().to_owned();
+    let open = || std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
+    sh(subject, &id, "true").await;
+    let before = open();
+    let tty = StreamOptions { stdin: true, stdout: true, stderr: false, tty: true };
+    for _ in 0..10 {
+        sh(subject, &id, "true").await;
+        let mut session = runtime.exec(&id, &words("id"), tty).await.unwrap();
+        text(&mut session).await;
+        session.exit.await.unwrap();
+        assert!(runtime.exec_sync(&id, &words("nope"), None).await.is_err());
+        drop(runtime.attach(&id, both()).await.unwrap());
+    }
+    sh(subject, &id, "echo").await;
+    // The shim notices closed connections when it next looks.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while open() > before + 2 {
+        let names = || std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().flatten();
+        let shown: Vec<_> = names().filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
+        assert!(std::time::Instant::now() < deadline, "{before} before, now {shown:#?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn removal(subject: &Subject) {
