@@ -18,3 +18,4 @@ pub mod seams;
 pub mod selector;
 pub mod status;
 pub mod time;
+pub mod yaml;

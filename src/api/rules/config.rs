@@ -104,15 +104,11 @@ fn validate_secret(object: &Value, out: &mut Errors) {
         }
         "kubernetes.io/dockercfg" => docker(object, ".dockercfg", out),
         "kubernetes.io/dockerconfigjson" => docker(object, ".dockerconfigjson", out),
-        "kubernetes.io/basic-auth" => {
-            if !data.contains_key("username") && !data.contains_key("password") {
-                require(out, &["username", "password"]);
-            }
+        "kubernetes.io/basic-auth" if !data.contains_key("username") && !data.contains_key("password") => {
+            require(out, &["username", "password"]);
         }
-        "kubernetes.io/ssh-auth" => {
-            if size_of(&object["data"]["ssh-privatekey"], true) == 0 {
-                out.required(path.key("ssh-privatekey"), "");
-            }
+        "kubernetes.io/ssh-auth" if size_of(&object["data"]["ssh-privatekey"], true) == 0 => {
+            out.required(path.key("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => require(out, &["tls.crt", "tls.key"]),
         _ => {}

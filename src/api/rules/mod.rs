@@ -4,19 +4,27 @@
 //! Objects have passed `schema::decode`: types are right and nothing is null. The order of a write is decode, `default`,
 //! `prepare_create` or `prepare_update`, admission, `validate_create` or `validate_update`. A kind is a `Rules` row.
 
+mod admission;
 mod amount;
 mod check;
 mod config;
+mod cron;
 mod deployment;
+mod endpoints;
+mod job;
 mod meta;
 mod namespace;
+mod network;
 mod node;
 mod pod;
+mod policy;
+mod rbac;
 mod replicaset;
 mod selector;
 mod service;
 mod template;
 mod volumes;
+mod workloads;
 
 use serde_json::{Value, json};
 
@@ -88,12 +96,41 @@ fn of(kind: &Kind) -> &'static Rules {
         ("", "Secret") => &config::SECRET,
         ("", "Namespace") => &namespace::RULES,
         ("", "Node") => &node::RULES,
+        ("", "ServiceAccount") => &rbac::SERVICE_ACCOUNT,
+        ("", "Endpoints") => &endpoints::ENDPOINTS,
         ("", "ReplicationController") => &replicaset::REPLICATION_CONTROLLER,
+        ("", "PodTemplate") => &workloads::POD_TEMPLATE,
         ("", "PersistentVolume") => &volumes::VOLUME,
         ("", "PersistentVolumeClaim") => &volumes::CLAIM,
-        ("storage.k8s.io", "StorageClass") => &volumes::CLASS,
+        ("", "LimitRange") => &policy::LIMIT_RANGE,
+        ("", "ResourceQuota") => &policy::QUOTA,
+        ("" | "events.k8s.io", "Event") => &policy::EVENT,
         ("apps", "Deployment") => &deployment::RULES,
         ("apps", "ReplicaSet") => &replicaset::RULES,
+        ("apps", "StatefulSet") => &workloads::STATEFUL_SET,
+        ("apps", "DaemonSet") => &workloads::DAEMON_SET,
+        ("apps", "ControllerRevision") => &workloads::CONTROLLER_REVISION,
+        ("batch", "Job") => &job::JOB,
+        ("batch", "CronJob") => &job::CRON_JOB,
+        ("autoscaling", "HorizontalPodAutoscaler") => &policy::AUTOSCALER,
+        ("coordination.k8s.io", "Lease") => &policy::LEASE,
+        ("discovery.k8s.io", "EndpointSlice") => &endpoints::SLICE,
+        ("networking.k8s.io", "Ingress") => &network::INGRESS,
+        ("networking.k8s.io", "IngressClass") => &network::INGRESS_CLASS,
+        ("networking.k8s.io", "NetworkPolicy") => &network::POLICY,
+        ("node.k8s.io", "RuntimeClass") => &admission::RUNTIME_CLASS,
+        ("policy", "PodDisruptionBudget") => &policy::BUDGET,
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::ROLE,
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::BINDING,
+        ("scheduling.k8s.io", "PriorityClass") => &policy::PRIORITY_CLASS,
+        ("storage.k8s.io", "StorageClass") => &volumes::CLASS,
+        ("storage.k8s.io", "CSIDriver") => &admission::CSI_DRIVER,
+        ("admissionregistration.k8s.io", name) if name.ends_with("WebhookConfiguration") => &admission::WEBHOOKS,
+        ("admissionregistration.k8s.io" | "resource.k8s.io", name) if name.ends_with("Binding") || name == "ResourceSlice" => {
+            &admission::COUNTED
+        }
+        ("admissionregistration.k8s.io", _) => &admission::COUNTED_WITH_STATUS,
+        ("flowcontrol.apiserver.k8s.io" | "apiextensions.k8s.io", _) => &admission::COUNTED_WITH_STATUS,
         _ if kind.subresource("status").is_some() => &WITH_STATUS,
         _ => &PLAIN,
     }

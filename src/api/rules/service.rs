@@ -160,17 +160,14 @@ fn keep_allocated(spec: &mut Value, before: &Value) {
         let used: Vec<Value> = spec.items("ports").iter().map(|port| port["nodePort"].clone()).collect();
         spec.for_each("ports", |port| {
             let same = |other: &&Value| other["port"] == port["port"] && other["protocol"] == port["protocol"];
-            if port.int("nodePort").unwrap_or(0) == 0 {
-                if let Some(other) = before.items("ports").iter().find(same).filter(|other| !used.contains(&other["nodePort"])) {
-                    port.take_from("nodePort", other);
-                }
+            let allocated = before.items("ports").iter().find(same).filter(|other| !used.contains(&other["nodePort"]));
+            if let (0, Some(allocated)) = (port.int("nodePort").unwrap_or(0), allocated) {
+                port.take_from("nodePort", allocated);
             }
         });
     }
-    if is_local_balancer(spec) && is_local_balancer(before) {
-        if spec.int("healthCheckNodePort").unwrap_or(0) == 0 {
-            spec.take_from("healthCheckNodePort", before);
-        }
+    if is_local_balancer(spec) && is_local_balancer(before) && spec.int("healthCheckNodePort").unwrap_or(0) == 0 {
+        spec.take_from("healthCheckNodePort", before);
     }
 }
 
@@ -338,10 +335,8 @@ fn addresses(spec: &Value, path: &Path, out: &mut Errors) {
     for (index, ip) in spec.items("externalIPs").iter().filter_map(Value::as_str).enumerate() {
         let at = path.child("externalIPs").index(index);
         out.all(&at, ip, names::ip(ip));
-        if let Ok(ip) = ip.parse::<std::net::IpAddr>() {
-            if let Some(message) = special(ip) {
-                out.invalid(at, ip.to_string(), message);
-            }
+        if let Some(message) = ip.parse().ok().and_then(special) {
+            out.invalid(at, ip, message);
         }
     }
 }

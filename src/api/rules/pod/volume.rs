@@ -160,11 +160,7 @@ pub(crate) fn plugin(kind: &str, source: &Value, path: &Path, out: &mut Errors) 
             }
             require(source, &["image"], path, out);
         }
-        "cephfs" => {
-            if source.items("monitors").is_empty() {
-                out.required(path.child("monitors"), "");
-            }
-        }
+        "cephfs" if source.items("monitors").is_empty() => out.required(path.child("monitors"), ""),
         "cinder" | "portworxVolume" => require(source, &["volumeID"], path, out),
         "azureFile" => require(source, &["secretName", "shareName"], path, out),
         "azureDisk" => require(source, &["diskName", "diskURI"], path, out),

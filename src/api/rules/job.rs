@@ -1,0 +1,206 @@
+//! Jobs and CronJobs.
+
+use serde_json::{Value, json};
+
+use super::check::{Errors, Fill, Path, Read};
+use super::template::{self, Restart};
+use super::{Rules, cron, pod, selector};
+
+pub(crate) static JOB: Rules = Rules {
+    generation: true,
+    status: |_| json!({}),
+    default: default_job,
+    create: own_labels,
+    validate: |object, out| validate_job(&object["spec"], false, &Path::new("spec"), out),
+    validate_update: update_job,
+    warnings: |object| pod::template_warnings(object, &["spec", "template"]),
+    fields: &["status.successful"],
+    ..Rules::PLAIN
+};
+
+pub(crate) static CRON_JOB: Rules = Rules {
+    generation: true,
+    status: |_| json!({}),
+    default: |object| {
+        object.within("spec", |spec| {
+            spec.fill_zero("concurrencyPolicy", "Allow");
+            spec.fill("suspend", false);
+            spec.fill("successfulJobsHistoryLimit", 3);
+            spec.fill("failedJobsHistoryLimit", 1);
+            spec.within("jobTemplate", |job| {
+                job.within("spec", |spec| spec.within("template", pod::defaults::template));
+            });
+        });
+    },
+    validate: validate_cron_job,
+    warnings: |object| pod::template_warnings(object, &["spec", "jobTemplate", "spec", "template"]),
+    ..Rules::PLAIN
+};
+
+fn default_job(object: &mut Value) {
+    object.within("spec", |spec| {
+        if !spec.has("completions") && !spec.has("parallelism") {
+            spec.put("completions", 1);
+        }
+        spec.fill("parallelism", 1);
+        let limit = if spec.has("backoffLimitPerIndex") { i32::MAX } else { 6 };
+        spec.fill("backoffLimit", limit);
+        spec.fill("completionMode", "NonIndexed");
+        spec.fill("suspend", false);
+        spec.fill("manualSelector", false);
+        let replacement = if spec.has("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
+        spec.fill("podReplacementPolicy", replacement);
+        spec.with("podFailurePolicy", |policy| {
+            policy.for_each("rules", |rule| {
+                rule.for_each("onPodConditions", |condition| condition.fill_zero("status", "True"));
+            });
+        });
+        spec.within("template", pod::defaults::template);
+    });
+    labels_of_template(object);
+}
+
+fn labels_of_template(object: &mut Value) {
+    let labels = object["spec"]["template"]["metadata"]["labels"].clone();
+    if object["metadata"].map("labels").is_empty() && labels.as_object().is_some_and(|map| !map.is_empty()) {
+        object.within("metadata", |meta| meta.put("labels", labels));
+    }
+}
+
+/// Unless asked not to, a job selects its pods by its own uid; the object must have its name and uid by now.
+fn own_labels(object: &mut Value) {
+    let (name, uid) = (object["metadata"].text("name").to_owned(), object["metadata"].text("uid").to_owned());
+    if object["spec"].yes("manualSelector") || uid.is_empty() {
+        return;
+    }
+    object.within("spec", |spec| {
+        spec.within("template", |template| {
+            template.within("metadata", |meta| {
+                meta.within("labels", |labels| {
+                    for (key, value) in [
+                        ("batch.kubernetes.io/controller-uid", &uid),
+                        ("controller-uid", &uid),
+                        ("batch.kubernetes.io/job-name", &name),
+                        ("job-name", &name),
+                    ] {
+                        labels.fill(key, value.as_str());
+                    }
+                });
+            });
+        });
+        spec.within("selector", |selector| {
+            selector.within("matchLabels", |labels| labels.fill("batch.kubernetes.io/controller-uid", uid.as_str()));
+        });
+    });
+    labels_of_template(object);
+}
+
+fn validate_job(spec: &Value, in_cron_job: bool, path: &Path, out: &mut Errors) {
+    for key in ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "backoffLimitPerIndex"] {
+        out.non_negative(&path.child(key), spec.int(key));
+    }
+    let mode = spec.text("completionMode");
+    out.one_of_if_set(path.child("completionMode"), mode, &["Indexed", "NonIndexed"]);
+    if mode == "Indexed" {
+        match spec.int("completions") {
+            None => out.required(path.child("completions"), "when completion mode is Indexed"),
+            Some(_) => {
+                if let Some(parallelism) = spec.int("parallelism").filter(|n| *n > 100_000) {
+                    let message = "must be less than or equal to 100000 when completion mode is Indexed";
+                    out.invalid(path.child("parallelism"), parallelism, message);
+                }
+            }
+        }
+    } else if spec.has("backoffLimitPerIndex") {
+        out.invalid(path.child("backoffLimitPerIndex"), spec["backoffLimitPerIndex"].clone(), "requires indexed completion mode");
+    }
+    if spec.has("podFailurePolicy") && spec["template"]["spec"].text("restartPolicy") != "Never" {
+        let at = path.child("template").child("spec").child("restartPolicy");
+        out.invalid(at, spec["template"]["spec"].text("restartPolicy"), "only \"Never\" is supported when podFailurePolicy is specified");
+    }
+    out.one_of_if_set(path.child("podReplacementPolicy"), spec.text("podReplacementPolicy"), &["Failed", "TerminatingOrFailed"]);
+    if in_cron_job {
+        if spec.yes("manualSelector") {
+            out.0.push(crate::field::FieldError::not_supported(path.child("manualSelector"), true, &["nil", "false"]));
+        }
+    } else if spec["selector"].is_null() {
+        out.required(path.child("selector"), "");
+    } else {
+        selector::validate(&spec["selector"], &path.child("selector"), out);
+        let labels = &spec["template"]["metadata"]["labels"];
+        if selector::is_valid(&spec["selector"]) && !selector::matches(&spec["selector"], labels) {
+            let at = path.child("template").child("metadata").child("labels");
+            out.invalid(at, labels.clone(), "`selector` does not match template `labels`");
+        }
+    }
+    let bare = json!({"template": spec["template"]});
+    template::validate_selected(&bare, path, &Restart::OnFailureOrNever, out);
+}
+
+fn update_job(new: &Value, old: &Value, subresource: &str, out: &mut Errors) {
+    if !subresource.is_empty() {
+        return;
+    }
+    let path = Path::new("spec");
+    let (new, before) = (&new["spec"], &old["spec"]);
+    let elastic = new.text("completionMode") == "Indexed" && new["completions"] == new["parallelism"];
+    if new["completions"] != before["completions"] && !elastic {
+        out.invalid(path.child("completions"), new["completions"].clone(), super::check::IMMUTABLE);
+    }
+    out.immutable(&path.child("selector"), &new["selector"], &before["selector"]);
+    let mut template = new["template"].clone();
+    if before.yes("suspend") && !old["status"].has("startTime") {
+        // a job that has not started may still be told where to run
+        template.within("metadata", |meta| {
+            meta.take_from("labels", &before["template"]["metadata"]);
+            meta.take_from("annotations", &before["template"]["metadata"]);
+        });
+        template.within("spec", |spec| {
+            for key in ["nodeSelector", "affinity", "tolerations", "schedulingGates"] {
+                spec.take_from(key, &before["template"]["spec"]);
+            }
+        });
+    }
+    if template != before["template"] {
+        out.invalid(path.child("template"), new["template"].clone(), super::check::IMMUTABLE);
+    }
+    for key in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+        out.immutable(&path.child(key), &new[key], &before[key]);
+    }
+}
+
+fn validate_cron_job(object: &Value, out: &mut Errors) {
+    let name = object["metadata"].text("name");
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    if spec.text("schedule").is_empty() {
+        out.required(path.child("schedule"), "");
+    } else {
+        if let Err(message) = cron::check(spec.text("schedule")) {
+            out.invalid(path.child("schedule"), spec.text("schedule"), message);
+        }
+        if spec.text("schedule").contains("TZ") && spec.has("timeZone") {
+            out.invalid(path.child("schedule"), spec.text("schedule"), "cannot use both timeZone field and TZ or CRON_TZ in schedule");
+        }
+    }
+    out.non_negative(&path.child("startingDeadlineSeconds"), spec.int("startingDeadlineSeconds"));
+    if spec.has("timeZone") {
+        let zone = spec.text("timeZone");
+        let at = path.child("timeZone");
+        if zone.is_empty() {
+            out.invalid(at, zone, "timeZone must be nil or non-empty string");
+        } else if zone.eq_ignore_ascii_case("local") {
+            out.invalid(at, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+        } else if !zone.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+' | b'.')) {
+            out.invalid(at, zone, format!("unknown time zone {zone}"));
+        }
+    }
+    out.required_one_of(&path.child("concurrencyPolicy"), spec.text("concurrencyPolicy"), &["Allow", "Forbid", "Replace"]);
+    validate_job(&spec["jobTemplate"]["spec"], true, &path.child("jobTemplate").child("spec"), out);
+    for key in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
+        out.non_negative(&path.child(key), spec.int(key));
+    }
+    if name.len() > 52 {
+        // the jobs' names add a dash and the time
+        out.invalid("metadata.name", name, "must be no more than 52 characters");
+    }
+}

@@ -1,0 +1,220 @@
+//! Priorities, budgets, limits and quotas, autoscaling, leases, events.
+
+use serde_json::{Value, json};
+
+use super::amount::nanos;
+use super::check::{Errors, Fill, Path, Read};
+use super::pod::resources;
+use super::{Rules, selector};
+
+pub(crate) static EVENT: Rules = Rules {
+    create_on_update: true,
+    validate: |object, out| {
+        let about = if object.has("regarding") { "regarding" } else { "involvedObject" };
+        let (own, named) = (object["metadata"].text("namespace"), object[about].text("namespace"));
+        let fits = if named.is_empty() { matches!(own, "" | "default" | "kube-system") } else { named == own };
+        if !fits {
+            out.invalid(Path::new("involvedObject").child("namespace"), named, "does not match event.namespace");
+        }
+    },
+    fields: &[
+        "involvedObject.kind",
+        "involvedObject.namespace",
+        "involvedObject.name",
+        "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
+    ],
+    ..Rules::PLAIN
+};
+
+pub(crate) static LEASE: Rules = Rules {
+    create_on_update: true,
+    unconditional_update: false,
+    validate: |object, out| {
+        out.positive(&Path::new("spec.leaseDurationSeconds"), object["spec"].int("leaseDurationSeconds"));
+        out.non_negative(&Path::new("spec.leaseTransitions"), object["spec"].int("leaseTransitions"));
+    },
+    ..Rules::PLAIN
+};
+
+pub(crate) static PRIORITY_CLASS: Rules = Rules {
+    generation: true,
+    desired: &[],
+    default: |object| object.fill("preemptionPolicy", "PreemptLowerPriority"),
+    validate: |object, out| {
+        const HIGHEST: i64 = 1_000_000_000;
+        let (name, value) = (object["metadata"].text("name"), object.int("value").unwrap_or(0));
+        if name.starts_with("system-") {
+            let known = [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+            if !known.contains(&(name, value)) {
+                let message = "priority class names with 'system-' prefix are reserved for system use only. error: only system priority \
+                               classes can have these names";
+                out.forbidden("metadata.name", message);
+            }
+        } else if value > HIGHEST {
+            out.forbidden("value", format!("maximum allowed value of a user defined priority is {HIGHEST}"));
+        }
+        out.one_of_if_set("preemptionPolicy", object.text("preemptionPolicy"), &["Never", "PreemptLowerPriority"]);
+    },
+    validate_update: |new, old, _, out| {
+        if new["value"] != old["value"] {
+            out.forbidden("value", "may not be changed in an update.");
+        }
+        out.immutable(&Path::new("preemptionPolicy"), &new["preemptionPolicy"], &old["preemptionPolicy"]);
+    },
+    ..Rules::PLAIN
+};
+
+pub(crate) static BUDGET: Rules = Rules {
+    generation: true,
+    status: |_| json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}),
+    validate: |object, out| {
+        let (spec, path) = (&object["spec"], Path::new("spec"));
+        if spec.has("minAvailable") && spec.has("maxUnavailable") {
+            out.invalid(&path, spec.clone(), "minAvailable and maxUnavailable cannot be both set");
+        }
+        for key in ["minAvailable", "maxUnavailable"] {
+            out.count_or_percent(&path.child(key), &spec[key]);
+            super::deployment::not_more_than_all(&path.child(key), &spec[key], out);
+        }
+        if spec.has("selector") {
+            selector::validate(&spec["selector"], &path.child("selector"), out);
+        }
+        let policies = ["AlwaysAllow", "IfHealthyBudget"];
+        out.one_of_if_set(path.child("unhealthyPodEvictionPolicy"), spec.text("unhealthyPodEvictionPolicy"), &policies);
+    },
+    ..Rules::PLAIN
+};
+
+pub(crate) static LIMIT_RANGE: Rules = Rules {
+    default: |object| object.with("spec", |spec| spec.for_each("limits", default_limit)),
+    validate: validate_limits,
+    ..Rules::PLAIN
+};
+
+/// Limits and requests of containers follow from each other, from the largest and from the smallest.
+fn default_limit(item: &mut Value) {
+    if item.text("type") != "Container" {
+        return;
+    }
+    let copy = |item: &mut Value, from: &str, to: &str| {
+        let source = item.map(from).clone();
+        item.within(to, |target| source.into_iter().for_each(|(name, value)| target.fill(&name, value)));
+        if item.map(to).is_empty() {
+            item.cut(to);
+        }
+    };
+    copy(item, "max", "default");
+    copy(item, "default", "defaultRequest");
+    copy(item, "min", "defaultRequest");
+}
+
+fn validate_limits(object: &Value, out: &mut Errors) {
+    let path = Path::new("spec");
+    let mut seen = super::check::Seen::default();
+    for (at, item) in object["spec"].each("limits", &path) {
+        let kind = item.text("type");
+        if !seen.first(kind) {
+            out.duplicate(at.child("type"), kind);
+        }
+        if kind == "Pod" {
+            for key in ["default", "defaultRequest"] {
+                if !item.map(key).is_empty() {
+                    out.forbidden(at.child(key), "may not be specified when `type` is 'Pod'");
+                }
+            }
+        }
+        for (low, high, words) in [
+            ("min", "max", "min value {a} is greater than max value {b}"),
+            ("min", "defaultRequest", "min value {a} is greater than default request value {b}"),
+            ("defaultRequest", "max", "default request value {a} is greater than max value {b}"),
+            ("defaultRequest", "default", "default request value {a} is greater than default limit value {b}"),
+            ("default", "max", "default value {a} is greater than max value {b}"),
+        ] {
+            for (name, small) in item.map(low) {
+                let large = &item[high][name];
+                let (Some(a), Some(b)) = (nanos(small), nanos(large)) else { continue };
+                if a > b {
+                    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    let message = words.replace("{a}", &text(small)).replace("{b}", &text(large));
+                    out.invalid(at.child(low).key(name), small.clone(), message);
+                }
+            }
+        }
+    }
+}
+
+pub(crate) static QUOTA: Rules = Rules {
+    status: |_| json!({}),
+    validate: |object, out| {
+        let path = Path::new("spec");
+        for (name, value) in object["spec"].map("hard") {
+            let at = path.child("hard").key(name);
+            if !name.contains('/') && !name.starts_with("count/") && !resources::is_standard(name) {
+                out.invalid(&at, name.as_str(), "must be a standard resource for quota");
+            }
+            resources::quantity(name, value, &at, out);
+        }
+        let scopes = ["BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating"];
+        for scope in object["spec"].items("scopes").iter().filter_map(Value::as_str) {
+            if !scopes.contains(&scope) {
+                out.invalid(path.child("scopes"), object["spec"]["scopes"].clone(), "unsupported scope");
+            }
+        }
+    },
+    ..Rules::PLAIN
+};
+
+pub(crate) static AUTOSCALER: Rules = Rules {
+    status: |_| json!({"desiredReplicas": 0}),
+    default: default_autoscaler,
+    validate: |object, out| {
+        let (spec, path) = (&object["spec"], Path::new("spec"));
+        let (least, most) = (spec.int("minReplicas").unwrap_or(1), spec.int("maxReplicas").unwrap_or(0));
+        if least < 1 {
+            out.invalid(path.child("minReplicas"), least, "must be greater than or equal to 1");
+        }
+        if most < 1 {
+            out.invalid(path.child("maxReplicas"), most, "must be greater than 0");
+        }
+        if most < least {
+            out.invalid(path.child("maxReplicas"), most, "must be greater than or equal to `minReplicas`");
+        }
+        for key in ["kind", "name"] {
+            if spec["scaleTargetRef"].text(key).is_empty() {
+                out.required(path.child("scaleTargetRef").child(key), "");
+            }
+        }
+    },
+    ..Rules::PLAIN
+};
+
+fn default_autoscaler(object: &mut Value) {
+    let second = !object["spec"].has("targetCPUUtilizationPercentage") && object.text("apiVersion") != "autoscaling/v1";
+    object.within("spec", |spec| {
+        spec.fill("minReplicas", 1);
+        if second && spec.items("metrics").is_empty() {
+            let target = json!({"type": "Utilization", "averageUtilization": 80});
+            spec.put("metrics", json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));
+        }
+        spec.with("behavior", |behavior| {
+            let up = json!([{"type": "Pods", "value": 4, "periodSeconds": 15}, {"type": "Percent", "value": 100, "periodSeconds": 15}]);
+            let down = json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]);
+            behavior.within("scaleUp", |rules| {
+                rules.fill("stabilizationWindowSeconds", 0);
+                rules.fill("selectPolicy", "Max");
+                rules.fill("policies", up);
+            });
+            behavior.within("scaleDown", |rules| {
+                rules.fill("selectPolicy", "Max");
+                rules.fill("policies", down);
+            });
+        });
+    });
+}
