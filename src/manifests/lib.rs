@@ -1,1 +1,16 @@
-//! Coracle's manifests room.
+//! Folders of manifests: read, applied, watched.
+//!
+//! A [`Folder`] keeps a cluster as its files say: what is saved is applied by server-side apply within moments, and
+//! every document has a [`DocumentStatus`]. [`documents::read`] turns files into documents, [`applier`] sends them, and
+//! `folder` listens to the disk. This room knows a cluster only through its client.
+//!
+//! Invariants: a file that cannot be read or parsed changes nothing in the cluster; a document that did not change since
+//! it was applied is not sent again; order is namespaces, then custom resource definitions, then the rest.
+
+mod applier;
+pub mod documents;
+mod folder;
+mod status;
+
+pub use folder::{Folder, FolderError};
+pub use status::{DocumentState, DocumentStatus, FileStatus, FolderStatus};

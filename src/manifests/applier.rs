@@ -1,0 +1,123 @@
+//! Sends documents to a cluster.
+
+use std::collections::HashMap;
+
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::{self, Scope};
+use serde_json::Value;
+
+/// Owner of the fields that are applied.
+const MANAGER: &str = "coracle";
+
+/// What an apply did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Applied {
+    Created,
+    Changed,
+    Unchanged,
+}
+
+/// Why an apply failed.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) message: String,
+    /// Another manager owns a field.
+    pub(crate) conflict: bool,
+    /// The field it is about.
+    pub(crate) field: Option<String>,
+    /// Sending the same again may help: the server is away, or what it needs is not there yet.
+    pub(crate) transient: bool,
+}
+
+/// Applies objects, remembering what kinds there are.
+pub(crate) struct Applier {
+    client: kube::Client,
+    namespace: String,
+    kinds: HashMap<(String, String), (ApiResource, bool)>,
+}
+
+impl Applier {
+    pub(crate) fn new(client: kube::Client, namespace: String) -> Self {
+        Self { client, namespace, kinds: HashMap::new() }
+    }
+
+    /// The namespace an object goes to; empty for kinds without one.
+    pub(crate) async fn namespace_of(&mut self, object: &Value) -> Result<String, Refusal> {
+        let (_, namespaced) = self.resource(object).await?;
+        let own = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+        Ok(match (namespaced, own) {
+            (false, _) => String::new(),
+            (true, "") => self.namespace.clone(),
+            (true, own) => own.to_owned(),
+        })
+    }
+
+    pub(crate) async fn apply(&mut self, object: &Value) -> Result<Applied, Refusal> {
+        let namespace = self.namespace_of(object).await?;
+        let (resource, _) = self.resource(object).await?;
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let api: Api<DynamicObject> = if namespace.is_empty() {
+            Api::all_with(self.client.clone(), &resource)
+        } else {
+            Api::namespaced_with(self.client.clone(), &namespace, &resource)
+        };
+        let before = api.get_metadata_opt(name).await.map_err(|error| refusal(&error))?;
+        let params = PatchParams { field_validation: Some(kube::api::ValidationDirective::Strict), ..PatchParams::apply(MANAGER) };
+        let after = api.patch(name, &params, &Patch::Apply(object)).await.map_err(|error| refusal(&error))?;
+        Ok(match before {
+            None => Applied::Created,
+            Some(before) if before.metadata.resource_version == after.metadata.resource_version => Applied::Unchanged,
+            Some(_) => Applied::Changed,
+        })
+    }
+
+    async fn resource(&mut self, object: &Value) -> Result<(ApiResource, bool), Refusal> {
+        let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
+        let key = (text("apiVersion"), text("kind"));
+        if let Some(known) = self.kinds.get(&key) {
+            return Ok(known.clone());
+        }
+        let (group, version) = key.0.split_once('/').unwrap_or(("", &key.0));
+        let kind = GroupVersionKind::gvk(group, version, &key.1);
+        let found = discovery::pinned_kind(&self.client, &kind).await;
+        let (resource, capabilities) = found.map_err(|error| match error {
+            kube::Error::Discovery(_) => unknown(&key),
+            kube::Error::Api(status) if status.code == 404 => unknown(&key),
+            other => refusal(&other),
+        })?;
+        let known = (resource, capabilities.scope == Scope::Namespaced);
+        self.kinds.insert(key, known.clone());
+        Ok(known)
+    }
+}
+
+fn unknown((version, kind): &(String, String)) -> Refusal {
+    Refusal {
+        message: format!("no matches for kind {kind:?} in version {version:?}"),
+        conflict: false,
+        field: Some("kind".into()),
+        // its definition may come with another document
+        transient: true,
+    }
+}
+
+fn refusal(error: &kube::Error) -> Refusal {
+    let kube::Error::Api(status) = error else {
+        return Refusal { message: error.to_string(), conflict: false, field: None, transient: true };
+    };
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+    let field = causes.iter().map(|cause| cause.field.clone()).find(|field| !field.is_empty()).or_else(|| quoted_field(&status.message));
+    Refusal {
+        message: status.message.clone(),
+        conflict: status.code == 409 && !causes.is_empty(),
+        field,
+        transient: status.code >= 500 || status.code == 429 || status.message.starts_with("namespaces "),
+    }
+}
+
+/// The field that a decode error names: `… unknown field "spec.replcas"`.
+fn quoted_field(message: &str) -> Option<String> {
+    let after = message.split_once("unknown field \"")?.1;
+    Some(after.split_once('"')?.0.to_owned())
+}

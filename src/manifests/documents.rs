@@ -1,0 +1,155 @@
+//! From files to documents.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use coracle_api::yaml::{self, YamlError};
+use serde_json::Value;
+
+/// A manifest larger than this is not read: it is none.
+const LARGEST: u64 = 16 << 20;
+/// How deep folders are followed.
+const DEEPEST: usize = 32;
+
+/// A file of a folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ManifestFile {
+    /// Path below the folder.
+    pub path: PathBuf,
+    /// Its text, or why it cannot be read.
+    pub text: Result<String, String>,
+}
+
+/// One object of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// Position of its document in the file, from 0.
+    pub index: usize,
+    /// Line on which the document begins, from 1.
+    pub line: usize,
+    /// The object.
+    pub object: Value,
+}
+
+/// The manifests below `folder` (or the one file it is), sorted by path. Hidden files and folders, and files that are
+/// neither YAML nor JSON, are left out.
+pub fn read(folder: &Path) -> io::Result<Vec<ManifestFile>> {
+    let mut out = Vec::new();
+    if fs::metadata(folder)?.is_file() {
+        out.push(read_file(folder, PathBuf::from(folder.file_name().unwrap_or_default())));
+    } else {
+        collect(folder, Path::new(""), 0, &mut out)?;
+    }
+    out.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(out)
+}
+
+fn collect(root: &Path, below: &Path, depth: usize, out: &mut Vec<ManifestFile>) -> io::Result<()> {
+    for entry in fs::read_dir(root.join(below))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let path = below.join(&name);
+        if name.to_string_lossy().starts_with('.') {
+            continue;
+        }
+        // a link counts as what it leads to; one that leads nowhere is passed over
+        let Ok(metadata) = fs::metadata(entry.path()) else { continue };
+        if metadata.is_dir() && depth < DEEPEST {
+            match collect(root, &path, depth + 1, out) {
+                // a folder that goes while we look is none
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        } else if metadata.is_file() && is_manifest(&path) {
+            out.push(read_file(&entry.path(), path));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file's name is one of a manifest.
+pub fn is_manifest(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    matches!(extension, "yaml" | "yml" | "json")
+}
+
+fn read_file(file: &Path, path: PathBuf) -> ManifestFile {
+    let text = match fs::metadata(file) {
+        Ok(metadata) if metadata.len() > LARGEST => Err(format!("larger than {} MiB", LARGEST >> 20)),
+        _ => fs::read(file).map_err(|error| error.to_string()).and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|error| format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to()))
+        }),
+    };
+    ManifestFile { path, text }
+}
+
+/// The objects of a text: `List` objects are taken apart. The first fault makes the whole text unusable, since a half-written
+/// file must not be applied by halves.
+pub fn parse(text: &str) -> Result<Vec<Manifest>, YamlError> {
+    let mut out = Vec::new();
+    for document in yaml::documents(text) {
+        let document = document?;
+        if let Some(duplicate) = document.duplicates.into_iter().next() {
+            return Err(duplicate);
+        }
+        let (index, line) = (document.index, document.line);
+        let fault = |message: String| YamlError { line, column: 1, message };
+        let Some(fields) = document.value.as_object() else { return Err(fault("a manifest is a map with apiVersion and kind".into())) };
+        let is_list = fields.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
+        match fields.get("items").filter(|_| is_list) {
+            Some(Value::Array(items)) => out.extend(items.iter().map(|item| Manifest { index, line, object: item.clone() })),
+            _ => out.push(Manifest { index, line, object: document.value }),
+        }
+    }
+    for manifest in &out {
+        for field in ["apiVersion", "kind"] {
+            if manifest.object[field].as_str().is_none_or(str::is_empty) {
+                return Err(YamlError { line: manifest.line, column: 1, message: format!("{field} is not set") });
+            }
+        }
+        if manifest.object.pointer("/metadata/name").and_then(Value::as_str).is_none_or(str::is_empty) {
+            return Err(YamlError { line: manifest.line, column: 1, message: "metadata.name is not set".into() });
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn files_are_found_by_name_and_documents_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("b.yaml", "kind: A");
+        write("sub/a.yml", "kind: A");
+        write(".git/x.yaml", "kind: A");
+        write("notes.txt", "no manifest");
+        write("c.json", "{}");
+        std::os::unix::fs::symlink("nowhere.yaml", directory.path().join("d.yaml")).unwrap();
+        let paths: Vec<_> = read(directory.path()).unwrap().into_iter().map(|file| file.path.display().to_string()).collect();
+        assert_eq!(paths, ["b.yaml", "c.json", "sub/a.yml"]);
+    }
+
+    #[test]
+    fn faults_have_a_place() {
+        let object = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n");
+        let two = format!("{}---\n{}", object("a"), object("b"));
+        assert_eq!(parse(&two).unwrap().iter().map(|manifest| manifest.line).collect::<Vec<_>>(), [1, 6]);
+        assert_eq!(
+            parse("apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {name: x}\n").unwrap()[0].object["kind"],
+            "Pod"
+        );
+        let broken = parse(&format!("{}---\nkind: [\n", object("a"))).unwrap_err();
+        assert!(broken.line >= 6, "{broken}");
+        assert_eq!(parse("- 1").unwrap_err().message, "a manifest is a map with apiVersion and kind");
+        assert_eq!(parse(&format!("{}---\nkind: Pod\n", object("a"))).unwrap_err().to_string(), "line 6, column 1: apiVersion is not set");
+    }
+}

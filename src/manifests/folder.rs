@@ -1,0 +1,245 @@
+//! A folder that is kept applied.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use coracle_api::yaml;
+use jiff::Zoned;
+use notify::{RecommendedWatcher, RecursiveMode};
+use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::applier::{Applied, Applier, Refusal};
+use crate::documents::{self, Manifest, ManifestFile};
+use crate::status::{DocumentState, DocumentStatus, FileStatus, FolderStatus};
+
+/// How long the disk must be quiet before a change is looked at: editors write in several steps.
+const QUIET: Duration = Duration::from_millis(50);
+/// What may help itself is tried again after this time, and then ever later.
+const RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(15);
+
+/// Why a folder cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// It is not there, or cannot be read.
+    #[error("the folder {dir} cannot be read")]
+    Read {
+        /// The folder.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The system does not tell of changes in it.
+    #[error("the folder {dir} cannot be watched")]
+    Watch {
+        /// The folder.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: notify::Error,
+    },
+}
+
+/// A watched folder. Dropping it stops the watch; the cluster keeps what was applied.
+pub struct Folder {
+    status: watch::Receiver<FolderStatus>,
+    task: JoinHandle<()>,
+    _watcher: Debouncer<RecommendedWatcher, RecommendedCache>,
+}
+
+impl Folder {
+    /// Applies what is in `dir` and keeps applying what changes; objects without a namespace go to `namespace`.
+    /// Must be called inside a tokio runtime.
+    pub fn watch(client: kube::Client, dir: &Path, namespace: &str) -> Result<Self, FolderError> {
+        let dir = std::path::absolute(dir).map_err(|source| FolderError::Read { dir: dir.to_owned(), source })?;
+        std::fs::metadata(&dir).map_err(|source| FolderError::Read { dir: dir.clone(), source })?;
+        let (changed, changes) = mpsc::unbounded_channel();
+        let failed = |source| FolderError::Watch { dir: dir.clone(), source };
+        let mut watcher = new_debouncer(QUIET, Some(QUIET / 2), move |result: DebounceEventResult| {
+            if let Err(errors) = &result {
+                errors.iter().for_each(|error| tracing::warn!(%error, "a watched folder"));
+            }
+            // what exactly changed does not matter: the folder is read again and compared
+            let _ = changed.send(());
+        })
+        .map_err(failed)?;
+        watcher.watch(&dir, RecursiveMode::Recursive).map_err(failed)?;
+        let (sender, status) = watch::channel(FolderStatus { dir: dir.clone(), files: Vec::new() });
+        let keeper = Keeper { applier: Applier::new(client, namespace.to_owned()), dir, sender, applied: HashMap::new() };
+        Ok(Self { status, task: tokio::spawn(keeper.run(changes)), _watcher: watcher })
+    }
+
+    /// What is known of the folder, as it changes.
+    pub fn status(&self) -> watch::Receiver<FolderStatus> {
+        self.status.clone()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Kind, namespace and name.
+type ObjectKey = (String, String, String);
+
+struct Keeper {
+    applier: Applier,
+    dir: PathBuf,
+    sender: watch::Sender<FolderStatus>,
+    /// What was sent last for each object and taken, with its status.
+    applied: HashMap<ObjectKey, (Value, DocumentStatus)>,
+}
+
+/// Where a document stands in the status.
+type Place = (usize, usize);
+
+impl Keeper {
+    async fn run(mut self, mut changes: mpsc::UnboundedReceiver<()>) {
+        let mut retry = RETRY;
+        loop {
+            let settled = self.round().await;
+            retry = if settled { RETRY } else { (retry * 2).min(LONGEST_RETRY) };
+            let wait = if settled { Duration::MAX } else { retry };
+            tokio::select! {
+                change = changes.recv() => {
+                    if change.is_none() {
+                        return;
+                    }
+                    while changes.try_recv().is_ok() {}
+                    retry = RETRY;
+                }
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Reads the folder and applies what is new; `false` when something is worth another try without a change.
+    async fn round(&mut self) -> bool {
+        let files = match documents::read(&self.dir) {
+            Ok(files) => files,
+            Err(error) => {
+                let status = FileStatus { path: PathBuf::new(), documents: Vec::new(), error: Some((0, 0, error.to_string())) };
+                self.sender.send_modify(|folder| folder.files = vec![status]);
+                return false;
+            }
+        };
+        let parsed: Vec<(FileStatus, Vec<Manifest>)> = files.iter().map(parse).collect();
+        let mut work: Vec<(Place, Manifest)> = Vec::new();
+        let mut statuses = Vec::new();
+        for (at, (status, manifests)) in parsed.into_iter().enumerate() {
+            statuses.push(status);
+            work.extend(manifests.into_iter().enumerate().map(|(index, manifest)| ((at, index), manifest)));
+        }
+        self.sender.send_modify(|folder| folder.files = statuses);
+        work.sort_by_key(|(place, manifest)| (rank(&manifest.object), *place));
+        let mut settled = true;
+        for (place, manifest) in work {
+            let text = files[place.0].text.as_deref().unwrap_or_default();
+            settled &= self.one(place, &manifest, text).await;
+        }
+        settled
+    }
+
+    async fn one(&mut self, place: Place, manifest: &Manifest, text: &str) -> bool {
+        let begun = Instant::now();
+        let mut status = described(&manifest.object);
+        let namespace = self.applier.namespace_of(&manifest.object).await;
+        if let Ok(namespace) = &namespace {
+            status.namespace.clone_from(namespace);
+        }
+        let key = (format!("{}/{}", manifest.object["apiVersion"], status.kind), status.namespace.clone(), status.name.clone());
+        if let Some((sent, known)) = self.applied.get(&key).filter(|(sent, _)| *sent == manifest.object) {
+            let _ = sent;
+            let known = known.clone();
+            self.tell(place, known);
+            return true;
+        }
+        let result = match namespace {
+            Ok(_) => self.applier.apply(&manifest.object).await,
+            Err(refusal) => Err(refusal),
+        };
+        let settled = match result {
+            Ok(applied) => {
+                status.state = if applied == Applied::Unchanged { DocumentState::Unchanged } else { DocumentState::Applied };
+                match applied {
+                    Applied::Created => "created",
+                    Applied::Changed => "changed",
+                    Applied::Unchanged => "",
+                }
+                .clone_into(&mut status.message);
+                status.applied_at = Zoned::now().strftime("%H:%M:%S").to_string();
+                status.took = Some(begun.elapsed());
+                self.applied.insert(key, (manifest.object.clone(), status.clone()));
+                true
+            }
+            Err(refusal) => {
+                self.applied.remove(&key);
+                let transient = refusal.transient;
+                refused(&mut status, refusal, manifest, text);
+                !transient
+            }
+        };
+        self.tell(place, status);
+        settled
+    }
+
+    fn tell(&self, (file, document): Place, status: DocumentStatus) {
+        self.sender.send_if_modified(|folder| {
+            let Some(slot) = folder.files.get_mut(file).and_then(|file| file.documents.get_mut(document)) else { return false };
+            let differs = *slot != status;
+            *slot = status;
+            differs
+        });
+    }
+}
+
+/// Namespaces first, then definitions of kinds, then the rest.
+fn rank(object: &Value) -> u8 {
+    match object["kind"].as_str() {
+        Some("Namespace") => 0,
+        Some("CustomResourceDefinition") => 1,
+        _ => 2,
+    }
+}
+
+fn described(object: &Value) -> DocumentStatus {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    DocumentStatus {
+        kind: text("/kind"),
+        namespace: text("/metadata/namespace"),
+        name: text("/metadata/name"),
+        ..DocumentStatus::default()
+    }
+}
+
+fn parse(file: &ManifestFile) -> (FileStatus, Vec<Manifest>) {
+    let mut status = FileStatus { path: file.path.clone(), ..FileStatus::default() };
+    let parsed = match &file.text {
+        Err(message) => Err((0, 0, message.clone())),
+        Ok(text) => documents::parse(text).map_err(|error| (error.line, error.column, error.message)),
+    };
+    match parsed {
+        Ok(manifests) => {
+            status.documents = manifests.iter().map(|manifest| described(&manifest.object)).collect();
+            (status, manifests)
+        }
+        Err(error) => {
+            status.error = Some(error);
+            (status, Vec::new())
+        }
+    }
+}
+
+fn refused(status: &mut DocumentStatus, refusal: Refusal, manifest: &Manifest, text: &str) {
+    status.state = if refusal.conflict { DocumentState::Conflict } else { DocumentState::Failed };
+    let place = refusal.field.as_deref().and_then(|field| yaml::locate(text, manifest.index, field.trim_start_matches('.')));
+    (status.line, status.column) = place.unwrap_or((manifest.line, 1));
+    status.message = refusal.message;
+}
