@@ -1,0 +1,113 @@
+//! Text, logs and the editor.
+
+use crate::app::App;
+use crate::shared::Level;
+use crate::source::logs::LogStart;
+use crate::views::editor::EditorView;
+use crate::views::logs::LogsView;
+use crate::views::text::TextView;
+
+/// The next match.
+pub fn next_match(app: &mut App) {
+    app.with(|view: &mut TextView, shared| view.next_match(1, shared));
+    app.with(|view: &mut LogsView, shared| view.next_match(1, shared));
+}
+
+/// The match before.
+pub fn previous_match(app: &mut App) {
+    app.with(|view: &mut TextView, shared| view.next_match(-1, shared));
+    app.with(|view: &mut LogsView, shared| view.next_match(-1, shared));
+}
+
+/// Shows managed fields, or hides them.
+pub fn managed_fields(app: &mut App) {
+    app.with(TextView::toggle_managed_fields);
+}
+
+/// Decodes secrets, or hides them.
+pub fn decode(app: &mut App) {
+    app.with(TextView::toggle_decoded);
+}
+
+/// Copies everything.
+pub fn copy(app: &mut App) {
+    app.with(|view: &mut TextView, shared| shared.clipboard = Some(view.text().to_owned()));
+    app.with(|view: &mut LogsView, shared| shared.clipboard = Some(view.text()));
+    app.shared.say(Level::Info, "copied");
+}
+
+/// Edits the object this text is about.
+pub fn edit(app: &mut App) {
+    super::object::edit(app);
+}
+
+/// Wraps long lines, or not.
+pub fn wrap(app: &mut App) {
+    app.with(|view: &mut TextView, _| view.toggle_wrap());
+    app.with(|view: &mut LogsView, shared| view.toggle_wrap(shared));
+}
+
+/// Follows the log, or stands still.
+pub fn follow(app: &mut App) {
+    app.with(LogsView::toggle_follow);
+}
+
+/// Shows when lines were written, or not.
+pub fn timestamps(app: &mut App) {
+    app.with(|view: &mut LogsView, _| view.toggle_timestamps());
+}
+
+/// Draws a line.
+pub fn mark(app: &mut App) {
+    app.with(LogsView::mark);
+}
+
+/// Forgets the lines so far.
+pub fn clear(app: &mut App) {
+    app.with(|view: &mut LogsView, _| view.clear());
+}
+
+fn from(app: &mut App, start: LogStart) {
+    app.with(|view: &mut LogsView, shared| view.restart(start, shared));
+}
+
+/// The last lines.
+pub fn tail(app: &mut App) {
+    from(app, LogStart::Tail(500));
+}
+
+/// From the beginning.
+pub fn beginning(app: &mut App) {
+    from(app, LogStart::Beginning);
+}
+
+/// The last minute.
+pub fn one_minute(app: &mut App) {
+    from(app, LogStart::Since(60));
+}
+
+/// The last 5 minutes.
+pub fn five_minutes(app: &mut App) {
+    from(app, LogStart::Since(300));
+}
+
+/// The last 15 minutes.
+pub fn fifteen_minutes(app: &mut App) {
+    from(app, LogStart::Since(900));
+}
+
+/// The last hour.
+pub fn one_hour(app: &mut App) {
+    from(app, LogStart::Since(3_600));
+}
+
+/// Shows the difference before applying it.
+pub fn apply(app: &mut App) {
+    app.with(EditorView::preview);
+}
+
+/// Leaves the editor and forgets the draft.
+pub fn drop_edit(app: &mut App) {
+    app.with(EditorView::forget);
+    app.pop();
+}

@@ -1,0 +1,334 @@
+//! The application: a stack of views, layers over them, and what happens when a message comes.
+
+use serde_json::Value;
+
+use crate::action::{Action, Keymap, Scopes};
+use crate::boot::Connection;
+use crate::command;
+use crate::input::{Input, Key, KeyCode, MouseKind};
+use crate::kinds::Kinds;
+use crate::message::{Effect, Message, News, Sub};
+use crate::shared::{Level, Link, Namespaces, Shared};
+use crate::source::fault::Fault;
+use crate::view::{Go, Layer, Motion, Taken, View};
+use crate::views::boot::BootView;
+use crate::widgets::prompt::Prompt;
+
+/// State of the whole UI.
+pub struct App {
+    /// What views share.
+    pub shared: Shared,
+    /// Views, the shown one last; never empty.
+    pub(crate) stack: Vec<Box<dyn View>>,
+    /// What lies over them, the uppermost last.
+    pub(crate) layers: Vec<Box<dyn Layer>>,
+    keymap: Keymap,
+    /// Commands that opened views, oldest first, and which is shown.
+    history: Vec<String>,
+    position: usize,
+    last: Option<String>,
+    /// It is time to leave.
+    pub quit: bool,
+}
+
+impl App {
+    /// The UI before anything has come.
+    pub fn new(shared: Shared) -> Self {
+        Self {
+            shared,
+            stack: vec![Box::new(BootView)],
+            layers: Vec::new(),
+            keymap: Keymap::default(),
+            history: Vec::new(),
+            position: 0,
+            last: None,
+            quit: false,
+        }
+    }
+
+    /// Takes a message in; what is to be done outside comes out.
+    pub fn update(&mut self, message: Message) -> Vec<Effect> {
+        self.shared.now = self.shared.options.clock.now();
+        match message {
+            Message::Input(input) => self.input(input),
+            Message::Step(step) => self.shared.step(step),
+            Message::Connected(Ok(connection)) => self.connected(connection),
+            Message::Connected(Err(message)) => {
+                self.shared.say(Level::Error, message.clone());
+                self.shared.link = Link::Failed(message);
+            }
+            Message::Discovered(Ok(kinds)) => {
+                self.shared.kinds = Kinds::discovered(kinds);
+                self.shared.discovered = true;
+                self.shared.dirty = true;
+            }
+            Message::Discovered(Err(fault)) => self.shared.probed(Err(fault)),
+            Message::Probed(answer) => self.shared.probed(answer),
+            Message::News(sub, news) => self.news(sub, news),
+            Message::Answer(then, answer) => {
+                self.shared.dirty = true;
+                then(self, answer);
+            }
+            Message::DraftFailed(message) => self.shared.say(Level::Warning, format!("the draft is not on disk: {message}")),
+            Message::Tick => self.shared.dirty = true,
+        }
+        self.settle();
+        std::mem::take(&mut self.shared.effects)
+    }
+
+    fn connected(&mut self, connection: Connection) {
+        let shared = &mut self.shared;
+        if shared.options.namespace.is_none()
+            && let Some(namespace) = &connection.namespace
+        {
+            shared.favourites = vec![namespace.clone()];
+            if !shared.options.all_namespaces {
+                shared.namespaces = Namespaces::Some(vec![namespace.clone()]);
+            }
+        }
+        shared.favour("kube-system");
+        shared.connection = Some(connection);
+        shared.link = Link::Connecting;
+        shared.dirty = true;
+        shared.effects.push(Effect::Discover);
+        shared.effects.push(Effect::Probe);
+        let first = shared.options.command.clone().unwrap_or_else(|| "pods".to_owned());
+        command::run(self, &first);
+    }
+
+    fn news(&mut self, sub: Sub, news: News) {
+        let mut news = Some(news);
+        for view in self.stack.iter_mut().rev() {
+            view.news(sub, &mut news, &mut self.shared);
+            if news.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        match input {
+            Input::Resize(width, height) => {
+                self.shared.size = (width, height);
+                self.shared.dirty = true;
+            }
+            Input::Key(key) => {
+                self.shared.dirty = true;
+                self.key(key);
+            }
+            Input::Paste(text) => {
+                self.shared.dirty = true;
+                if let Some(layer) = self.layers.last_mut() {
+                    layer.paste(&text, &mut self.shared);
+                } else if let Some(view) = self.stack.last_mut() {
+                    view.paste(&text, &mut self.shared);
+                }
+            }
+            Input::Mouse(kind, column, row) => self.mouse(kind, column, row),
+        }
+    }
+
+    fn key(&mut self, key: Key) {
+        if key == (Key { ctrl: true, ..Key::plain(KeyCode::Char('c')) }) {
+            self.quit = true;
+            return;
+        }
+        for index in (0..self.layers.len()).rev() {
+            match self.layers[index].key(key, &mut self.shared) {
+                Taken::Yes => return,
+                Taken::Close => {
+                    // a layer that closes may have asked for another one, which is not there yet
+                    self.layers.remove(index);
+                    return;
+                }
+                Taken::No => {}
+            }
+        }
+        let Some(view) = self.stack.last_mut() else { return };
+        if view.key(key, &mut self.shared) {
+            return;
+        }
+        if let Some(action) = self.keymap.action(key, self.scopes()) {
+            return self.perform(action);
+        }
+        if let Some(number) = key.typed().and_then(|c| c.to_digit(10)).filter(|_| self.scopes().meet(Scopes::LIST))
+            && let Some(name) = (number as usize).checked_sub(1).and_then(|index| self.shared.favourites.get(index)).cloned()
+        {
+            self.shared.set_namespaces(Namespaces::Some(vec![name]));
+        }
+    }
+
+    fn mouse(&mut self, kind: MouseKind, column: u16, row: u16) {
+        if !self.layers.is_empty() {
+            let key = match kind {
+                MouseKind::ScrollUp => KeyCode::Up,
+                MouseKind::ScrollDown => KeyCode::Down,
+                MouseKind::Click => return,
+            };
+            return self.key(Key::plain(key));
+        }
+        let content = self.shared.content();
+        let Some(view) = self.stack.last_mut() else { return };
+        match kind {
+            MouseKind::ScrollUp => view.motion(Motion::Rows(-3), &mut self.shared),
+            MouseKind::ScrollDown => view.motion(Motion::Rows(3), &mut self.shared),
+            MouseKind::Click if row >= content.y && row < content.bottom() => {
+                if view.mouse(kind, column, row - content.y, &mut self.shared)
+                    && let Some(action) = crate::action::by_name("enter")
+                {
+                    self.perform(action);
+                }
+            }
+            MouseKind::Click => return,
+        }
+        self.shared.dirty = true;
+    }
+
+    /// Where we are, as scopes of actions.
+    pub fn scopes(&self) -> Scopes {
+        self.view().map_or(Scopes::ANY, View::scopes) | Scopes::ANY
+    }
+
+    /// The shown view.
+    pub fn view(&self) -> Option<&dyn View> {
+        self.stack.last().map(AsRef::as_ref)
+    }
+
+    /// Carries out an action, unless it may not be.
+    pub fn perform(&mut self, action: &'static Action) {
+        if action.writes && self.shared.options.readonly {
+            return self.shared.say(Level::Warning, format!("{}: not with --readonly", action.name));
+        }
+        if !action.scopes.meet(self.scopes()) {
+            return self.shared.say(Level::Warning, format!("{} makes no sense here", action.name));
+        }
+        (action.run)(self);
+    }
+
+    /// Works with the shown view, if it is a `T`.
+    pub fn with<T: View>(&mut self, work: impl FnOnce(&mut T, &mut Shared)) {
+        if let Some(view) = self.stack.last_mut().and_then(|view| view.downcast::<T>()) {
+            work(view, &mut self.shared);
+        }
+    }
+
+    /// Opens a view over the current one.
+    pub fn push(&mut self, mut view: Box<dyn View>) {
+        if let Some(command) = view.command() {
+            self.remember(command);
+        }
+        view.open(&mut self.shared);
+        // what is being built up while the cluster starts is replaced
+        if self.stack.last_mut().is_some_and(|view| view.downcast::<BootView>().is_some()) {
+            self.stack.clear();
+        }
+        self.stack.push(view);
+        self.shared.dirty = true;
+    }
+
+    fn remember(&mut self, command: String) {
+        if self.history.get(self.position) == Some(&command) {
+            return;
+        }
+        self.last = self.history.get(self.position).cloned();
+        self.history.truncate(self.position + 1);
+        self.history.push(command);
+        self.position = self.history.len() - 1;
+    }
+
+    /// Closes the shown view, unless it is the last.
+    pub fn pop(&mut self) {
+        if self.stack.len() > 1
+            && let Some(mut view) = self.stack.pop()
+        {
+            view.close(&mut self.shared);
+        }
+        self.shared.dirty = true;
+    }
+
+    /// Moves in the history of commands.
+    pub fn travel(&mut self, by: isize) {
+        if let Some(position) = self.position.checked_add_signed(by).filter(|&position| position < self.history.len()) {
+            let command = self.history[position].clone();
+            self.last = self.history.get(self.position).cloned();
+            self.position = position;
+            command::run(self, &command);
+        }
+    }
+
+    /// Goes to the view before this one, and back again.
+    pub fn last_view(&mut self) {
+        if let Some(command) = self.last.clone() {
+            command::run(self, &command);
+        }
+    }
+
+    /// Lays something over the views.
+    pub fn lay(&mut self, layer: Box<dyn Layer>) {
+        self.layers.push(layer);
+        self.shared.dirty = true;
+    }
+
+    /// Names of a kind's objects have come, for completion.
+    pub fn learn_names(&mut self, kind: &str, answer: &Result<Value, Fault>) {
+        let Ok(answer) = answer else { return };
+        let items = answer.get("items").and_then(Value::as_array).into_iter().flatten();
+        let names: Vec<String> = items.filter_map(|item| item.pointer("/metadata/name")?.as_str()).map(str::to_owned).collect();
+        for layer in &mut self.layers {
+            layer.names(kind, &names);
+        }
+        self.shared.names.insert(kind.to_owned(), names);
+    }
+
+    /// Does what views and layers asked for.
+    fn settle(&mut self) {
+        // each may ask for more; a loop that never ends would be a defect, so it is bounded
+        for _ in 0..64 {
+            if self.shared.go.is_empty() {
+                return;
+            }
+            for go in std::mem::take(&mut self.shared.go) {
+                self.go(go);
+            }
+        }
+    }
+
+    fn go(&mut self, go: Go) {
+        self.shared.dirty = true;
+        match go {
+            Go::Push(view) => self.push(view),
+            Go::Pop => self.pop(),
+            Go::Layer(layer) => self.lay(layer),
+            Go::Command(text) => command::run(self, &text),
+            Go::Run(action) => self.perform(action),
+            Go::Filter(text) => self.filter(&text),
+            Go::Do(work) => work(self),
+            Go::Namespaces => {
+                for view in &mut self.stack {
+                    view.namespace_changed(&mut self.shared);
+                }
+                if let Some(command) = self.view().and_then(View::command) {
+                    self.remember(command);
+                }
+            }
+            Go::Quit => self.quit = true,
+        }
+    }
+
+    fn filter(&mut self, text: &str) {
+        let Some(view) = self.stack.last_mut() else { return };
+        let outcome = view.set_filter(text, &mut self.shared);
+        for layer in &mut self.layers {
+            if let Some(prompt) = (layer.as_mut() as &mut dyn std::any::Any).downcast_mut::<Prompt>() {
+                prompt.set_error(outcome.as_ref().err().cloned());
+            }
+        }
+    }
+
+    /// Seconds until what is drawn changes by itself.
+    pub fn next_change(&self) -> Option<i64> {
+        let by_view = self.view().and_then(|view| view.next_change(&self.shared));
+        let by_link = matches!(self.shared.link, Link::Lost(..)).then_some(1);
+        by_view.into_iter().chain(by_link).min()
+    }
+}

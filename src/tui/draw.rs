@@ -1,0 +1,144 @@
+//! The screen: one header row, the view, one status row, and what lies over them.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use crate::action::{self, Action};
+use crate::age;
+use crate::app::App;
+use crate::input::Key;
+use crate::shared::{Level, Link};
+use crate::table::rows::cell_width;
+use crate::theme::Role;
+use crate::widgets::activity::look;
+
+impl App {
+    /// Draws everything.
+    pub fn draw(&self, frame: &mut Frame) {
+        let screen = frame.area();
+        if screen.height < 3 || screen.width < 20 {
+            return frame.render_widget(Paragraph::new("too small"), screen);
+        }
+        frame.buffer_mut().set_style(screen, self.shared.theme.style(Role::Text));
+        self.draw_header(frame, Rect { height: 1, ..screen });
+        let content = Rect::new(screen.x, screen.y + 1, screen.width, screen.height - 2);
+        if let Some(view) = self.view() {
+            view.draw(frame, content, &self.shared);
+        }
+        self.draw_status(frame, Rect::new(screen.x, screen.bottom() - 1, screen.width, 1));
+        for layer in &self.layers {
+            layer.draw(frame, screen, &self.shared);
+        }
+    }
+
+    fn draw_header(&self, frame: &mut Frame, row: Rect) {
+        let shared = &self.shared;
+        let theme = &shared.theme;
+        let (title, counts, faults) = self.view().map(|view| (view.title(), view.counts(), view.faults())).unwrap_or_default();
+        let plain = theme.style(Role::Header);
+        let left = Line::from(vec![
+            Span::styled(format!(" {} ", shared.context()), theme.style(Role::HeaderAccent)),
+            Span::styled(format!("▸ {} ▸ ", shared.namespaces.shown()), plain),
+            Span::styled(title, theme.style(Role::HeaderAccent)),
+            Span::styled(format!(" {counts}"), plain),
+        ]);
+        let mut right = vec![Span::styled(self.freshness(), plain.patch(theme.style(self.freshness_role())))];
+        if shared.jobs > 0 {
+            right.push(Span::styled(format!("  ⚙ {} {}", shared.jobs, if shared.jobs == 1 { "job" } else { "jobs" }), plain));
+        }
+        if faults > 0 {
+            let text = format!("  ⚑ {} {}", super::views::table::grouped(faults), if faults == 1 { "fault" } else { "faults" });
+            right.push(Span::styled(text, plain.patch(theme.style(Role::Faulty))));
+        }
+        if shared.options.readonly {
+            right.push(Span::styled("  read-only", plain));
+        }
+        right.push(Span::styled(" ", plain));
+        let right = Line::from(right);
+        let width = u16::try_from(right.width()).unwrap_or(u16::MAX).min(row.width);
+        frame.buffer_mut().set_style(row, plain);
+        let room = row.width.saturating_sub(width + 1);
+        frame.render_widget(Paragraph::new(left).style(plain), Rect { width: room, ..row });
+        frame.render_widget(Paragraph::new(right).style(plain), Rect::new(row.right() - width, row.y, width, 1));
+    }
+
+    /// How fresh what is shown is; never "live" when that is not known.
+    fn freshness(&self) -> String {
+        let view = self.view().and_then(|view| view.trouble());
+        match (&self.shared.link, view) {
+            (Link::Starting, _) => "starting".to_owned(),
+            (Link::Failed(_), _) => "not started".to_owned(),
+            (Link::Connecting, _) => "connecting".to_owned(),
+            (Link::Lost(fault, since), _) => {
+                let age = age::human(self.shared.now.as_second() - since.as_second());
+                format!("stale {age}: {}", fault.message)
+            }
+            (Link::Live(_), Some(trouble)) => format!("stale: {trouble}"),
+            (Link::Live(0), None) => "live".to_owned(),
+            (Link::Live(millis), None) => format!("live {millis} ms"),
+        }
+    }
+
+    fn freshness_role(&self) -> Role {
+        let trouble = self.view().is_some_and(|view| view.trouble().is_some());
+        match &self.shared.link {
+            Link::Lost(..) | Link::Failed(_) => Role::Error,
+            Link::Live(_) if trouble => Role::Error,
+            Link::Live(_) => Role::Fine,
+            Link::Starting | Link::Connecting => Role::Pending,
+        }
+    }
+
+    fn draw_status(&self, frame: &mut Frame, row: Rect) {
+        let shared = &self.shared;
+        let theme = &shared.theme;
+        let message = shared.activity.last().filter(|entry| self.is_recent(entry.level, entry.at));
+        let mut used = 0;
+        if let Some(entry) = message {
+            let (sign, role) = look(entry.level);
+            let text = format!(" {sign} {}", entry.text.replace('\n', " "));
+            used = cell_width(&text) + 2;
+            frame.render_widget(Paragraph::new(Line::styled(text, theme.style(role))), row);
+        }
+        // hints fill what is left, whole ones only
+        let mut spans = Vec::new();
+        let mut room = usize::from(row.width).saturating_sub(used + 1);
+        for action in self.view().map_or(&[] as &[&str], |view| view.hints()).iter().filter_map(|name| action::by_name(name)) {
+            if action.writes && shared.options.readonly {
+                continue;
+            }
+            let Some(key) = shown_key(action) else { continue };
+            let name = hint_name(action);
+            let wide = cell_width(&key) + name.len() + 3;
+            if wide > room {
+                break;
+            }
+            room -= wide;
+            spans.push(Span::styled(key, theme.style(Role::Key)));
+            spans.push(Span::styled(format!(" {name}  "), theme.style(Role::Hint)));
+        }
+        let hints = Line::from(spans);
+        let width = u16::try_from(hints.width()).unwrap_or_default().min(row.width);
+        frame.render_widget(Paragraph::new(hints), Rect::new(row.right() - width, row.y, width, 1));
+    }
+
+    /// Errors stay until the next message; the rest goes after a while.
+    fn is_recent(&self, level: Level, at: jiff::Timestamp) -> bool {
+        let seconds = self.shared.now.as_second() - at.as_second();
+        match level {
+            Level::Error | Level::Warning => seconds < 60,
+            Level::Done | Level::Info => seconds < 10,
+        }
+    }
+}
+
+fn shown_key(action: &Action) -> Option<String> {
+    let key = Key::parse(action.keys.first()?)?;
+    Some(if key.typed() == Some(' ') { "␣".to_owned() } else { key.to_string() })
+}
+
+fn hint_name(action: &Action) -> String {
+    action.name.trim_end_matches("-this").replace('-', " ")
+}

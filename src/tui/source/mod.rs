@@ -1,0 +1,14 @@
+//! Everything asked of an API server: single calls, listings that stay live, objects that stay live, logs.
+//! All of it goes through `kube::Client`, in process or over the network, and answers with messages.
+
+pub mod call;
+pub mod describe;
+pub mod discover;
+pub mod fault;
+pub mod logs;
+pub mod observe;
+pub mod printer;
+pub mod watch;
+
+pub use call::Call;
+pub use fault::{Fault, FaultKind};

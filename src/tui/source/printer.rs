@@ -1,0 +1,134 @@
+//! From an object, or from a server's `Table`, to a row.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::kinds::Kind;
+use crate::table::{Column, ColumnKind, Health, Row};
+
+/// How rows of a kind are made.
+#[derive(Debug, Clone)]
+pub enum Printer {
+    /// From whole objects, by the printers we share with our server.
+    Objects(Vec<Column>),
+    /// From the server's Table: kinds we have no printer for.
+    Tables,
+}
+
+/// The printer of a kind, before anything has been read.
+pub fn printer_of(kind: &Kind) -> Printer {
+    let columns = known_columns(kind);
+    if columns.is_empty() { Printer::Tables } else { Printer::Objects(columns) }
+}
+
+/// Columns of our own printers; none for kinds they do not know.
+fn known_columns(_kind: &Kind) -> Vec<Column> {
+    Vec::new()
+}
+
+/// Columns of a Table answer.
+pub fn table_columns(table: &Value) -> Vec<Column> {
+    let mut times = 0;
+    table
+        .get("columnDefinitions")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|definition| {
+            let text = |field: &str| definition.get(field).and_then(Value::as_str).unwrap_or_default();
+            let wide = definition.get("priority").and_then(Value::as_i64).unwrap_or_default() > 0;
+            let mut column = Column::new(text("name"), text("type"), wide);
+            if column.name == "AGE" && times == 0 {
+                column.kind = ColumnKind::Time(0);
+                times += 1;
+            }
+            column
+        })
+        .collect()
+}
+
+/// Rows of a Table answer.
+pub fn table_rows(table: &Value, columns: &[Column]) -> Vec<Row> {
+    table
+        .get("rows")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|row| {
+            let cells: Vec<String> = row.get("cells").and_then(Value::as_array).into_iter().flatten().map(shown).collect();
+            let object = row.get("object").unwrap_or(&Value::Null);
+            let health = health(object, &cells, columns);
+            make_row(object, &cells, vec![created(object)], health)
+        })
+        .collect()
+}
+
+/// Columns of what neither we nor the server can print.
+pub fn plain_columns() -> Vec<Column> {
+    vec![Column::new("Name", "string", false), Column { name: "AGE".to_owned(), kind: ColumnKind::Time(0), wide: false }]
+}
+
+/// The row of a whole object.
+pub fn object_row(kind: &Kind, object: &Value, columns: &[Column], now: Timestamp) -> Row {
+    let _ = (kind, now);
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let cells = vec![name.to_owned(), String::new()];
+    make_row(object, &cells, vec![created(object)], health(object, &cells, columns))
+}
+
+fn make_row(object: &Value, cells: &[String], times: Vec<i64>, health: Health) -> Row {
+    let metadata = |field: &str| object.pointer(&format!("/metadata/{field}")).and_then(Value::as_str).unwrap_or_default();
+    Row::new(metadata("namespace"), metadata("name"), cells, times, health, metadata("uid"))
+}
+
+/// A cell as text.
+pub fn shown(cell: &Value) -> String {
+    match cell {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        Value::Array(items) => items.iter().map(shown).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+fn created(object: &Value) -> i64 {
+    moment(object, "/metadata/creationTimestamp")
+}
+
+/// A moment of an object in seconds since 1970; 0 if it has none.
+pub fn moment(object: &Value, pointer: &str) -> i64 {
+    object.pointer(pointer).and_then(Value::as_str).and_then(|text| text.parse::<Timestamp>().ok()).map_or(0, Timestamp::as_second)
+}
+
+/// How well something is, from what its row says.
+fn health(object: &Value, cells: &[String], columns: &[Column]) -> Health {
+    if object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null()) {
+        return Health::Leaving;
+    }
+    let cell = |name: &str| columns.iter().position(|column| column.name == name).and_then(|index| cells.get(index)).map(String::as_str);
+    let by_status = cell("STATUS").or_else(|| cell("PHASE")).or_else(|| cell("TYPE")).map(status_health).unwrap_or_default();
+    if by_status != Health::Fine {
+        return by_status;
+    }
+    match cell("READY").and_then(|ready| ready.split_once('/')) {
+        Some((have, want)) if have != want => Health::Faulty,
+        _ => Health::Fine,
+    }
+}
+
+/// How well something with this status is.
+pub fn status_health(status: &str) -> Health {
+    let plain = status.strip_prefix("Init:").unwrap_or(status);
+    match plain {
+        "Running" | "Active" | "Bound" | "Ready" | "Available" | "Normal" => Health::Fine,
+        "Completed" | "Succeeded" | "Complete" => Health::Done,
+        "Terminating" => Health::Leaving,
+        "ContainerCreating" | "PodInitializing" | "Pending" | "Released" | "SchedulingGated" => Health::Pending,
+        text if text.contains("NotReady") || text.contains("Err") || text.contains("Fail") || text.contains("BackOff") => Health::Faulty,
+        "Evicted" | "OOMKilled" | "Unknown" | "Lost" | "Warning" | "InvalidImageName" | "CreateContainerConfigError" => Health::Faulty,
+        text if text.starts_with("ExitCode:") || text.starts_with("Signal:") => Health::Faulty,
+        text if text.contains("SchedulingDisabled") => Health::Pending,
+        text if status.starts_with("Init:") && text.contains('/') => Health::Pending,
+        _ => Health::Fine,
+    }
+}

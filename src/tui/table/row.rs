@@ -1,0 +1,128 @@
+//! A row: the little that is kept of an object for a table.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::columns::{Column, ColumnKind};
+use crate::age;
+
+/// How well the object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub enum Health {
+    /// Nothing to say.
+    #[default]
+    Fine,
+    /// Ended as it should.
+    Done,
+    /// On its way.
+    Pending,
+    /// Going away.
+    Leaving,
+    /// Not as it should be.
+    Faulty,
+}
+
+/// One row. Cells are parts of one text, so that a filter reads it as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// `namespace/name`, or `/name`.
+    pub key: Arc<str>,
+    /// Cells, with a space between.
+    text: Box<str>,
+    /// Where each cell ends in `text`.
+    ends: Box<[u32]>,
+    /// Moments behind the time columns, seconds since 1970; the first is the creation.
+    pub times: Box<[i64]>,
+    /// How well it is.
+    pub health: Health,
+    /// `metadata.uid`.
+    pub uid: Box<str>,
+    /// Marked by the person at the terminal.
+    pub marked: bool,
+    /// Which listing it was last seen in.
+    pub(super) seen: u32,
+}
+
+impl Row {
+    /// A row of these cells.
+    pub fn new(namespace: &str, name: &str, cells: &[String], times: Vec<i64>, health: Health, uid: &str) -> Self {
+        let mut text = String::with_capacity(cells.iter().map(|cell| cell.len() + 1).sum());
+        let mut ends = Vec::with_capacity(cells.len());
+        for cell in cells {
+            text.extend(cell.chars().map(|c| if c.is_control() { ' ' } else { c }));
+            ends.push(u32::try_from(text.len()).unwrap_or(u32::MAX));
+            text.push(' ');
+        }
+        Self {
+            key: format!("{namespace}/{name}").into(),
+            text: text.into(),
+            ends: ends.into(),
+            times: times.into(),
+            health,
+            uid: uid.into(),
+            marked: false,
+            seen: 0,
+        }
+    }
+
+    /// Its namespace; empty outside of namespaces.
+    pub fn namespace(&self) -> &str {
+        self.key.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.key.split_once('/').map_or("", |(_, name)| name)
+    }
+
+    /// All cells, for searching.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The n-th cell as it came.
+    pub fn cell(&self, index: usize) -> &str {
+        let Some(&end) = self.ends.get(index) else { return "" };
+        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize + 1);
+        self.text.get(start..end as usize).unwrap_or("")
+    }
+
+    /// The n-th cell as shown at `now`.
+    pub fn shown(&self, index: usize, column: &Column, now: Timestamp) -> String {
+        match column.kind {
+            ColumnKind::Time(at) => match self.times.get(at) {
+                Some(&time) if time > 0 => age::human(now.as_second() - time),
+                _ => "<unknown>".to_owned(),
+            },
+            _ => self.cell(index).to_owned(),
+        }
+    }
+
+    /// The number a cell starts with.
+    pub fn number(&self, index: usize) -> Option<f64> {
+        leading_number(self.cell(index))
+    }
+}
+
+/// The number `text` starts with: `3 (5m ago)` is 3, `12%` is 12.
+pub fn leading_number(text: &str) -> Option<f64> {
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '-')).unwrap_or(text.len());
+    text.get(..end)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn cells_are_parts_of_one_text() {
+        let row =
+            Row::new("default", "web", &["web".into(), "1/1".into(), String::new(), "3 (5m ago)".into()], vec![100], Health::Fine, "u");
+        assert_eq!((row.namespace(), row.name()), ("default", "web"));
+        assert_eq!([row.cell(0), row.cell(1), row.cell(2), row.cell(3), row.cell(4)], ["web", "1/1", "", "3 (5m ago)", ""]);
+        assert_eq!(row.number(3), Some(3.0));
+        assert_eq!(row.text(), "web 1/1  3 (5m ago) ");
+    }
+}

@@ -1,0 +1,8 @@
+//! The whole UI over an API server made of a map: keys in, frames out.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod edit;
+mod fake;
+mod faults;
+mod many;
+mod screens;

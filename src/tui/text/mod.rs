@@ -1,0 +1,7 @@
+//! Text as views show it: YAML with colours, differences, places of fields.
+
+pub mod diff;
+pub mod highlight;
+pub mod yaml;
+
+pub use highlight::Token;

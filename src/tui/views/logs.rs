@@ -1,0 +1,541 @@
+//! Logs of one container, a pod or everything a workload selects, merged by time. Lines are kept, all of them;
+//! standing still keeps the place while more arrive.
+
+use std::cell::Cell;
+
+use jiff::Timestamp;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+use regex::Regex;
+
+use crate::action::Scopes;
+use crate::kinds::Target;
+use crate::message::{Effect, News, Sub};
+use crate::shared::{Level, Shared};
+use crate::source::logs::{LogEvent, LogLine, LogQuery, LogStart, PodChoice};
+use crate::table::filter::pattern;
+use crate::table::rows::cell_width;
+use crate::theme::{Role, SOURCES};
+use crate::view::{Motion, View};
+use crate::views::table::grouped;
+use crate::views::text::marked;
+
+struct Kept {
+    nanos: i64,
+    source: u16,
+    text: Box<str>,
+}
+
+/// A line drawn by the person at the terminal.
+const MARK: u16 = u16::MAX;
+
+/// Logs.
+pub struct LogsView {
+    of: Target,
+    query: LogQuery,
+    sub: Option<Sub>,
+    sources: Vec<String>,
+    lines: Vec<Kept>,
+    /// Lines that pass the filter, when there is one.
+    visible: Option<Vec<u32>>,
+    filter: String,
+    pattern: Option<(Regex, bool)>,
+    top: usize,
+    left: usize,
+    follow: bool,
+    timestamps: bool,
+    wrap: bool,
+    waiting: Option<String>,
+    caught_up: bool,
+    /// Size of the pane when it was last drawn.
+    size: Cell<(usize, usize)>,
+}
+
+impl LogsView {
+    /// The logs of these pods.
+    pub fn new(of: Target, pods: PodChoice, container: Option<String>) -> Self {
+        let query = LogQuery { namespace: of.namespace.clone(), pods, container, previous: false, from: LogStart::Tail(500) };
+        Self {
+            of,
+            query,
+            sub: None,
+            sources: Vec::new(),
+            lines: Vec::new(),
+            visible: None,
+            filter: String::new(),
+            pattern: None,
+            top: 0,
+            left: 0,
+            follow: true,
+            timestamps: false,
+            wrap: false,
+            waiting: None,
+            caught_up: false,
+            size: Cell::new((80, 20)),
+        }
+    }
+
+    /// Of the instance before the current one.
+    pub fn set_previous(&mut self, previous: bool) {
+        self.query.previous = previous;
+    }
+
+    /// Begins again from elsewhere.
+    pub fn restart(&mut self, from: LogStart, shared: &mut Shared) {
+        self.query.from = from;
+        shared.cancel(&mut self.sub);
+        self.sources.clear();
+        self.clear();
+        self.follow = from != LogStart::Beginning;
+        self.open(shared);
+    }
+
+    /// Forgets the lines so far.
+    pub fn clear(&mut self) {
+        self.lines.clear();
+        self.top = 0;
+        if let Some(visible) = &mut self.visible {
+            visible.clear();
+        }
+    }
+
+    /// Follows, or stands still.
+    pub fn toggle_follow(&mut self, _shared: &mut Shared) {
+        self.top = self.first_shown();
+        self.follow = !self.follow;
+    }
+
+    /// Shows when lines were written, or not.
+    pub fn toggle_timestamps(&mut self) {
+        self.timestamps = !self.timestamps;
+    }
+
+    /// Wraps long lines, or not.
+    pub fn toggle_wrap(&mut self, _shared: &mut Shared) {
+        self.wrap = !self.wrap;
+        self.left = 0;
+    }
+
+    /// Draws a line after what has come so far.
+    pub fn mark(&mut self, shared: &mut Shared) {
+        let nanos = i64::try_from(shared.now.as_nanosecond()).unwrap_or(i64::MAX);
+        let nanos = self.lines.last().map_or(nanos, |last| last.nanos);
+        self.add(MARK, vec![LogLine { nanos, text: String::new() }]);
+    }
+
+    /// Moves by lines: with a filter, every line is a match.
+    pub fn next_match(&mut self, by: isize, shared: &mut Shared) {
+        self.motion(Motion::Rows(by), shared);
+    }
+
+    /// Everything that is visible, as text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for at in 0..self.count() {
+            if let Some(line) = self.at(at) {
+                text.push_str(&line.text);
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    fn count(&self) -> usize {
+        self.visible.as_ref().map_or(self.lines.len(), Vec::len)
+    }
+
+    fn at(&self, index: usize) -> Option<&Kept> {
+        match &self.visible {
+            Some(visible) => self.lines.get(*visible.get(index)? as usize),
+            None => self.lines.get(index),
+        }
+    }
+
+    fn passes(&self, line: &Kept) -> bool {
+        match &self.pattern {
+            None => true,
+            Some(_) if line.source == MARK => true,
+            Some((pattern, inverse)) => {
+                let source = self.sources.get(usize::from(line.source)).map_or("", String::as_str);
+                (pattern.is_match(&line.text) || pattern.is_match(source)) != *inverse
+            }
+        }
+    }
+
+    fn add(&mut self, source: u16, mut fresh: Vec<LogLine>) {
+        if fresh.is_empty() {
+            return;
+        }
+        fresh.sort_by_key(|line| line.nanos);
+        let first = fresh[0].nanos;
+        let from = self.lines.partition_point(|line| line.nanos <= first);
+        let anchor = self.at(self.top).map(|line| (line.nanos, line.source));
+        let inserted_before = match anchor.filter(|_| from < self.lines.len()) {
+            Some((nanos, _)) => fresh.iter().filter(|line| line.nanos < nanos).count(),
+            None => 0,
+        };
+        let anchor_index = match &self.visible {
+            Some(visible) => visible.get(self.top).map(|&index| index as usize),
+            None => Some(self.top),
+        };
+        let mut later = self.lines.split_off(from).into_iter().peekable();
+        for line in fresh {
+            while let Some(old) = later.next_if(|old| old.nanos <= line.nanos) {
+                self.lines.push(old);
+            }
+            self.lines.push(Kept { nanos: line.nanos, source, text: line.text.replace('\t', "    ").into() });
+        }
+        self.lines.extend(later);
+        if let Some(mut visible) = self.visible.take() {
+            visible.truncate(visible.partition_point(|&index| (index as usize) < from));
+            visible.extend(
+                (from..self.lines.len()).filter(|&index| self.passes(&self.lines[index])).filter_map(|index| u32::try_from(index).ok()),
+            );
+            self.visible = Some(visible);
+        }
+        if inserted_before > 0
+            && let Some(index) = anchor_index
+        {
+            let index = index + inserted_before;
+            self.top = match &self.visible {
+                Some(visible) => visible.partition_point(|&at| (at as usize) < index),
+                None => index,
+            };
+        }
+    }
+
+    fn refilter(&mut self) {
+        self.visible = self.pattern.as_ref().map(|_| {
+            (0..self.lines.len()).filter(|&index| self.passes(&self.lines[index])).filter_map(|index| u32::try_from(index).ok()).collect()
+        });
+        self.top = self.top.min(self.count().saturating_sub(1));
+        self.follow = true;
+    }
+
+    /// The first line shown when following.
+    fn first_shown(&self) -> usize {
+        if !self.follow {
+            return self.top;
+        }
+        let (width, height) = self.size.get();
+        let mut rows = 0;
+        let mut first = self.count();
+        while first > 0 {
+            rows += self.at(first - 1).map_or(1, |line| self.rows_of(line, width));
+            if rows > height {
+                break;
+            }
+            first -= 1;
+        }
+        first.min(self.count().saturating_sub(1))
+    }
+
+    fn rows_of(&self, line: &Kept, width: usize) -> usize {
+        if !self.wrap || line.source == MARK {
+            return 1;
+        }
+        (cell_width(&self.prefix(line).0) + cell_width(&line.text)).div_ceil(width.max(1)).max(1)
+    }
+
+    /// Source and time before the text.
+    fn prefix(&self, line: &Kept) -> (String, String) {
+        let time = if self.timestamps {
+            let time = Timestamp::from_nanosecond(i128::from(line.nanos)).unwrap_or_default();
+            format!("{} ", time.strftime("%H:%M:%S%.3f"))
+        } else {
+            String::new()
+        };
+        let source = if self.sources.len() > 1 {
+            format!("{} ", self.sources.get(usize::from(line.source)).map_or("", String::as_str))
+        } else {
+            String::new()
+        };
+        (format!("{time}{source}"), time)
+    }
+
+    fn draw_line(&self, line: &Kept, width: usize, shared: &Shared) -> Vec<Line<'static>> {
+        let theme = &shared.theme;
+        if line.source == MARK {
+            return vec![Line::styled("─".repeat(width), theme.style(Role::Marked))];
+        }
+        let (prefix, time) = self.prefix(line);
+        let source = prefix[time.len()..].to_owned();
+        let color = SOURCES[usize::from(line.source) % SOURCES.len()];
+        let mut spans = vec![Span::styled(time, theme.style(Role::Dim)), Span::styled(source, theme.style(color))];
+        let plain = Line::from(vec![Span::styled(line.text.to_string(), theme.style(Role::Text))]);
+        let pattern = self.pattern.as_ref().filter(|(_, inverse)| !inverse).map(|(pattern, _)| pattern);
+        spans.extend(marked(plain.spans, &line.text, pattern, theme.style(Role::Match), false).spans);
+        if self.wrap { wrapped(spans, width) } else { vec![cut(spans, self.left)] }
+    }
+}
+
+/// Spans without their first `left` characters.
+fn cut(spans: Vec<Span<'static>>, mut left: usize) -> Line<'static> {
+    let mut rest = Vec::new();
+    for span in spans {
+        let chars = span.content.chars().count();
+        if left >= chars {
+            left -= chars;
+            continue;
+        }
+        rest.push(Span::styled(span.content.chars().skip(std::mem::take(&mut left)).collect::<String>(), span.style));
+    }
+    Line::from(rest)
+}
+
+/// Spans in lines of `width`.
+fn wrapped(spans: Vec<Span<'static>>, width: usize) -> Vec<Line<'static>> {
+    let mut lines = vec![Vec::new()];
+    let mut used = 0;
+    for span in spans {
+        let mut piece = String::new();
+        for c in span.content.chars() {
+            let wide = unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
+            if used + wide > width.max(1) {
+                if let Some(line) = lines.last_mut() {
+                    line.push(Span::styled(std::mem::take(&mut piece), span.style));
+                }
+                lines.push(Vec::new());
+                used = 0;
+            }
+            piece.push(c);
+            used += wide;
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push(Span::styled(piece, span.style));
+        }
+    }
+    lines.into_iter().map(Line::from).collect()
+}
+
+impl View for LogsView {
+    fn title(&self) -> String {
+        let of = match &self.query.container {
+            Some(container) => format!("{}/{container}", self.of.name),
+            None => self.of.shown(),
+        };
+        let from = match self.query.from {
+            LogStart::Tail(lines) => format!("tail {lines}"),
+            LogStart::Beginning => "from the beginning".to_owned(),
+            LogStart::Since(seconds) => format!("since {}", crate::age::human(i64::from(seconds))),
+        };
+        let filter = if self.filter.is_empty() { String::new() } else { format!(" /{}", self.filter) };
+        format!("{}logs of {of} ({from}){filter}", if self.query.previous { "previous " } else { "" })
+    }
+
+    fn counts(&self) -> String {
+        let total = grouped(self.lines.len());
+        let shown = if self.visible.is_some() { format!("{}/{total}", grouped(self.count())) } else { total };
+        let state = match (self.query.previous, self.follow) {
+            (true, _) => "",
+            (_, true) => " following",
+            (_, false) => " standing still",
+        };
+        format!("{shown} lines{state}")
+    }
+
+    fn scopes(&self) -> Scopes {
+        Scopes::LOGS | Scopes::TEXT
+    }
+
+    fn hints(&self) -> &'static [&'static str] {
+        &["help", "back", "filter", "follow", "timestamps", "wrap", "log-mark", "log-beginning", "copy-text"]
+    }
+
+    fn target(&self) -> Option<Target> {
+        Some(self.of.clone())
+    }
+
+    fn open(&mut self, shared: &mut Shared) {
+        let query = self.query.clone();
+        self.caught_up = false;
+        self.sub = Some(shared.subscribe(|sub| Effect::Logs(sub, query)));
+    }
+
+    fn close(&mut self, shared: &mut Shared) {
+        shared.cancel(&mut self.sub);
+    }
+
+    fn news(&mut self, sub: Sub, news: &mut Option<News>, shared: &mut Shared) {
+        if self.sub != Some(sub) {
+            return;
+        }
+        let Some(News::Log(event)) = news.take() else { return };
+        // standing still, only the count in the header changes
+        shared.dirty = true;
+        match event {
+            LogEvent::Source(number, pod, container) => {
+                let name = if self.query.container.is_some() { pod } else { format!("{pod}/{container}") };
+                if self.sources.len() <= number {
+                    self.sources.resize(number + 1, String::new());
+                }
+                self.sources[number] = name;
+            }
+            LogEvent::Lines(number, lines) => {
+                if !lines.is_empty() {
+                    self.waiting = None;
+                }
+                self.add(u16::try_from(number).unwrap_or(MARK - 1), lines);
+            }
+            LogEvent::CaughtUp => {
+                self.caught_up = true;
+            }
+            LogEvent::Waiting(_, fault) => self.waiting = Some(fault.message),
+            LogEvent::NoPods => self.waiting = Some("there are no such pods".to_owned()),
+            LogEvent::Lost(fault) => {
+                if fault.is_connection() {
+                    shared.probed(Err(fault.clone()));
+                }
+                shared.say(Level::Warning, format!("logs: {}; trying again", fault.message));
+                self.waiting = Some(fault.message);
+            }
+        }
+    }
+
+    fn motion(&mut self, motion: Motion, _shared: &mut Shared) {
+        let page = self.size.get().1.max(1).cast_signed();
+        let last = self.count().saturating_sub(1);
+        let top = self.first_shown();
+        let by = match motion {
+            Motion::Rows(by) => by,
+            Motion::Pages(by) => by * page,
+            Motion::Top => isize::MIN / 2,
+            Motion::Bottom => {
+                self.follow = true;
+                return;
+            }
+            Motion::Columns(by) => {
+                self.left = self.left.saturating_add_signed(by);
+                return;
+            }
+        };
+        self.top = top.saturating_add_signed(by).min(last);
+        // at the end again, it follows again
+        self.follow = self.count() == 0 || (by > 0 && self.top + page.cast_unsigned() >= self.count());
+    }
+
+    fn filter_text(&self) -> String {
+        self.filter.clone()
+    }
+
+    fn set_filter(&mut self, text: &str, _shared: &mut Shared) -> Result<(), String> {
+        let (inverse, source) = match text.strip_prefix('!') {
+            Some(source) => (true, source),
+            None => (false, text),
+        };
+        self.pattern = if source.is_empty() { None } else { Some((pattern(source)?, inverse)) };
+        self.filter = text.to_owned();
+        self.refilter();
+        Ok(())
+    }
+
+    fn escape(&mut self, _shared: &mut Shared) -> bool {
+        if self.filter.is_empty() {
+            return false;
+        }
+        self.filter.clear();
+        self.pattern = None;
+        self.refilter();
+        true
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.waiting.clone().filter(|_| !self.lines.is_empty())
+    }
+
+    fn draw(&self, frame: &mut Frame, area: Rect, shared: &Shared) {
+        let (width, height) = (usize::from(area.width), usize::from(area.height));
+        self.size.set((width, height));
+        if self.count() == 0 {
+            let text = match (&self.waiting, self.caught_up, self.lines.is_empty()) {
+                (_, _, false) => "no line passes the filter",
+                (Some(waiting), _, _) => waiting.as_str(),
+                (None, true, _) => "nothing has been written yet",
+                (None, false, _) => "asking for logs …",
+            };
+            return frame.render_widget(Paragraph::new(text).style(shared.theme.style(Role::Dim)), area);
+        }
+        let mut drawn: Vec<Line> = Vec::new();
+        for index in self.first_shown()..self.count() {
+            if let Some(line) = self.at(index) {
+                drawn.extend(self.draw_line(line, width, shared));
+            }
+            if drawn.len() >= height && !self.follow {
+                break;
+            }
+        }
+        // following, the end is what matters: a first line that is too long loses its beginning
+        let skip = if self.follow { drawn.len().saturating_sub(height) } else { 0 };
+        let drawn: Vec<Line> = drawn.into_iter().skip(skip).take(height).collect();
+        frame.render_widget(Paragraph::new(drawn).style(shared.theme.style(Role::Text)), area);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kinds::Kind;
+
+    fn view() -> LogsView {
+        let kind = Arc::new(Kind { plural: "pods".into(), singular: "pod".into(), ..Kind::default() });
+        LogsView::new(Target { kind, namespace: "default".into(), name: "web".into() }, PodChoice::Name("web".into()), None)
+    }
+
+    fn line(nanos: i64, text: &str) -> LogLine {
+        LogLine { nanos, text: text.into() }
+    }
+
+    #[test]
+    fn sources_are_merged_by_time() {
+        let mut view = view();
+        view.add(0, vec![line(1, "a"), line(5, "e")]);
+        view.add(1, vec![line(2, "b"), line(5, "f"), line(9, "g")]);
+        assert_eq!(view.text(), "a\nb\ne\nf\ng\n");
+    }
+
+    #[test]
+    fn standing_still_keeps_the_place_while_lines_arrive_before_and_after() {
+        let mut view = view();
+        view.add(0, (0..100).map(|n| line(n * 10, &n.to_string())).collect());
+        view.follow = false;
+        view.top = 50;
+        view.add(1, vec![line(5, "early"), line(15, "early"), line(2_000, "late")]);
+        assert_eq!(&*view.at(view.top).unwrap().text, "50");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_or_reordered_within_a_source(batches in proptest::collection::vec((0u16..3, proptest::collection::vec(0i64..50, 0..20)), 0..12), filter in "[0-9]?") {
+            let mut view = view();
+            let mut next = [0i64; 3];
+            let mut sent: Vec<Vec<String>> = vec![Vec::new(); 3];
+            let mut counter = 0;
+            view.pattern = if filter.is_empty() { None } else { Some((Regex::new(&filter).unwrap(), false)) };
+            view.refilter();
+            for (source, gaps) in batches {
+                let lines = gaps.into_iter().map(|gap| {
+                    next[source as usize] += gap;
+                    counter += 1;
+                    let text = counter.to_string();
+                    sent[source as usize].push(text.clone());
+                    line(next[source as usize], &text)
+                }).collect();
+                view.add(source, lines);
+            }
+            prop_assert!(view.lines.is_sorted_by_key(|line| line.nanos));
+            for source in 0..3u16 {
+                let kept: Vec<String> = view.lines.iter().filter(|line| line.source == source).map(|line| line.text.to_string()).collect();
+                prop_assert_eq!(&kept, &sent[source as usize]);
+            }
+            let expected = view.lines.iter().filter(|line| view.passes(line)).count();
+            prop_assert_eq!(view.count(), expected);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Help for the view at hand, from the table of actions.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use super::boxed;
+use crate::action::{ACTIONS, Action, Scopes, Section};
+use crate::input::{Key, KeyCode};
+use crate::shared::Shared;
+use crate::theme::Role;
+use crate::view::{Layer, Taken};
+
+/// The keys of a view.
+pub struct Help {
+    scopes: Scopes,
+    of: String,
+    top: usize,
+}
+
+impl Help {
+    /// Help where these scopes hold.
+    pub fn new(scopes: Scopes, of: String) -> Self {
+        Self { scopes, of, top: 0 }
+    }
+
+    fn lines(&self, sections: &[Section], shared: &Shared) -> Vec<Line<'static>> {
+        let theme = &shared.theme;
+        let mut lines = Vec::new();
+        for section in sections {
+            let here = |action: &&Action| {
+                action.section == *section
+                    && action.scopes.meet(self.scopes)
+                    && !action.keys.is_empty()
+                    && !(action.writes && shared.options.readonly)
+            };
+            let actions: Vec<&Action> = ACTIONS.iter().filter(here).collect();
+            if actions.is_empty() {
+                continue;
+            }
+            lines.push(Line::styled(section.title(), theme.style(Role::Columns)));
+            for action in actions {
+                lines.push(Line::from(vec![
+                    Span::styled(format!(" {:<16}", keys_of(action)), theme.style(Role::Key)),
+                    Span::styled(action.doc, theme.style(Role::Text)),
+                ]));
+            }
+            lines.push(Line::raw(""));
+        }
+        lines
+    }
+}
+
+/// The keys of an action as they are shown.
+pub fn keys_of(action: &Action) -> String {
+    let keys: Vec<String> = action.keys.iter().filter_map(|key| Key::parse(key)).map(|key| key.to_string()).collect();
+    keys.join(" ")
+}
+
+impl Layer for Help {
+    fn key(&mut self, key: Key, _shared: &mut Shared) -> Taken {
+        match key.code {
+            KeyCode::Down | KeyCode::Char('j') => self.top += 1,
+            KeyCode::PageDown => self.top += 10,
+            KeyCode::Up | KeyCode::Char('k') => self.top = self.top.saturating_sub(1),
+            KeyCode::PageUp => self.top = self.top.saturating_sub(10),
+            _ => return Taken::Close,
+        }
+        Taken::Yes
+    }
+
+    fn draw(&self, frame: &mut Frame, screen: Rect, shared: &Shared) {
+        let inner = boxed(frame, screen, 120, screen.height, &format!("help: {}", self.of), shared);
+        let scroll = u16::try_from(self.top).unwrap_or(u16::MAX);
+        if inner.width < 90 {
+            let lines = self.lines(&[Section::Row, Section::Text, Section::Editor, Section::Manifests, Section::Everywhere], shared);
+            let most = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_sub(inner.height);
+            return frame.render_widget(Paragraph::new(lines).scroll((scroll.min(most), 0)), inner);
+        }
+        let [left, right] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(inner);
+        let here = self.lines(&[Section::Row, Section::Text, Section::Editor, Section::Manifests], shared);
+        let everywhere = self.lines(&[Section::Everywhere], shared);
+        let most = u16::try_from(here.len().max(everywhere.len())).unwrap_or(u16::MAX).saturating_sub(inner.height);
+        frame.render_widget(Paragraph::new(here).scroll((scroll.min(most), 0)), left);
+        frame.render_widget(Paragraph::new(everywhere).scroll((scroll.min(most), 0)), right);
+    }
+}
