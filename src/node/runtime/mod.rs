@@ -4,6 +4,7 @@
 //! survives a restart of the process, because it is read from the runtime's own records on disk.
 
 pub mod native;
+pub mod simulated;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -302,6 +303,15 @@ pub struct Image {
     pub user: String,
 }
 
+/// A piece of a log that has no file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ScriptedLog {
+    /// Lines of standard output with their times.
+    pub lines: Vec<(Timestamp, String)>,
+    /// When to ask again; `None`: nothing more will come.
+    pub next: Option<Duration>,
+}
+
 /// Something happened that the agent did not do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RuntimeEvent {
@@ -366,9 +376,40 @@ pub trait Runtime: Send + Sync + 'static {
     async fn images(&self) -> Result<Vec<Image>, RuntimeError>;
     /// Adds the images of a docker-archive or OCI-layout tar (compressed or not); returns their names.
     async fn load_images(&self, archive: &std::path::Path) -> Result<Vec<String>, RuntimeError>;
+    /// Makes an image of programs of the host, with the libraries they link, under this name.
+    async fn build_image(&self, name: &str, programs: &[PathBuf]) -> Result<Image, RuntimeError> {
+        let _ = programs;
+        Err(RuntimeError::Image { message: format!("image {name}: the {} runtime builds no images", self.name()) })
+    }
     /// Removes a name, and the image with its last name.
     async fn remove_image(&self, name: &str) -> Result<(), RuntimeError>;
 
     /// Hints that something changed; they may be lost, the lists are the truth.
     fn events(&self) -> broadcast::Receiver<RuntimeEvent>;
+
+    /// Sandboxes and containers of one pod. A runtime with an index by pod answers without looking at the others.
+    async fn pod(&self, uid: &str) -> Result<(Vec<Sandbox>, Vec<Container>), RuntimeError> {
+        let mut sandboxes = self.sandboxes().await?;
+        let mut containers = self.containers().await?;
+        sandboxes.retain(|sandbox| sandbox.pod_uid == uid);
+        containers.retain(|container| container.pod_uid == uid);
+        Ok((sandboxes, containers))
+    }
+
+    /// Whether containers see files of the host. Without, the agent makes no volumes and asks for no tokens.
+    fn has_files(&self) -> bool {
+        true
+    }
+
+    /// What a probe (`startup`, `liveness`, `readiness`) of a running container finds, where there is no process to ask;
+    /// `None`: ask the container.
+    async fn scripted_probe(&self, _id: &str, _kind: &str) -> Option<Result<(), String>> {
+        None
+    }
+
+    /// Lines of a container's log written after `after`, where there is no file; `None`: read the file. With them comes the
+    /// time after which there will be more, if any.
+    async fn scripted_log(&self, _id: &str, _after: Option<Timestamp>) -> Option<ScriptedLog> {
+        None
+    }
 }

@@ -1,0 +1,187 @@
+//! The agent of one node: registers it, keeps it alive, and gives each of its pods a worker.
+
+pub(crate) mod admission;
+pub(crate) mod dispatch;
+pub(crate) mod lease;
+pub(crate) mod machine;
+pub(crate) mod objects;
+pub(crate) mod register;
+mod shutdown;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use coracle_api::clock::Clock;
+use coracle_api::identity::Identity;
+use coracle_api::seams::PodNetwork;
+use coracle_client::{Clients, EventRecorder, EventType, Index, Informer, Informers};
+use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::objects::Objects;
+use crate::pod::worker::PodWorker;
+use crate::runtime::Runtime;
+
+pub use self::machine::Capacity;
+
+/// What a node is started with.
+pub struct NodeConfig {
+    /// Name of the node.
+    pub name: String,
+    /// Directory of this node alone: pods' files, volumes and logs.
+    pub data_dir: PathBuf,
+    /// Clients; the agent writes as `system:node:<name>`.
+    pub clients: Clients,
+    /// The process' informers.
+    pub informers: Informers,
+    /// The runtime of this node alone: every sandbox in it is taken for one of this node's.
+    pub runtime: Arc<dyn Runtime>,
+    /// Addresses and namespaces of pods.
+    pub network: Arc<dyn PodNetwork>,
+    /// Where times come from.
+    pub clock: Arc<dyn Clock>,
+    /// What the node has; `None`: what the machine has.
+    pub capacity: Option<Capacity>,
+    /// Range of its pods' addresses, as `spec.podCIDR` shows it.
+    pub pod_cidr: Option<String>,
+    /// Domain of service names, as `cluster.local`.
+    pub cluster_domain: String,
+    /// Labels on top of the usual ones (`node-role.kubernetes.io/control-plane`, …).
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A running node.
+pub struct Node {
+    agent: Arc<Agent>,
+}
+
+/// What the parts of an agent share.
+pub(crate) struct Agent {
+    pub(crate) name: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) client: kube::Client,
+    pub(crate) events: EventRecorder,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) network: Arc<dyn PodNetwork>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) capacity: Capacity,
+    pub(crate) pod_cidr: Option<String>,
+    pub(crate) cluster_domain: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) objects: Objects,
+    pub(crate) pods: Informer<Pod>,
+    pub(crate) by_node: Index<Pod>,
+    pub(crate) nodes: Informer<NodeObject>,
+    pub(crate) workers: Mutex<HashMap<String, Arc<PodWorker>>>,
+    /// One pull of an image at a time.
+    pub(crate) pulls: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Something that the node's status shows has changed.
+    pub(crate) status_changed: Notify,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Agent {
+    /// Addresses of the node, as pods' `hostIPs` show them.
+    pub(crate) fn host_ips(&self) -> Vec<IpAddr> {
+        vec![self.network.node_address(&self.name)]
+    }
+
+    /// Records an event about a pod or, with a field path, one of its containers.
+    pub(crate) fn event(&self, pod: &Pod, field_path: Option<String>, kind: EventType, reason: &str, message: impl Into<String>) {
+        self.events.event(&crate::pod::reference(pod, field_path), kind, reason, message);
+    }
+
+    /// Directory of a pod's files.
+    pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.data_dir.join("pods").join(uid)
+    }
+
+    /// Directory of a pod's logs.
+    pub(crate) fn log_dir(&self, pod: &Pod) -> PathBuf {
+        use crate::pod::{name, namespace, uid};
+        self.data_dir.join("logs").join(format!("{}_{}_{}", namespace(pod), name(pod), uid(pod)))
+    }
+
+    /// The worker of a pod.
+    pub(crate) fn worker(&self, uid: &str) -> Option<Arc<PodWorker>> {
+        self.workers.lock().get(uid).cloned()
+    }
+}
+
+impl Node {
+    /// Starts the agent: adopts what the runtime still runs, registers the node, and goes to work in the background.
+    /// Returns as soon as that is under way; the Node object's condition says when it is ready.
+    pub fn start(config: NodeConfig) -> Self {
+        let client = config.clients.as_identity(Identity::node(&config.name));
+        let pods = config.informers.of::<Pod>();
+        let by_node =
+            pods.index("spec.nodeName", |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).into_iter().collect());
+        let agent = Arc::new(Agent {
+            events: EventRecorder::with_clock(client.clone(), "kubelet", &config.name, config.clock.clone()),
+            objects: Objects::new(client.clone(), &config.informers),
+            capacity: config.capacity.unwrap_or_else(|| Capacity::of_machine(&config.data_dir)),
+            nodes: config.informers.of::<NodeObject>(),
+            name: config.name,
+            data_dir: config.data_dir,
+            client,
+            runtime: config.runtime,
+            network: config.network,
+            clock: config.clock,
+            pod_cidr: config.pod_cidr,
+            cluster_domain: config.cluster_domain,
+            labels: config.labels,
+            pods,
+            by_node,
+            workers: Mutex::default(),
+            pulls: Mutex::default(),
+            status_changed: Notify::new(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let spawn = |name: &str, task: futures::future::BoxFuture<'static, ()>| {
+            let stop = agent.stop.clone();
+            tracing::debug!(node = agent.name, task = name, "node task starts");
+            agent.tasks.spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = task => {}
+                }
+            });
+        };
+        spawn("dispatch", Box::pin(dispatch::run(agent.clone())));
+        spawn("status", Box::pin(register::run(agent.clone())));
+        spawn("lease", Box::pin(lease::run(agent.clone())));
+        Self { agent }
+    }
+
+    /// Name of the node.
+    pub fn name(&self) -> &str {
+        &self.agent.name
+    }
+
+    /// The node's runtime.
+    pub fn runtime(&self) -> Arc<dyn Runtime> {
+        self.agent.runtime.clone()
+    }
+
+    pub(crate) fn agent(&self) -> &Arc<Agent> {
+        &self.agent
+    }
+
+    /// Ends the agent. With `stop_pods`, every container is asked to end and given at most 10 s, and nothing of the pods is
+    /// left in the kernel; their objects stay, and the next start runs them anew. Without, they keep running and are adopted.
+    pub async fn stop(&self, stop_pods: bool) {
+        self.agent.stop.cancel();
+        self.agent.tasks.close();
+        self.agent.tasks.wait().await;
+        if stop_pods {
+            shutdown::stop_pods(&self.agent).await;
+        }
+    }
+}

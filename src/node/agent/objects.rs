@@ -1,0 +1,88 @@
+//! Config maps, secrets and services that pods name.
+
+use std::sync::Arc;
+
+use coracle_client::{Informer, Informers, is_not_found};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
+use kube::Api;
+
+use crate::pod::environment::{Lookup, references};
+use crate::pod::namespace;
+
+/// Where they come from: the shared caches, and the API server for what a cache does not have (yet).
+pub(crate) struct Objects {
+    client: kube::Client,
+    config_maps: Informer<ConfigMap>,
+    secrets: Informer<Secret>,
+    services: Informer<Service>,
+}
+
+impl Objects {
+    pub(crate) fn new(client: kube::Client, informers: &Informers) -> Self {
+        Self { client, config_maps: informers.of(), secrets: informers.of(), services: informers.of() }
+    }
+
+    /// The cache of config maps, for its changes.
+    pub(crate) fn config_maps(&self) -> &Informer<ConfigMap> {
+        &self.config_maps
+    }
+
+    /// The cache of secrets, for its changes.
+    pub(crate) fn secrets(&self) -> &Informer<Secret> {
+        &self.secrets
+    }
+
+    /// A config map; `None` when there is none of this name.
+    pub(crate) async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<Arc<ConfigMap>>, kube::Error> {
+        if let Some(known) = self.config_maps.get(namespace, name) {
+            return Ok(Some(known));
+        }
+        match Api::<ConfigMap>::namespaced(self.client.clone(), namespace).get(name).await {
+            Ok(found) => Ok(Some(Arc::new(found))),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A secret; `None` when there is none of this name.
+    pub(crate) async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Arc<Secret>>, kube::Error> {
+        if let Some(known) = self.secrets.get(namespace, name) {
+            return Ok(Some(known));
+        }
+        match Api::<Secret>::namespaced(self.client.clone(), namespace).get(name).await {
+            Ok(found) => Ok(Some(Arc::new(found))),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Services whose addresses are variables in the pod.
+    pub(crate) async fn services(&self, pod: &Pod) -> Vec<Arc<Service>> {
+        self.services.synced().await;
+        let mut all = self.services.list_in(namespace(pod));
+        if namespace(pod) != "default" {
+            all.extend(self.services.get("default", "kubernetes"));
+        }
+        all
+    }
+
+    /// What the container's environment names.
+    pub(crate) async fn lookup(&self, pod: &Pod, container: &Container) -> Result<Lookup, kube::Error> {
+        let (config_maps, secrets) = references(container);
+        let mut out = Lookup::default();
+        for name in config_maps {
+            let found = self.config_map(namespace(pod), &name).await?;
+            out.config_maps.insert(name, found);
+        }
+        for name in secrets {
+            let found = self.secret(namespace(pod), &name).await?;
+            out.secrets.insert(name, found);
+        }
+        Ok(out)
+    }
+
+    /// Client of the agent.
+    pub(crate) fn client(&self) -> &kube::Client {
+        &self.client
+    }
+}

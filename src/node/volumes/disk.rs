@@ -1,0 +1,79 @@
+//! Directories and files of volumes.
+
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::EmptyDirVolumeSource;
+use nix::mount::{MsFlags, mount};
+
+use super::atomic::{self, Files};
+use super::{mounts, ownership};
+use crate::pod::resources::whole;
+
+/// Runs `work`, which waits for the disk, where that does no harm.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> Result<T, String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// As container runtimes do: a host path that does not exist becomes a directory.
+pub(super) async fn ensure_exists(path: &Path) {
+    if tokio::fs::symlink_metadata(path).await.is_err() {
+        let _ = tokio::fs::create_dir_all(path).await;
+    }
+}
+
+/// A directory with this mode, whatever the umask.
+fn directory(path: &Path, mode: u32) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+}
+
+/// Mounts a file system in memory, unless there is one; without the right to mount, the directory itself has to do.
+fn in_memory(path: &Path, size: Option<i64>, mode: u32) -> std::io::Result<()> {
+    if mounts::is_mount_point(path) {
+        return Ok(());
+    }
+    let mut options = format!("mode={mode:o}");
+    if let Some(size) = size {
+        options.push_str(&format!(",size={size}"));
+    }
+    match mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())) {
+        Ok(()) => Ok(()),
+        Err(nix::Error::EPERM | nix::Error::EACCES) => {
+            tracing::debug!(path = %path.display(), "a volume is on disk: tmpfs may not be mounted here");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn empty_dir(path: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> std::io::Result<()> {
+    let memory = source.medium.as_deref() == Some("Memory");
+    // What an earlier run of this process made is kept, with what is in it.
+    if path.exists() && (!memory || mounts::is_mount_point(path)) {
+        return Ok(());
+    }
+    directory(path, 0o777)?;
+    if memory {
+        in_memory(path, source.size_limit.as_ref().map(whole).filter(|&size| size > 0), 0o777)?;
+    }
+    group.map_or(Ok(()), |group| ownership::give(path, group, false))
+}
+
+/// Writes the files of a volume whose contents the API server knows.
+pub(super) fn payload(path: &Path, files: &Files, memory: bool, group: Option<u32>) -> std::io::Result<()> {
+    if !path.exists() {
+        directory(path, 0o777)?;
+    }
+    if memory {
+        in_memory(path, None, 0o1777)?;
+    }
+    let changed = atomic::write(path, files)?;
+    match group {
+        Some(group) if changed => ownership::give(path, group, true),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,62 @@
+//! What is mounted, and unmounting it.
+
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, umount2};
+
+/// Undoes the octal escapes of `mountinfo`.
+fn unescape(text: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digits = bytes.get(at + 1..at + 4).filter(|_| bytes[at] == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        if let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            out.push(byte);
+            at += 4;
+        } else {
+            out.push(bytes[at]);
+            at += 1;
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(out))
+}
+
+/// Mount points, in the order in which they were mounted.
+fn mount_points() -> Vec<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    text.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape).collect()
+}
+
+/// Whether something is mounted at exactly this path.
+pub(super) fn is_mount_point(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return false };
+    mount_points().contains(&path)
+}
+
+/// Unmounts everything at and below `dir`, the last mounted first.
+pub(crate) async fn unmount_below(dir: &Path) {
+    let dir = dir.to_owned();
+    let work = move || {
+        let Ok(dir) = dir.canonicalize() else { return };
+        for point in mount_points().iter().rev().filter(|point| point.starts_with(&dir)) {
+            if let Err(error) = umount2(point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+                tracing::warn!(path = %point.display(), %error, "a volume was not unmounted");
+            }
+        }
+    };
+    let _ = tokio::task::spawn_blocking(work).await;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn escapes() {
+        assert_eq!(unescape("/a\\040b\\134c"), PathBuf::from("/a b\\c"));
+        assert_eq!(unescape("/plain"), PathBuf::from("/plain"));
+    }
+}
