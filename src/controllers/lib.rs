@@ -12,9 +12,18 @@
 //! - a replica set never has more pods created than it asks for: it does not act before its cache has seen its own writes.
 
 mod deployment;
+mod endpoints;
+mod event_expiry;
+mod garbage_collector;
+mod namespace;
+mod node_lifecycle;
 mod ownership;
+mod pod_collector;
 mod pods;
 mod replicaset;
+mod resources;
+mod root_ca;
+mod service_account;
 mod wiring;
 
 use std::sync::Arc;
@@ -60,5 +69,14 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
     controllers![
         "deployment-controller" => deployment::run,
         "replicaset-controller" => replicaset::run,
+        "namespace-controller" => namespace::run,
+        "generic-garbage-collector" => garbage_collector::run,
+        "service-account-controller" => service_account::run,
+        "root-ca-cert-publisher" => root_ca::run,
+        "endpointslice-controller" => endpoints::slices::run,
+        "endpoint-controller" => endpoints::legacy::run,
+        "event-expiry" => event_expiry::run,
+        "node-controller" => node_lifecycle::run,
+        "pod-garbage-collector" => pod_collector::run,
     ]
 }
