@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::field::FieldError;
 use crate::names;
+use crate::quantity::Quantity;
 
 /// Where a field stands, as upstream writes it: `spec.containers[0].image`, `data[key]`.
 #[derive(Debug, Clone)]
@@ -162,6 +163,11 @@ impl Errors {
 
 /// What upstream says of a field that may not change.
 pub(crate) const IMMUTABLE: &str = "field is immutable";
+
+/// A quantity, where the value is one.
+pub(crate) fn quantity(value: &Value) -> Option<Quantity> {
+    value.as_str()?.parse().ok()
+}
 
 /// Finds what occurs twice.
 #[derive(Default)]

@@ -5,7 +5,6 @@
 //! `prepare_create` or `prepare_update`, admission, `validate_create` or `validate_update`. A kind is a `Rules` row.
 
 mod admission;
-mod amount;
 mod check;
 mod config;
 mod cron;
@@ -254,3 +253,6 @@ fn selectable(object: &Value, field: &str) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ fn validate_update(new: &Value, old: &Value, _subresource: &str, out: &mut Error
     }
     for list in ["capacity", "allocatable"] {
         for (name, value) in new["status"].map(list) {
-            resources::quantity(name, value, &Path::new("status").child(list).key(name), out);
+            resources::validate_amount(name, value, &Path::new("status").child(list).key(name), out);
         }
     }
     let (new, old) = (&new["spec"], &old["spec"]);

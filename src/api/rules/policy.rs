@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::amount::nanos;
-use super::check::{Errors, Fill, Path, Read};
+use super::check::{Errors, Fill, Path, Read, quantity};
 use super::pod::resources;
 use super::{Rules, selector};
 
@@ -139,7 +138,7 @@ fn validate_limits(object: &Value, out: &mut Errors) {
         ] {
             for (name, small) in item.map(low) {
                 let large = &item[high][name];
-                let (Some(a), Some(b)) = (nanos(small), nanos(large)) else { continue };
+                let (Some(a), Some(b)) = (quantity(small), quantity(large)) else { continue };
                 if a > b {
                     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                     let message = words.replace("{a}", &text(small)).replace("{b}", &text(large));
@@ -159,7 +158,7 @@ pub(crate) static QUOTA: Rules = Rules {
             if !name.contains('/') && !name.starts_with("count/") && !resources::is_standard(name) {
                 out.invalid(&at, name.as_str(), "must be a standard resource for quota");
             }
-            resources::quantity(name, value, &at, out);
+            resources::validate_amount(name, value, &at, out);
         }
         let scopes = ["BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating"];
         for scope in object["spec"].items("scopes").iter().filter_map(Value::as_str) {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::check::{Errors, Path, Read};
 use crate::names;
+use crate::selector::LabelSelector;
 
 /// Whether the selector asks for nothing, and so selects everything.
 pub(crate) fn is_empty(selector: &Value) -> bool {
@@ -19,19 +20,7 @@ pub(crate) fn is_valid(selector: &Value) -> bool {
 
 /// Whether labels (an object or null) are selected.
 pub(crate) fn matches(selector: &Value, labels: &Value) -> bool {
-    let label = |key: &str| labels.get(key).and_then(Value::as_str);
-    selector.map("matchLabels").iter().all(|(key, value)| label(key) == value.as_str())
-        && selector.items("matchExpressions").iter().all(|requirement| {
-            let value = label(requirement.text("key"));
-            let listed = value.is_some_and(|v| requirement.items("values").iter().any(|w| w.as_str() == Some(v)));
-            match requirement.text("operator") {
-                "In" => listed,
-                "NotIn" => !listed,
-                "Exists" => value.is_some(),
-                "DoesNotExist" => value.is_none(),
-                _ => false,
-            }
-        })
+    LabelSelector::from_object(selector).is_ok_and(|selector| selector.matches(labels))
 }
 
 /// Checks a selector.

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::amount::nanos;
-use super::check::{Errors, Fill, Path, Read};
+use super::check::{Errors, Fill, Path, Read, quantity};
 use super::pod::{defaults, node_selector, volume};
 use super::{Rules, selector};
 use crate::names;
@@ -171,7 +170,7 @@ fn validate_volume(object: &Value, out: &mut Errors) {
 }
 
 fn positive_quantity(value: &Value, path: &Path, out: &mut Errors) {
-    if nanos(value).is_none_or(|n| n <= 0) {
+    if quantity(value).is_none_or(|amount| amount.signum() <= 0) {
         out.invalid(path, value.clone(), "must be greater than zero");
     }
 }
@@ -217,8 +216,8 @@ fn update_claim(new: &Value, old: &Value, subresource: &str, out: &mut Errors) {
     if bound {
         munged.take_from("resources", &old["spec"]);
         munged.take_from("volumeAttributesClassName", &old["spec"]);
-        let storage = |object: &Value| nanos(&object["spec"]["resources"]["requests"]["storage"]);
-        if storage(new) < nanos(&old["status"]["capacity"]["storage"]).min(storage(old)) {
+        let storage = |object: &Value| quantity(&object["spec"]["resources"]["requests"]["storage"]);
+        if storage(new) < quantity(&old["status"]["capacity"]["storage"]).min(storage(old)) {
             out.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity");
         }
     }

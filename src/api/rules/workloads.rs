@@ -58,9 +58,13 @@ fn default_stateful_set(object: &mut Value) {
     object.within("spec", |spec| {
         spec.fill_zero("podManagementPolicy", "OrderedReady");
         spec.within("updateStrategy", |strategy| {
-            strategy.fill_zero("type", "RollingUpdate");
+            if strategy.text("type").is_empty() {
+                strategy.put("type", "RollingUpdate");
+                strategy.within("rollingUpdate", |_| {});
+            }
+            // with the type given, an absent strategy stays absent
             if strategy.text("type") == "RollingUpdate" {
-                strategy.within("rollingUpdate", |rolling| {
+                strategy.with("rollingUpdate", |rolling| {
                     rolling.fill("partition", 0);
                     rolling.fill("maxUnavailable", 1);
                 });

@@ -5,8 +5,7 @@ use serde_json::Value;
 use super::volume::Volumes;
 use super::{probe, resources, security};
 use crate::names;
-use crate::rules::amount::nanos;
-use crate::rules::check::{Errors, Path, Read, Seen};
+use crate::rules::check::{Errors, Path, Read, Seen, quantity};
 
 const PULL_POLICIES: &[&str] = &["Always", "IfNotPresent", "Never"];
 const ONLY_SIDECARS: &str = "may not be set for init containers without restartPolicy=Always";
@@ -207,7 +206,7 @@ fn value_from(variable: &Value, path: &Path, out: &mut Errors) {
     }
     match SOURCES.into_iter().filter(|source| from.has(source)).count() {
         0 => {
-            let message = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
+            let message = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`";
             out.invalid(path, "", message);
         }
         _ if !variable.text("value").is_empty() => out.invalid(path, "", "may not be specified when `value` is not empty"),
@@ -290,7 +289,7 @@ pub(crate) fn resource_field_ref(reference: &Value, in_volume: bool, path: &Path
     } else if !resource.starts_with("limits.hugepages-") && !resource.starts_with("requests.hugepages-") {
         out.one_of(path.child("resource"), resource, RESOURCE_FIELDS);
     }
-    let Some(divisor) = nanos(&reference["divisor"]).filter(|n| *n != 0) else { return };
+    let Some(divisor) = quantity(&reference["divisor"]).filter(|amount| !amount.is_zero()) else { return };
     let (allowed, words): (&[&str], String) = match resource.split_once('.').map(|(_, name)| name) {
         Some("cpu") => (&["1m", "1"], "1m and 1 are supported with the cpu resource".to_owned()),
         Some("memory") => (MEMORY_DIVISORS, format!("{} are supported with the memory resource", MEMORY_DIVISORS.join(", "))),
@@ -302,7 +301,7 @@ pub(crate) fn resource_field_ref(reference: &Value, in_volume: bool, path: &Path
         }
         _ => return,
     };
-    if !allowed.iter().any(|text| nanos(&Value::from(*text)) == Some(divisor)) {
+    if !allowed.iter().any(|text| text.parse() == Ok(divisor)) {
         out.invalid(path.child("divisor"), reference["divisor"].clone(), format!("only divisor's values {words}"));
     }
 }

@@ -43,6 +43,8 @@ pub(crate) static RULES: Rules = Rules {
 };
 
 fn create(pod: &mut Value) {
+    let labels = pod["metadata"]["labels"].clone();
+    pod.with("spec", |spec| scheduling::select_by_label_keys(spec, &labels));
     if !pod["spec"].items("schedulingGates").is_empty() {
         pod["status"].put(
             "conditions",

@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use crate::rules::amount::nanos;
-use crate::rules::check::Read;
+use crate::rules::check::{Read, quantity};
 
 const COMPUTE: [&str; 2] = ["cpu", "memory"];
 
@@ -15,7 +14,7 @@ pub(crate) fn class(pod: &Value) -> &'static str {
     } else {
         spec.items("containers").iter().chain(spec.items("initContainers")).map(|c| &c["resources"]).collect()
     };
-    let asks = |resources: &Value, list: &str, name: &str| nanos(&resources[list][name]).filter(|amount| *amount > 0);
+    let asks = |resources: &Value, list: &str, name: &str| quantity(&resources[list][name]).filter(|amount| amount.signum() > 0);
     let any = resources.iter().any(|r| COMPUTE.iter().any(|n| asks(r, "requests", n).is_some() || asks(r, "limits", n).is_some()));
     if !any {
         return "BestEffort";

@@ -3,8 +3,7 @@
 use serde_json::Value;
 
 use crate::names;
-use crate::rules::amount::{is_whole, nanos};
-use crate::rules::check::{Errors, Path, Read, Seen};
+use crate::rules::check::{Errors, Path, Read, Seen, quantity};
 
 /// Whether upstream itself defines the resource.
 fn is_native(name: &str) -> bool {
@@ -63,8 +62,8 @@ pub(crate) fn is_standard(name: &str) -> bool {
 }
 
 /// A quantity that is not negative, and whole where its resource is counted.
-pub(crate) fn quantity(name: &str, value: &Value, path: &Path, out: &mut Errors) {
-    if nanos(value).is_some_and(|n| n < 0) {
+pub(crate) fn validate_amount(name: &str, value: &Value, path: &Path, out: &mut Errors) {
+    if quantity(value).is_some_and(|amount| amount.signum() < 0) {
         out.invalid(path, value.clone(), "must be greater than or equal to 0");
     }
     let counted = matches!(
@@ -79,7 +78,7 @@ pub(crate) fn quantity(name: &str, value: &Value, path: &Path, out: &mut Errors)
             | "services.nodeports"
             | "services.loadbalancers"
     );
-    if (counted || is_extended(name)) && !is_whole(value) {
+    if (counted || is_extended(name)) && quantity(value).is_some_and(|amount| !amount.is_whole()) {
         out.invalid(path, value.clone(), "must be an integer");
     }
 }
@@ -89,7 +88,7 @@ pub(crate) fn validate_list(list: &Value, path: &Path, out: &mut Errors) {
     for (name, value) in list.as_object().into_iter().flatten() {
         let at = path.key(name);
         container_resource_name(name, &at, out);
-        quantity(name, value, &at, out);
+        validate_amount(name, value, &at, out);
     }
 }
 
@@ -136,7 +135,7 @@ fn requests_and_limits(resources: &Value, path: &Path, out: &mut Errors) {
     for (name, request) in requests {
         let at = path.child("requests");
         container_resource_name(name, &at.key(name), out);
-        quantity(name, request, &at.key(name), out);
+        validate_amount(name, request, &at.key(name), out);
         let overcommit = is_native(name) && !is_huge_page(name);
         let Some(limit) = limits.get(name) else {
             if !overcommit {
@@ -144,7 +143,7 @@ fn requests_and_limits(resources: &Value, path: &Path, out: &mut Errors) {
             }
             continue;
         };
-        let (Some(asked), Some(most)) = (nanos(request), nanos(limit)) else { continue };
+        let (Some(asked), Some(most)) = (quantity(request), quantity(limit)) else { continue };
         let shown = limit.as_str().map_or_else(|| limit.to_string(), str::to_owned);
         if asked != most && !overcommit {
             out.invalid(&at, request.clone(), format!("must be equal to {name} limit of {shown}"));

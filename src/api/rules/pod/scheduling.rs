@@ -1,9 +1,9 @@
 //! Validation of what the scheduler reads: affinity, tolerations, taints, topology spread.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::names;
-use crate::rules::check::{Errors, Path, Read, Seen};
+use crate::rules::check::{Errors, Fill, Path, Read, Seen};
 use crate::rules::selector;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -186,4 +186,36 @@ pub(crate) fn topology_spread(spec: &Value, path: &Path, out: &mut Errors) {
             selector::validate(&constraint["labelSelector"], &at.child("labelSelector"), out);
         }
     }
+}
+
+/// `matchLabelKeys` and `mismatchLabelKeys` of a new pod become requirements on the values its own labels have.
+pub(crate) fn select_by_label_keys(spec: &mut Value, labels: &Value) {
+    spec.with("affinity", |affinity| {
+        for kind in ["podAffinity", "podAntiAffinity"] {
+            affinity.with(kind, |terms| {
+                terms.for_each(REQUIRED, |term| require_label_keys(term, labels));
+                terms.for_each(PREFERRED, |weighted| weighted.with("podAffinityTerm", |term| require_label_keys(term, labels)));
+            });
+        }
+    });
+    spec.for_each("topologySpreadConstraints", |constraint| require_label_keys(constraint, labels));
+}
+
+fn require_label_keys(term: &mut Value, labels: &Value) {
+    let mut requirements = Vec::new();
+    for (list, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
+        for key in term.items(list).iter().filter_map(Value::as_str) {
+            if let Some(value) = labels.get(key) {
+                requirements.push(json!({"key": key, "operator": operator, "values": [value]}));
+            }
+        }
+    }
+    if requirements.is_empty() {
+        return;
+    }
+    term.with("labelSelector", |selector| {
+        let mut all = selector.items("matchExpressions").to_vec();
+        all.extend(requirements);
+        selector.put("matchExpressions", all);
+    });
 }

@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use super::container::{VOLUME_FIELDS, field_ref, resource_field_ref};
 use crate::names;
-use crate::rules::amount::nanos;
-use crate::rules::check::{Errors, Path, Read, Seen};
+use crate::rules::check::{Errors, Path, Read, Seen, quantity};
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 const MORE_THAN_ONE: &str = "may not specify more than 1 volume type";
@@ -87,7 +86,7 @@ const SOURCES: &[&str] = &[
 fn one_source(kind: &str, source: &Value, path: &Path, out: &mut Errors) {
     match kind {
         "emptyDir" => {
-            if nanos(&source["sizeLimit"]).is_some_and(|n| n < 0) {
+            if quantity(&source["sizeLimit"]).is_some_and(|amount| amount.signum() < 0) {
                 out.forbidden(path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
             }
         }

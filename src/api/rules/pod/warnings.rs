@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::rules::amount::is_whole;
-use crate::rules::check::{Path, Read, Seen};
+use crate::rules::check::{Path, Read, Seen, quantity};
 
 /// Labels of nodes that have newer names.
 const RENAMED: &[(&str, &str)] = &[
@@ -74,7 +73,7 @@ fn container_warnings(container: &Value, path: &Path, out: &mut Vec<String>) {
     for list in ["limits", "requests"] {
         for name in ["ephemeral-storage", "memory"] {
             let value = &container["resources"][list][name];
-            if !value.is_null() && !is_whole(value) {
+            if quantity(value).is_some_and(|amount| !amount.is_whole()) {
                 let at = String::from(resources.child(list).key(name));
                 out.push(format!("{at}: fractional byte value {value} is invalid, must be an integer"));
             }
