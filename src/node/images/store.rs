@@ -139,13 +139,13 @@ impl Store {
 
     /// Takes a finished directory as the layer `digest`.
     pub fn add_layer(&self, digest: &str, directory: &Path, size: u64) -> Result<(), ImageError> {
+        sync_tree(directory);
         // One at a time, so that of two makers of the same layer the second finds the first one's.
         let _guard = self.known.lock();
         if self.has_layer(digest) {
             let _ = fs::remove_dir_all(directory);
             return Ok(());
         }
-        sync_tree(directory);
         let target = self.layer_root().join(Self::layer_name(digest));
         let _ = fs::remove_dir_all(&target);
         fs::rename(directory, &target).map_err(|e| io_error("rename", directory, e))?;

@@ -337,6 +337,45 @@ mod tests {
     }
 
     #[test]
+    fn damaged_layers_end_in_errors_and_stay_inside() {
+        use EntryType::{Directory, Link, Regular, Symlink};
+        let entries =
+            [(Directory, "d/", ""), (Symlink, "d/up", "../.."), (Regular, "d/up/f", ""), (Link, "l", "d/f"), (Regular, "d/.wh.f", "")];
+        let whole = layer(&entries);
+        let parent = tempfile::tempdir().unwrap();
+        std::fs::write(parent.path().join("witness"), "x").unwrap();
+        // A plain generator is enough: the point is many different damages, the same each time.
+        let mut state = 88_172_645_463_325_252_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as usize
+        };
+        for _ in 0..1500 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random() % 3 {
+                let at = random() % bytes.len();
+                bytes[at] = b"\0/.078\x80\xffLKxgS"[random() % 13];
+                let block = at / 512 * 512;
+                // With a right checksum the damage goes further than the first look.
+                let sum: u32 = bytes[block..block + 512]
+                    .iter()
+                    .enumerate()
+                    .map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) })
+                    .sum();
+                bytes[block + 148..block + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            }
+            bytes.truncate(bytes.len() - random() % 700);
+            let directory = parent.path().join("layer");
+            std::fs::create_dir(&directory).unwrap();
+            let _ = unpack(bytes.as_slice(), &directory, Bounds { bytes: 1 << 20, entries: 100 });
+            fs::remove_dir_all(&directory).unwrap();
+            assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
     fn deletions_become_overlays() {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: whiteouts need root");

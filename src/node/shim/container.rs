@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
@@ -79,7 +80,8 @@ pub fn start(sandbox: &SandboxPaths, id: &str, plan: &Plan) -> Result<Started, S
     launch(sandbox, id, &wants, |builder| {
         let mut container = builder.as_init(paths.bundle()).with_systemd(false).with_detach(true).build()?;
         container.start()?;
-        Ok(container.pid().map_or(0, |pid| pid.as_raw()))
+        let pid = container.pid().ok_or_else(|| LibcontainerError::Other("the container has no process".to_owned()))?;
+        Ok(pid.as_raw())
     })
 }
 
@@ -134,7 +136,7 @@ fn launch(
     sandbox: &SandboxPaths,
     id: &str,
     wants: &Wants,
-    run: impl FnOnce(ContainerBuilder) -> Result<i32, libcontainer::error::LibcontainerError>,
+    run: impl FnOnce(ContainerBuilder) -> Result<i32, LibcontainerError>,
 ) -> Result<Started, StartError> {
     let (mut report, report_end) = step("pipe", std::io::pipe())?;
     let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())

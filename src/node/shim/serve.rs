@@ -316,6 +316,9 @@ impl Shim {
             Ok(plan) => plan,
             Err(error) => return failed(Failure::Other, &format!("plan of {id}: {error}")),
         };
+        if self.ending {
+            return failed(Failure::Other, "the sandbox is being stopped");
+        }
         if self.containers.contains_key(id) {
             return failed(Failure::Other, &format!("container {id} was started before"));
         }

@@ -57,7 +57,8 @@ fn run(name: &str, cases: &[cases::Case]) -> bool {
         let subject = runtime.block_on(subject::Subject::new(name));
         for case in cases {
             let begun = Instant::now();
-            let guarded = AssertUnwindSafe(async { tokio::time::timeout(Duration::from_secs(120), (case.run)(&subject)).await }).catch_unwind();
+            let guarded =
+                AssertUnwindSafe(async { tokio::time::timeout(Duration::from_secs(120), (case.run)(&subject)).await }).catch_unwind();
             let result = runtime.block_on(guarded);
             let verdict = match result {
                 Ok(Ok(())) => "ok",

@@ -18,6 +18,7 @@ mod user;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +135,12 @@ impl Native {
     pub async fn open(config: NativeConfig) -> Result<Self, RuntimeError> {
         let directory = config.data_dir.clone();
         let images = blocking(move || {
-            std::fs::create_dir_all(directory.join("sandboxes")).map_err(io(format!("make {}", directory.display())))?;
+            // Containers' environments are in there.
+            let mut private = std::fs::DirBuilder::new();
+            private.recursive(true).mode(0o700);
+            for part in ["sandboxes", "images"] {
+                private.create(directory.join(part)).map_err(io(format!("make {}", directory.display())))?;
+            }
             Store::open(&directory.join("images")).map_err(image_error)
         })
         .await?;
@@ -169,11 +175,18 @@ impl Native {
     async fn ensure_kubia(&self) -> Result<(), RuntimeError> {
         let made = self.0.kubia.get_or_try_init(|| async {
             let demo = self.0.config.demo.clone();
-            let images = self.image_store();
+            let (images, used) = (self.image_store(), self.used_layers());
             blocking(move || {
                 let Some((program, arguments)) = demo.split_first() else { return Ok(()) };
                 let arguments: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-                build_kubia(&images, Path::new(program), &arguments).map(drop).map_err(image_error)
+                let ours = |id: &String| images.names(id).iter().any(|name| is_kubia(name));
+                let before: Vec<String> = images.images().into_iter().map(|image| image.id).filter(ours).collect();
+                build_kubia(&images, Path::new(program), &arguments).map_err(image_error)?;
+                // What an older executable made has lost its names.
+                for id in before.iter().filter(|id| images.names(id).is_empty()) {
+                    images.remove(id, &used).map_err(image_error)?;
+                }
+                Ok(())
             })
             .await
         });

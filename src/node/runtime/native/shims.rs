@@ -28,13 +28,16 @@ impl Native {
     pub(super) async fn adopt(&self) -> Result<(), RuntimeError> {
         let directory = self.0.config.data_dir.join("sandboxes");
         let entries = std::fs::read_dir(&directory).map_err(io(format!("read {}", directory.display())))?;
+        let mut known = Vec::new();
         for entry in entries.flatten() {
             let paths = SandboxPaths(entry.path());
-            let Ok(found) = record::read::<SandboxRecord>(&paths.config()) else {
-                let _ = std::fs::remove_dir_all(&paths.0);
-                continue;
-            };
-            let connection = watching(&paths).await;
+            match record::read::<SandboxRecord>(&paths.config()) {
+                Ok(found) => known.push((found, paths)),
+                Err(_) => drop(std::fs::remove_dir_all(&paths.0)),
+            }
+        }
+        let connections = futures::future::join_all(known.iter().map(|(_, paths)| watching(paths))).await;
+        for ((found, paths), connection) in known.into_iter().zip(connections) {
             let (ready, _) = watch::channel(connection.is_some());
             let id = found.id.clone();
             {
