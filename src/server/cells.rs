@@ -26,11 +26,17 @@ pub(crate) fn columns(kind: &Kind) -> Value {
 fn definition(kind: &Kind, column: &coracle_present::Column) -> Value {
     let mut definition = column.definition();
     if let Some((ty, field)) = column.field()
-        && let Some(description) = schema::description(&kind.schema, ty, field)
+        && let Some(description) = schema::description(&kind.schema, ty, field).or_else(|| schema::description(ty, ty, field))
     {
         definition["description"] = json!(description);
     }
     definition
+}
+
+/// Whether upstream prints the kind with its default printer, which gives null, not an empty list, where there are no rows.
+pub(crate) fn is_plain(kind: &Kind) -> bool {
+    let columns = coracle_present::columns(&kind.group, &kind.kind);
+    columns.len() == 2 && columns[1].name == "Created At"
 }
 
 /// The cells of an object's row.

@@ -77,7 +77,11 @@ pub(crate) fn many(call: &Call, page: &Page, encoding: Encoding) -> Result<Respo
         rows.push(row(call.kind, &codec::decode(call.kind, entry)?, include, now));
     }
     let columns = headers(&call.query).then(|| columns(call.kind));
-    Ok(answer::object(200, &table(&page.metadata(), columns, rows), encoding))
+    let mut table = table(&page.metadata(), columns, rows);
+    if page.entries.is_empty() && crate::cells::is_plain(call.kind) {
+        table["rows"] = Value::Null;
+    }
+    Ok(answer::object(200, &table, encoding))
 }
 
 /// A table of one event of a watch.

@@ -4,7 +4,7 @@ use coracle_api::field::FieldError;
 use coracle_api::kinds::Kind;
 use coracle_api::schema::{self, Decoder};
 use coracle_api::status::Status;
-use coracle_api::{apply, patch};
+use coracle_api::{apply, patch, yaml};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -18,13 +18,17 @@ pub(crate) fn parse_json(bytes: &[u8]) -> Result<Parsed, Status> {
 /// Reads the first document of a YAML body.
 pub(crate) fn parse_yaml(bytes: &[u8]) -> Result<Parsed, Status> {
     let text = std::str::from_utf8(bytes).map_err(|_| Status::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))?;
-    let value = serde_yaml::from_str(text).map_err(|error| Status::bad_request(format!("error converting YAML to JSON: yaml: {error}")))?;
-    Ok(Parsed { value, duplicates: Vec::new() })
+    let Some(document) = yaml::documents(text).into_iter().next() else { return Ok(Parsed { value: Value::Null, duplicates: Vec::new() }) };
+    let document = document.map_err(|error| Status::bad_request(format!("error converting YAML to JSON: yaml: {error}")))?;
+    if let Some(twice) = document.duplicates.first() {
+        return Err(Status::bad_request(format!("error converting YAML to JSON: yaml: {twice}")));
+    }
+    Ok(Parsed { value: document.value, duplicates: Vec::new() })
 }
 
 /// An object as YAML.
 pub(crate) fn to_yaml(value: &Value) -> String {
-    serde_yaml::to_string(value).unwrap_or_default()
+    yaml::to_string(value)
 }
 
 /// Checks an object against its type and brings it into upstream's form; answers with warnings.

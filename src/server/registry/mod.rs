@@ -45,6 +45,7 @@ pub(crate) struct Call {
 /// Answers a request for a resource.
 pub(crate) async fn answer(mut call: Call) -> Result<Response<Body>, Status> {
     check_path(&call)?;
+    call.warnings.extend(deprecation(call.kind).map(str::to_owned));
     let answered = if !call.info.subresource.is_empty() {
         subresource::answer(&mut call).await
     } else if !call.kind.stored {
@@ -71,6 +72,15 @@ pub(crate) async fn answer(mut call: Call) -> Result<Response<Body>, Status> {
     call.warnings.retain(|warning| said.insert(warning.clone()));
     answer::warn(response.headers_mut(), &call.warnings);
     Ok(response)
+}
+
+/// What upstream says of kinds that are on their way out.
+fn deprecation(kind: &Kind) -> Option<&'static str> {
+    match (&*kind.group, &*kind.plural) {
+        ("", "endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
 }
 
 /// Whether path and verb fit the kind.

@@ -83,10 +83,12 @@ async fn apply(call: &mut Call, config: Parsed, options: WriteOptions) -> Result
     if call.query.text("fieldManager").is_none() {
         return Err(invalid_options("PatchOptions", FieldError::required("fieldManager", "is required for apply patch")));
     }
-    let mut config = body::checked(call, config, &options)?;
+    // What the type adds is not applied: the manager owns the fields it sent, no more.
+    let mut config_as_sent = config.value.clone();
+    body::checked(call, config, &options)?;
+    body::typed(&mut config_as_sent, &call.kind.api_version(), &call.kind.kind)?;
+    let mut config = config_as_sent;
     body::check_name(call, &mut config)?;
-    // Ownership is booked in the version that was applied.
-    convert(call.kind.storage_kind(), call.kind, &mut config);
     body::place(call, &mut config)?;
     let force = options.force.unwrap_or(false);
     let subresource = call.info.subresource.clone();

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 /// Says which log it was asked for.
-struct Dialer;
+pub struct Dialer;
 
 #[async_trait]
 impl NodeDialer for Dialer {
@@ -56,7 +56,7 @@ pub struct Answer {
     pub body: Value,
 }
 
-fn bootstrap() -> BootstrapConfig {
+pub fn bootstrap() -> BootstrapConfig {
     BootstrapConfig {
         service_cidr: "10.96.0.0/12".to_owned(),
         service_ip: "10.96.0.1".parse().unwrap(),
