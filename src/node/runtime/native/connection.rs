@@ -83,6 +83,13 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Reads what is there already. Asking the file, not the reactor, which may not have heard of it yet.
+    pub fn read_now(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.as_ref().map_or(Ok(0), |file| file.get_ref().read(buffer))
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Some(file) = &self.0 else { return Poll::Ready(Ok(())) };

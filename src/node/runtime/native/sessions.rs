@@ -117,7 +117,7 @@ impl Native {
         let mut rest = [0_u8; 4096];
         while let Some(stream) = &mut stdout
             && output.len() < KEPT
-            && let Some(Ok(count)) = stream.read(&mut rest).now_or_never()
+            && let Ok(count) = stream.read_now(&mut rest)
             && count > 0
         {
             keep(&mut output, rest.get(..count).unwrap_or_default());
