@@ -1,2 +1,16 @@
-//! The `coracle` binary.
-fn main() {}
+//! The `coracle` binary: parse arguments, call a command, print the error chain.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // these run inside containers and beside them: nothing of the rest may have started yet
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next().as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some("__shim") => return coracle_node::shim::main(&arguments.collect::<Vec<_>>()),
+        Some("__kubia") => return coracle_node::demo::main(&arguments.collect::<Vec<_>>()),
+        _ => {}
+    }
+    cli::run()
+}

@@ -1,1 +1,25 @@
-//! Coracle's cluster room.
+//! The wiring room: the only one that constructs the others.
+//!
+//! [`Cluster::start`] is an ordered list of named, timed steps; [`Cluster::stop`] is the same list backwards. Begin reading
+//! there. Nothing here decides anything about Kubernetes: it makes rooms, hands them to each other, and takes them down.
+//!
+//! Invariants: one process per data directory (its lock says who); nothing outside the data and run directories but the
+//! host's link and routes; a stop leaves nothing of a cluster but its data; a crash leaves the pods, and the next start
+//! finds them.
+
+mod choice;
+mod cluster;
+mod control;
+mod directory;
+mod doctor;
+mod error;
+mod steps;
+
+pub use choice::{RuntimeChoice, RuntimeKind};
+pub use cluster::{Cluster, ClusterConfig};
+pub use control::{CONTROL_PATH, Request as ControlRequest};
+pub use coracle_network::{Cidr, Ranges};
+pub use directory::{DataDirectory, Holder};
+pub use doctor::{Finding, doctor};
+pub use error::ClusterError;
+pub use steps::{Step, StepState, Steps};

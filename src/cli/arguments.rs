@@ -1,0 +1,196 @@
+//! What may be typed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use coracle_cluster::{Cidr, RuntimeChoice};
+
+/// A whole Kubernetes for one machine, with its cockpit.
+///
+/// Without a command: opens the terminal UI on the running cluster, or starts one.
+#[derive(Debug, Parser)]
+#[command(name = "coracle", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(flatten)]
+    pub(crate) open: Open,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Where the cluster's data is
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Kubeconfig file to use, or for `up` to write
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// Say more, and print the whole chain of an error
+    #[arg(long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// How a cluster is started.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Start {
+    /// Where the API listens; 127.0.0.1:6443 or the next free port if not given
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// auto, native or simulated
+    #[arg(long, value_name = "RUNTIME", default_value = "auto")]
+    pub(crate) runtime: RuntimeChoice,
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=5_000))]
+    pub(crate) nodes: u16,
+    /// Range of pods' addresses
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) pod_cidr: Option<Cidr>,
+    /// Range of services' addresses
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) service_cidr: Option<Cidr>,
+    /// Folder of manifests to keep applied
+    #[arg(long, value_name = "DIR")]
+    pub(crate) watch: Vec<PathBuf>,
+}
+
+/// `coracle` alone.
+#[derive(Debug, Args)]
+pub(crate) struct Open {
+    #[command(flatten)]
+    pub(crate) start: Start,
+    #[command(flatten)]
+    pub(crate) view: View,
+}
+
+/// What the UI shows first.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct View {
+    /// Namespace to begin in
+    #[arg(short, long, value_name = "NS")]
+    pub(crate) namespace: Option<String>,
+    /// Begin with all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Change nothing
+    #[arg(long)]
+    pub(crate) readonly: bool,
+    /// Name of the theme
+    #[arg(long, value_name = "NAME", default_value = "dark")]
+    pub(crate) theme: String,
+    /// Print one frame of this size instead of opening a terminal
+    #[arg(long, value_name = "WxH")]
+    pub(crate) snapshot: Option<String>,
+    /// Keys to press before the snapshot, as `:pods<enter>`
+    #[arg(long, value_name = "MACRO", requires = "snapshot", default_value = "")]
+    pub(crate) keys: String,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Open the terminal UI on a cluster of a kubeconfig, or on the running embedded one
+    Tui(Tui),
+    /// Run the cluster without UI
+    Up(Up),
+    /// Stop the running cluster, its pods too
+    Down,
+    /// Is the cluster up, and what does it use
+    Status,
+    /// Delete the cluster's data
+    Reset(Reset),
+    /// What works on this machine, and what would make the rest work
+    Doctor,
+    /// Print the administrator's kubeconfig, or add it to ~/.kube/config
+    Kubeconfig(Kubeconfig),
+    /// Images without a registry
+    #[command(subcommand)]
+    Image(Image),
+    /// Print completions for a shell
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tui {
+    /// First view, as `deployments`
+    pub(crate) command: Option<String>,
+    #[command(flatten)]
+    pub(crate) view: View,
+    /// Folder of manifests to keep applied
+    #[arg(long, value_name = "DIR")]
+    pub(crate) watch: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) start: Start,
+    /// Go on in the background once the cluster is ready
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Leave pods running at the end
+    #[arg(long)]
+    pub(crate) leave_pods: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reset {
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Kubeconfig {
+    /// Add context `coracle` to ~/.kube/config (or --kubeconfig)
+    #[arg(long)]
+    pub(crate) merge: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Load a docker-archive or OCI-layout tar
+    Load {
+        /// The archive
+        file: PathBuf,
+    },
+    /// List images
+    List,
+    /// Remove an image
+    Rm {
+        /// Its name
+        name: String,
+    },
+    /// Make an image of programs of this machine, with the libraries they link
+    Build {
+        /// Its name
+        name: String,
+        /// The programs; the first is what the image runs
+        #[arg(long = "from-host", value_name = "PATH", required = true, num_args = 1..)]
+        programs: Vec<PathBuf>,
+    },
+}
+
+/// Prints the completions of every command.
+pub(crate) fn print_completion(shell: clap_complete::Shell) {
+    clap_complete::generate(shell, &mut Arguments::command(), "coracle", &mut std::io::stdout());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,42 @@
+//! `coracle reset`: delete the cluster's data.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use super::arguments::{Global, Reset};
+use super::failure::Failure;
+use super::home;
+
+pub(crate) fn run(global: &Global, options: &Reset) -> Result<ExitCode, Failure> {
+    let directory = home::data_directory(global)?;
+    let path = directory.path().display();
+    if !directory.path().exists() {
+        println!("there is no data at {path}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(holder) = directory.holder() {
+        return Err(Failure::plain(format!("the cluster is running (process {})", holder.pid)).hint("stop it first with `coracle down`"));
+    }
+    if !directory.kubeconfig().exists() && !directory.logs().exists() {
+        return Err(Failure::plain(format!("{path} is not a data directory of ours; it stays as it is")));
+    }
+    if !options.yes && !confirmed(&format!("delete everything in {path}? [y/N] "))? {
+        println!("nothing was deleted");
+        return Ok(ExitCode::FAILURE);
+    }
+    directory.delete()?;
+    println!("deleted {path}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn confirmed(question: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::plain("there is no terminal to ask at").hint("say --yes"));
+    }
+    let failed = |error| Failure::new("the terminal cannot be read", error);
+    print!("{question}");
+    std::io::stdout().flush().map_err(failed)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(failed)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

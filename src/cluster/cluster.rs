@@ -1,0 +1,427 @@
+//! A running cluster: what it is made of, and the order in which it comes up and goes down.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use coracle_api::clock::{Clock, SystemClock};
+use coracle_api::identity::Identity;
+use coracle_api::seams::PodNetwork;
+use coracle_client::{Clients, Informers};
+use coracle_network::{Lab, LabConfig, Ranges, SimulatedNetwork};
+use coracle_node::runtime::Runtime;
+use coracle_node::runtime::native::{Native, NativeConfig};
+use coracle_node::runtime::simulated::{Options as SimulatedOptions, Simulated};
+use coracle_node::{Dialer, Node, NodeConfig};
+use coracle_server::bootstrap::BootstrapConfig;
+use coracle_server::pki::{Pki, PkiOptions};
+use coracle_server::{Config as ServerConfig, Server};
+use coracle_store::{Options as StoreOptions, Store};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::choice::{RuntimeChoice, RuntimeKind, decide};
+use crate::control::{Controls, Request};
+use crate::directory::{DataDirectory, Held, Holder, Identity as ClusterIdentity};
+use crate::error::ClusterError;
+use crate::steps::Steps;
+
+/// The port of the API server, on the host and in the pod network.
+const API_PORT: u16 = 6443;
+/// How many ports after it are tried where no address was asked for.
+const PORTS_TRIED: u16 = 64;
+/// Domain of service names.
+const DOMAIN: &str = "cluster.local";
+
+/// What a cluster is started with.
+pub struct ClusterConfig {
+    /// Where its data is.
+    pub directory: DataDirectory,
+    /// Where the API listens; `None`: 127.0.0.1:6443, or the next port that is free.
+    pub listen: Option<SocketAddr>,
+    /// The runtime.
+    pub runtime: RuntimeChoice,
+    /// How many nodes; more than one are `node-1`, `node-2`, ….
+    pub nodes: usize,
+    /// Address ranges, at the first start.
+    pub ranges: Option<Ranges>,
+    /// Program that is run as `PROGRAM __shim …` and `PROGRAM __kubia …`.
+    pub program: PathBuf,
+}
+
+/// A running cluster.
+pub struct Cluster {
+    directory: DataDirectory,
+    identity: ClusterIdentity,
+    server: Server,
+    clients: Clients,
+    address: SocketAddr,
+    nodes: Vec<Node>,
+    lab: Option<Lab>,
+    actors: Vec<JoinHandle<()>>,
+    serving: Vec<JoinHandle<()>>,
+    shutdown: CancellationToken,
+    requests: mpsc::UnboundedReceiver<Request>,
+    took: Duration,
+    // the store closes, and then the directory is free, when these are dropped, in this order
+    _store: Store,
+    _held: Held,
+}
+
+impl Cluster {
+    /// Brings a cluster up, step by step. When this returns, the API answers and every actor runs.
+    pub async fn start(config: ClusterConfig, steps: &Steps) -> Result<Self, ClusterError> {
+        let begun = Instant::now();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let directory = config.directory.clone();
+        let (mut held, identity) = steps.take("data directory", async { claim(&config) }).await?;
+        let ranges = ranges_of(&identity)?;
+        let listener = steps.take("address", listen(config.listen)).await?;
+        let address = listener.local_addr().map_err(|source| unusable(config.listen, source))?;
+        let pki = steps.take("keys", async { keys(&directory, address, ranges, clock.as_ref()) }).await?;
+        let url = format!("https://{address}");
+        directory.write(&directory.kubeconfig(), pki.kubeconfig("coracle", &url).as_bytes())?;
+        let holder = Holder { pid: std::process::id(), server: url };
+        held.note(&holder).map_err(|source| file(&directory, "note who has it", source))?;
+
+        let store = steps.take("store", async { Store::open(&directory.store(), StoreOptions::default()) }).await?;
+        let names = node_names(config.nodes);
+        let lab = match identity.runtime {
+            RuntimeKind::Native => Some(steps.take("pod network", Lab::start(lab_config(&identity, ranges, &names))).await?),
+            RuntimeKind::Simulated => None,
+        };
+        let (sender, requests) = mpsc::unbounded_channel();
+        let controls = Arc::new(Controls {
+            requests: sender,
+            runtimes: Mutex::default(),
+            facts: Mutex::new(json!({
+                "pid": holder.pid, "server": holder.server, "runtime": identity.runtime.name(), "nodes": names,
+                "dataDirectory": directory.path(), "podCIDR": identity.pod_cidr, "serviceCIDR": identity.service_cidr,
+            })),
+        });
+        let dialer = Dialer::default();
+        let server = steps
+            .take("API server", async {
+                let server = Server::new(ServerConfig {
+                    store: store.clone(),
+                    clock: clock.clone(),
+                    dialer: Arc::new(dialer.clone()),
+                    tls: Some(Arc::new(pki.tls_config()?)),
+                    token_key: pki.token_key().to_vec(),
+                    bootstrap: bootstrap(&identity, ranges),
+                    control: Some(controls.clone()),
+                })?;
+                server.bootstrap().await?;
+                Ok::<_, ClusterError>(server)
+            })
+            .await?;
+        let shutdown = CancellationToken::new();
+        let mut serving = vec![serve(&server, listener, &shutdown)];
+        if let Some(lab) = &lab {
+            let in_pods = SocketAddr::from((ranges.api_server(), API_PORT));
+            let listener = lab.listen_tcp(in_pods).await.map_err(|source| unusable(Some(in_pods), source))?;
+            serving.push(serve(&server, listener, &shutdown));
+        }
+        let clients = in_process(&server);
+        let informers = Informers::new(clients.as_identity(Identity::new("system:coracle:informer", &[])));
+        let mut cluster = Self {
+            directory,
+            identity,
+            server,
+            clients,
+            address,
+            nodes: Vec::new(),
+            lab,
+            actors: Vec::new(),
+            serving,
+            shutdown,
+            requests,
+            took: Duration::ZERO,
+            _store: store,
+            _held: held,
+        };
+        let made = cluster.start_actors(&config, steps, &informers, &clock, &names, pki.authority_certificate(), &dialer, &controls).await;
+        if let Err(error) = made {
+            cluster.stop(false).await;
+            return Err(error);
+        }
+        cluster.took = begun.elapsed();
+        Ok(cluster)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the second half of the list of steps")]
+    async fn start_actors(
+        &mut self,
+        config: &ClusterConfig,
+        steps: &Steps,
+        informers: &Informers,
+        clock: &Arc<dyn Clock>,
+        names: &[String],
+        root_ca: &str,
+        dialer: &Dialer,
+        controls: &Controls,
+    ) -> Result<(), ClusterError> {
+        let (clients, clock) = (self.clients.clone(), clock.clone());
+        let network: Arc<dyn PodNetwork> = match &self.lab {
+            Some(lab) => lab.pod_network(),
+            None => Arc::new(SimulatedNetwork::new(ranges_of(&self.identity)?)),
+        };
+        steps
+            .take("controllers", async {
+                let context = coracle_controllers::Context {
+                    clients: clients.clone(),
+                    informers: informers.clone(),
+                    clock: clock.clone(),
+                    root_ca: root_ca.to_owned(),
+                };
+                self.actors.extend(coracle_controllers::start(context));
+                let context = coracle_scheduler::Context { clients: clients.clone(), informers: informers.clone(), clock: clock.clone() };
+                self.actors.extend(coracle_scheduler::start(context));
+                Ok::<_, ClusterError>(())
+            })
+            .await?;
+        if let Some(lab) = self.lab.clone() {
+            steps.take("services and DNS", self.start_services(lab, informers, network.node_address(""))).await?;
+        }
+        steps
+            .take("nodes", async {
+                for (number, name) in names.iter().enumerate() {
+                    let runtime = self.runtime(config, name).await?;
+                    controls.runtimes.lock().push(runtime.clone());
+                    let node = Node::start(NodeConfig {
+                        name: name.clone(),
+                        data_dir: self.directory.node(name),
+                        clients: clients.clone(),
+                        informers: informers.clone(),
+                        runtime,
+                        network: network.clone(),
+                        clock: clock.clone(),
+                        capacity: None,
+                        pod_cidr: self.lab.as_ref().map(|lab| lab.ranges().node(number as u32).to_string()),
+                        cluster_domain: DOMAIN.to_owned(),
+                        labels: BTreeMap::new(),
+                    });
+                    dialer.add(&node);
+                    self.nodes.push(node);
+                }
+                Ok::<_, ClusterError>(())
+            })
+            .await
+    }
+
+    async fn start_services(&mut self, lab: Lab, informers: &Informers, node_address: IpAddr) -> Result<(), ClusterError> {
+        self.actors.push(coracle_network::dns::start(&lab, informers, DOMAIN, self.shutdown.clone()).await?);
+        let host = match self.address.ip() {
+            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip => ip,
+        };
+        let config = coracle_network::proxy::ProxyConfig {
+            reserved: vec![IpAddr::V4(lab.ranges().dns())],
+            lab: Some(lab),
+            informers: informers.clone(),
+            clients: self.clients.clone(),
+            host_addresses: vec![host],
+            node_address,
+        };
+        self.actors.extend(coracle_network::proxy::start(config, self.shutdown.clone()));
+        Ok(())
+    }
+
+    async fn runtime(&self, config: &ClusterConfig, node: &str) -> Result<Arc<dyn Runtime>, ClusterError> {
+        match self.identity.runtime {
+            RuntimeKind::Simulated => Ok(Arc::new(Simulated::new(SimulatedOptions::default()))),
+            RuntimeKind::Native => {
+                let run = |word: &str| -> Vec<OsString> { vec![config.program.clone().into(), word.into()] };
+                let native = Native::open(NativeConfig {
+                    data_dir: self.directory.node(node).join("runtime"),
+                    cgroup_root: PathBuf::from(format!("/coracle-{}/{node}", self.identity.id)),
+                    shim: run("__shim"),
+                    demo: run("__kubia").split_off(0),
+                });
+                Ok(Arc::new(native.await.map_err(ClusterError::Runtime)?))
+            }
+        }
+    }
+
+    /// A client that acts as `identity`.
+    pub fn client(&self, identity: Identity) -> kube::Client {
+        self.clients.as_identity(identity)
+    }
+
+    /// Where the API answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The data directory.
+    pub fn directory(&self) -> &DataDirectory {
+        &self.directory
+    }
+
+    /// The runtime in use.
+    pub fn runtime_kind(&self) -> RuntimeKind {
+        self.identity.runtime
+    }
+
+    /// How many nodes there are.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// How long the start took.
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// Waits for what another process asks.
+    pub async fn request(&mut self) -> Option<Request> {
+        self.requests.recv().await
+    }
+
+    /// Takes the cluster down: pods (unless they are to stay), actors, network, API, store, in this order.
+    pub async fn stop(mut self, leave_pods: bool) {
+        for node in std::mem::take(&mut self.nodes) {
+            node.stop(!leave_pods).await;
+        }
+        self.shutdown.cancel();
+        for actor in &self.actors {
+            actor.abort();
+        }
+        self.server.stop();
+        for task in self.actors.drain(..).chain(self.serving.drain(..)) {
+            // aborted, or ended by itself
+            let _ = tokio::time::timeout(Duration::from_secs(2), task).await;
+        }
+        if let Some(lab) = self.lab.take().filter(|_| !leave_pods)
+            && let Err(error) = lab.stop().await
+        {
+            tracing::error!(%error, "the pod network was not removed");
+        }
+    }
+}
+
+/// Takes the data directory and finds, or decides, what the cluster is.
+fn claim(config: &ClusterConfig) -> Result<(Held, ClusterIdentity), ClusterError> {
+    let held = config.directory.hold()?;
+    let recorded = config.directory.identity();
+    let runtime = decide(config.runtime, recorded.as_ref())?;
+    let identity = match recorded {
+        Some(identity) => identity,
+        None => {
+            let ranges = config.ranges.unwrap_or_default();
+            let identity = ClusterIdentity {
+                id: format!("{:08x}", rand::random::<u32>()),
+                runtime,
+                pod_cidr: ranges.pods.to_string(),
+                service_cidr: ranges.services.to_string(),
+            };
+            config.directory.record(&identity)?;
+            identity
+        }
+    };
+    Ok((held, identity))
+}
+
+fn ranges_of(identity: &ClusterIdentity) -> Result<Ranges, ClusterError> {
+    Ok(Ranges { pods: identity.pod_cidr.parse()?, services: identity.service_cidr.parse()? })
+}
+
+/// The host's name for a single node; `node-1`, `node-2`, … for several.
+fn node_names(count: usize) -> Vec<String> {
+    match count {
+        0 | 1 => vec![host_name()],
+        count => (1..=count).map(|number| format!("node-{number}")).collect(),
+    }
+}
+
+/// The host's name as a node's: lower case, what a name may not have replaced by dashes.
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let legal = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' };
+    let name: String = name.chars().map(legal).collect();
+    let name = name.trim_matches(['-', '.']);
+    if name.is_empty() { "node-1".to_owned() } else { name.to_owned() }
+}
+
+fn lab_config(identity: &ClusterIdentity, ranges: Ranges, nodes: &[String]) -> LabConfig {
+    LabConfig {
+        cluster_id: identity.id.clone(),
+        ranges,
+        nodes: nodes.to_vec(),
+        run_directory: PathBuf::from("/run/coracle").join(&identity.id),
+    }
+}
+
+fn keys(directory: &DataDirectory, address: SocketAddr, ranges: Ranges, clock: &dyn Clock) -> Result<Pki, ClusterError> {
+    let options = PkiOptions {
+        directory: directory.keys(),
+        names: vec![address.ip().to_string(), ranges.host().to_string()],
+        service_ip: IpAddr::V4(ranges.services.nth(1)),
+        pod_network_ip: IpAddr::V4(ranges.api_server()),
+    };
+    Ok(Pki::load_or_create(&options, clock.now())?)
+}
+
+fn bootstrap(identity: &ClusterIdentity, ranges: Ranges) -> BootstrapConfig {
+    BootstrapConfig {
+        service_cidr: identity.service_cidr.clone(),
+        service_ip: IpAddr::V4(ranges.services.nth(1)),
+        endpoint_ip: IpAddr::V4(ranges.api_server()),
+        endpoint_port: API_PORT,
+    }
+}
+
+/// Listens where asked, or on the first free port from 6443 on.
+async fn listen(asked: Option<SocketAddr>) -> Result<TcpListener, ClusterError> {
+    if let Some(address) = asked {
+        return TcpListener::bind(address).await.map_err(|source| unusable(Some(address), source));
+    }
+    let mut last = None;
+    for port in API_PORT..API_PORT + PORTS_TRIED {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(source) => last = Some(unusable(Some(address), source)),
+        }
+    }
+    Err(last.unwrap_or_else(|| unusable(None, io::ErrorKind::AddrInUse.into())))
+}
+
+fn unusable(address: Option<SocketAddr>, source: io::Error) -> ClusterError {
+    let address = address.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, API_PORT)));
+    let user = (source.kind() == io::ErrorKind::AddrInUse).then(|| crate::doctor::port_user(address.port())).flatten();
+    ClusterError::Listen { address, user, source }
+}
+
+fn file(directory: &DataDirectory, what: &'static str, source: io::Error) -> ClusterError {
+    ClusterError::File { path: directory.path().to_owned(), what, source }
+}
+
+fn serve(server: &Server, listener: TcpListener, shutdown: &CancellationToken) -> JoinHandle<()> {
+    let (server, shutdown) = (server.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        if let Err(error) = server.serve_tls(listener, shutdown.cancelled_owned()).await {
+            tracing::error!(%error, "the API server stopped listening");
+        }
+    })
+}
+
+/// Clients that call the server directly, and over a connection in memory where they upgrade.
+fn in_process(server: &Server) -> Clients {
+    let connecting = server.clone();
+    let connect = Arc::new(move |identity: Identity| {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let server = connecting.clone();
+        tokio::spawn(async move { server.serve_stream(far, Some(identity)).await });
+        near
+    });
+    Clients::in_process(server.clone(), connect)
+}
