@@ -135,7 +135,7 @@ pub static ACTIONS: &[Action] = &[
     write("uncordon", &["u"], Scopes::NODES, Row, "uncordon the node", cluster::uncordon),
     row("use-namespace", &["u"], Scopes::NAMESPACES, Row, "show this namespace from now on", cluster::use_namespace),
     // on an object
-    row("enter", &["enter"], Scopes::LIST, Row, "drill in", object::enter),
+    row("drill-in", &["enter"], Scopes::LIST, Row, "drill in", object::enter),
     row("describe", &["d"], Scopes::OBJECT, Row, "describe", object::describe),
     row("yaml", &["y"], Scopes::OBJECT, Row, "YAML", object::yaml),
     write("edit", &["e"], Scopes::OBJECT, Row, "edit in place", object::edit),

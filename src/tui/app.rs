@@ -174,7 +174,7 @@ impl App {
             MouseKind::ScrollDown => view.motion(Motion::Rows(3), &mut self.shared),
             MouseKind::Click if row >= content.y && row < content.bottom() => {
                 if view.mouse(kind, column, row - content.y, &mut self.shared)
-                    && let Some(action) = crate::action::by_name("enter")
+                    && let Some(action) = crate::action::by_name("drill-in")
                 {
                     self.perform(action);
                 }

@@ -213,9 +213,9 @@ impl Executor {
                 };
                 self.keep(sub, logs::follow(client, query, tell));
             }
-            Effect::Folder(sub, path) => self.keep(
+            Effect::Folder(sub, path, namespace) => self.keep(
                 sub,
-                crate::manifests::watch(client, path, move |status| {
+                crate::manifests::watch(client, path, namespace, move |status| {
                     first.kept();
                     messages.send(Message::News(sub, News::Folder(status))).is_ok()
                 }),

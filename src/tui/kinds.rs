@@ -120,8 +120,15 @@ const FIRST: &[Known] = &[
 ];
 
 /// Short names k9s has and discovery has not.
-const ALIASES: &[(&str, &str)] =
-    &[("dp", "deployments"), ("sec", "secrets"), ("jo", "jobs"), ("job", "jobs"), ("cj", "cronjobs"), ("ctr", "pods")];
+const ALIASES: &[(&str, &str)] = &[
+    ("ns", "namespaces"),
+    ("no", "nodes"),
+    ("ev", "events"),
+    ("dp", "deployments"),
+    ("sec", "secrets"),
+    ("jo", "jobs"),
+    ("cj", "cronjobs"),
+];
 
 impl Kinds {
     /// The few kinds that can be shown before discovery has answered.

@@ -1,70 +1,30 @@
-//! What the manifests view shows of a watched folder.
+//! Watched folders, kept by the manifests room while their view is open.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-/// A watched folder.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FolderStatus {
-    /// The folder.
-    pub dir: PathBuf,
-    /// Its files.
-    pub files: Vec<FileStatus>,
-}
+pub use coracle_manifests::{DocumentState, DocumentStatus, FileStatus, FolderStatus};
 
-/// One file.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FileStatus {
-    /// Path below the folder.
-    pub path: PathBuf,
-    /// Its documents.
-    pub documents: Vec<DocumentStatus>,
-    /// Why it cannot be read: line, column, message.
-    pub error: Option<(usize, usize, String)>,
-}
-
-/// How far a document is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DocumentState {
-    /// Waits for its turn.
-    #[default]
-    Pending,
-    /// The cluster has it as it stands.
-    Unchanged,
-    /// It was applied.
-    Applied,
-    /// What it made was removed.
-    Pruned,
-    /// Someone else owns a field.
-    Conflict,
-    /// The server refused it.
-    Failed,
-}
-
-/// One document of a file.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DocumentStatus {
-    /// Kind.
-    pub kind: String,
-    /// Namespace; may be empty.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// How far it is.
-    pub state: DocumentState,
-    /// Why, or what changed.
-    pub message: String,
-    /// Where the trouble is, from 1; 0 is nowhere.
-    pub line: usize,
-    /// Column of the trouble.
-    pub column: usize,
-    /// When it was applied, `10:31:07`.
-    pub applied_at: String,
-    /// How long that took.
-    pub took: Option<Duration>,
-}
-
-/// Watches a folder until `tell` says that nobody listens.
-pub async fn watch(_client: kube::Client, dir: PathBuf, tell: impl Fn(FolderStatus) -> bool + Send) {
-    let _ = tell(FolderStatus { dir, files: Vec::new() });
+/// Watches a folder and applies it until `tell` says that nobody listens; why it cannot be watched is told as a status.
+pub async fn watch(client: kube::Client, dir: PathBuf, namespace: String, tell: impl Fn(FolderStatus) -> bool + Send) {
+    let folder = match coracle_manifests::Folder::watch(client, &dir, &namespace) {
+        Ok(folder) => folder,
+        Err(error) => {
+            let mut message = error.to_string();
+            let mut cause = std::error::Error::source(&error);
+            while let Some(next) = cause {
+                message.push_str(&format!(": {next}"));
+                cause = next.source();
+            }
+            let file = FileStatus { path: dir.clone(), error: Some((0, 0, message)), ..FileStatus::default() };
+            let _ = tell(FolderStatus { dir, files: vec![file] });
+            return;
+        }
+    };
+    let mut status = folder.status();
+    loop {
+        let now = status.borrow_and_update().clone();
+        if !tell(now) || status.changed().await.is_err() {
+            return;
+        }
+    }
 }

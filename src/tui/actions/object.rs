@@ -25,6 +25,9 @@ fn targets(app: &App) -> Vec<Target> {
 
 /// Carries out an action on an object that is not on the screen.
 pub fn on(app: &mut App, action: &'static Action, target: Target) {
+    if action.writes && app.shared.options.readonly {
+        return app.shared.say(Level::Warning, format!("{}: not with --readonly", action.name));
+    }
     let view: Box<dyn crate::view::View> = match action.name {
         "yaml" => Box::new(TextView::yaml(target)),
         "edit" => Box::new(EditorView::new(target)),
@@ -33,11 +36,9 @@ pub fn on(app: &mut App, action: &'static Action, target: Target) {
         "delete" => return app.lay(Box::new(dialog::delete(vec![target]))),
         "scale" => return ask_scale(app, target),
         "restart" => return restart_one(app, &target),
-        _ => Box::new(TextView::describe(target)),
+        "describe" => Box::new(TextView::describe(target)),
+        other => return app.shared.say(Level::Error, format!("{other} takes no object; go to it and press its key")),
     };
-    if action.writes && app.shared.options.readonly {
-        return app.shared.say(Level::Warning, format!("{}: not with --readonly", action.name));
-    }
     app.push(view);
 }
 

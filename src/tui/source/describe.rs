@@ -135,8 +135,11 @@ fn write_field(text: &mut String, label: &str, value: &Value, depth: usize) {
         Value::Object(map) if map.is_empty() => text.push_str(&format!("{label:<14}<none>\n")),
         Value::Object(map) => {
             text.push_str(&format!("{label}\n"));
+            // keys of labels and the like are names, not fields
+            let names = ["Labels:", "Annotations:", "Match Labels:", "Selector:", "Data:", "Node Selector:"].contains(&label.trim());
             for (field, value) in map {
-                write_field(text, &title(field), value, depth + 1);
+                let field = if names { field.clone() } else { title(field) };
+                write_field(text, &field, value, depth + 1);
             }
         }
         Value::Array(items) => {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::describe;
 use crate::kinds::Kind;
 use crate::table::{Column, ColumnKind, Health, Row};
 
@@ -21,9 +22,48 @@ pub fn printer_of(kind: &Kind) -> Printer {
     if columns.is_empty() { Printer::Tables } else { Printer::Objects(columns) }
 }
 
-/// Columns of our own printers; none for kinds they do not know.
-fn known_columns(_kind: &Kind) -> Vec<Column> {
-    Vec::new()
+/// Columns of our own printers; none for kinds they do not know, which the server prints.
+fn known_columns(kind: &Kind) -> Vec<Column> {
+    let known = coracle_present::columns(&kind.group, &kind.kind);
+    if std::ptr::eq(known, coracle_present::columns("unknown.example", "Unknown")) {
+        return Vec::new();
+    }
+    let moments = moments(kind);
+    known
+        .iter()
+        .map(|column| {
+            let mut shown = Column::new(column.name, column.type_, column.priority > 0);
+            if let Some(at) = moments.iter().position(|(name, _)| *name == column.name) {
+                shown.kind = if column.name == "Restarts" { ColumnKind::NumberSince(at) } else { ColumnKind::Time(at) };
+            }
+            shown
+        })
+        .collect()
+}
+
+type Moment = (&'static str, fn(&Value) -> i64);
+
+/// Columns that show how long ago something was, and the moment behind each, in seconds since 1970.
+fn moments(kind: &Kind) -> &'static [Moment] {
+    const AGE: Moment = ("Age", created);
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("" | "events.k8s.io", "Event") => {
+            &[("Last Seen", describe::last_seen), ("First Seen", |event| moment(event, "/firstTimestamp")), ("Age", created)]
+        }
+        ("", "Pod") => &[AGE, ("Restarts", last_restart)],
+        ("batch", "CronJob") => &[AGE, ("Last Schedule", |job| moment(job, "/status/lastScheduleTime"))],
+        _ => &[AGE],
+    }
+}
+
+/// When a container of a pod last ended and was started again.
+fn last_restart(pod: &Value) -> i64 {
+    ["/status/initContainerStatuses", "/status/containerStatuses"]
+        .iter()
+        .flat_map(|list| pod.pointer(list).and_then(Value::as_array).into_iter().flatten())
+        .map(|status| moment(status, "/lastState/terminated/finishedAt"))
+        .max()
+        .unwrap_or_default()
 }
 
 /// Columns of a Table answer.
@@ -70,10 +110,41 @@ pub fn plain_columns() -> Vec<Column> {
 
 /// The row of a whole object.
 pub fn object_row(kind: &Kind, object: &Value, columns: &[Column], now: Timestamp) -> Row {
-    let _ = (kind, now);
-    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    let cells = vec![name.to_owned(), String::new()];
-    make_row(object, &cells, vec![created(object)], health(object, &cells, columns))
+    let known = coracle_present::cells(&kind.group, &kind.kind, object, now);
+    if known.len() != columns.len() {
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        let cells = vec![name.to_owned(), String::new()];
+        return make_row(object, &cells, vec![created(object)], health(object, &cells, columns));
+    }
+    let mut cells: Vec<String> = known.iter().map(shown).collect();
+    for (cell, column) in cells.iter_mut().zip(columns) {
+        // `3 (5m ago)` was true when it was printed: the table counts on from the moment
+        if matches!(column.kind, ColumnKind::NumberSince(_)) {
+            cell.truncate(cell.find(' ').unwrap_or(cell.len()));
+        }
+    }
+    let times = moments(kind).iter().map(|(_, moment)| moment(object)).collect();
+    make_row(object, &cells, times, object_health(kind, object, &cells, columns))
+}
+
+fn object_health(kind: &Kind, object: &Value, cells: &[String], columns: &[Column]) -> Health {
+    if object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null()) {
+        return Health::Leaving;
+    }
+    // objects in a list do not say what they are, and health asks
+    let typed = || {
+        let mut object = object.clone();
+        object["apiVersion"] = kind.api_version().into();
+        object["kind"] = kind.kind.clone().into();
+        coracle_present::health(&object)
+    };
+    let found = if object.get("kind").is_some() { coracle_present::health(object) } else { typed() };
+    match found {
+        coracle_present::Health::Healthy => health(object, cells, columns),
+        coracle_present::Health::Completed => Health::Done,
+        coracle_present::Health::Progressing => Health::Pending,
+        coracle_present::Health::Faulty => Health::Faulty,
+    }
 }
 
 fn make_row(object: &Value, cells: &[String], times: Vec<i64>, health: Health) -> Row {

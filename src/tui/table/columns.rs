@@ -9,6 +9,8 @@ pub enum ColumnKind {
     Number,
     /// A moment, shown as its age: the n-th of the row's times.
     Time(usize),
+    /// A number, and how long ago it last grew, if it did: the n-th of the row's times.
+    NumberSince(usize),
 }
 
 /// One column.

@@ -177,7 +177,9 @@ fn column_term(word: &str, columns: &[Column]) -> Result<Option<Term>, String> {
         },
         _ => match value.parse::<f64>() {
             Ok(number) => Value::Number(number),
-            Err(_) if kind == ColumnKind::Number => return Err(format!("{name} takes a number, not {value:?}")),
+            Err(_) if matches!(kind, ColumnKind::Number | ColumnKind::NumberSince(_)) => {
+                return Err(format!("{name} takes a number, not {value:?}"));
+            }
             Err(_) => Value::Text(value.to_owned()),
         },
     };

@@ -95,7 +95,11 @@ impl Row {
                 Some(&time) if time > 0 => age::human(now.as_second() - time),
                 _ => "<unknown>".to_owned(),
             },
-            _ => self.cell(index).to_owned(),
+            ColumnKind::NumberSince(at) => match self.times.get(at) {
+                Some(&time) if time > 0 => format!("{} ({} ago)", self.cell(index), age::human(now.as_second() - time)),
+                _ => self.cell(index).to_owned(),
+            },
+            ColumnKind::Text | ColumnKind::Number => self.cell(index).to_owned(),
         }
     }
 

@@ -233,7 +233,11 @@ impl Rows {
 
     fn store(&mut self, mut row: Row) -> u32 {
         for (index, width) in self.widths.iter_mut().enumerate() {
-            let cell = if matches!(self.columns[index].kind, ColumnKind::Time(_)) { 6 } else { cell_width(row.cell(index)) };
+            let cell = match self.columns[index].kind {
+                ColumnKind::Time(_) => 6,
+                ColumnKind::NumberSince(at) if row.times.get(at).is_some_and(|&time| time > 0) => cell_width(row.cell(index)) + 13,
+                _ => cell_width(row.cell(index)),
+            };
             *width = (*width).max(cell);
         }
         self.namespace_width = self.namespace_width.max(row.namespace().len());
@@ -288,7 +292,9 @@ impl Rows {
             None => return if self.sort.descending { b.key.cmp(&a.key) } else { a.key.cmp(&b.key) },
             // the youngest have the greatest time and the smallest age
             Some((_, ColumnKind::Time(at))) => b.times.get(at).cmp(&a.times.get(at)),
-            Some((index, ColumnKind::Number)) => a.number(index).partial_cmp(&b.number(index)).unwrap_or(Ordering::Equal),
+            Some((index, ColumnKind::Number | ColumnKind::NumberSince(_))) => {
+                a.number(index).partial_cmp(&b.number(index)).unwrap_or(Ordering::Equal)
+            }
             Some((index, ColumnKind::Text)) => a.cell(index).cmp(b.cell(index)),
         };
         let by_column = if self.sort.descending { by_column.reverse() } else { by_column };

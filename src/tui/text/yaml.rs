@@ -14,9 +14,9 @@ pub struct Mistake {
     pub message: String,
 }
 
-/// An object as YAML.
+/// An object as kubectl prints it.
 pub fn print(object: &Value) -> String {
-    serde_yaml::to_string(object).unwrap_or_default()
+    coracle_api::yaml::to_string(object)
 }
 
 /// Reads one object.
@@ -24,15 +24,14 @@ pub fn print(object: &Value) -> String {
 /// # Errors
 /// What is wrong, and where.
 pub fn read(text: &str) -> Result<Value, Mistake> {
-    match serde_yaml::from_str::<Value>(text) {
-        Ok(value @ Value::Object(_)) => Ok(value),
-        Ok(_) => Err(Mistake { line: 1, column: 1, message: "this is no object".to_owned() }),
-        Err(error) => {
-            let (line, column) = error.location().map_or((1, 0), |location| (location.line(), location.column()));
-            let message = error.to_string();
-            let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-            Err(Mistake { line, column, message })
-        }
+    let mut documents = coracle_api::yaml::documents(text).into_iter();
+    let mistake = |line, column, message: &str| Mistake { line, column, message: message.to_owned() };
+    match (documents.next(), documents.next()) {
+        (Some(Err(error)), _) => Err(mistake(error.line, error.column, &error.message)),
+        (Some(Ok(document)), None) if document.value.is_object() => Ok(document.value),
+        (Some(Ok(_)), Some(Ok(second))) => Err(mistake(second.line, 1, "there is more than one object")),
+        (Some(Ok(_)), Some(Err(error))) => Err(mistake(error.line, error.column, &error.message)),
+        (Some(Ok(_)) | None, _) => Err(mistake(1, 1, "this is no object")),
     }
 }
 
@@ -121,107 +120,24 @@ fn collide(ours: &Value, theirs: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The line (from 0) a field such as `spec.template.spec.containers[0].image` stands on, or the nearest field above it.
-pub fn find_field(text: &str, field: &str) -> Option<usize> {
-    let lines: Vec<&str> = text.lines().collect();
-    let (mut from, mut to) = (0, lines.len());
-    let mut found = None;
-    for step in steps(field) {
-        let Some(line) = find_step(&lines, from, to, &step) else { break };
-        found = Some(line);
-        let indent = indent_of(lines[line]);
-        let is_item = lines[line].trim_start().starts_with("- ");
-        from = if matches!(step, Step::Item(_)) { line } else { line + 1 };
-        let ends = |other: &&str| {
-            let depth = indent_of(other);
-            let trimmed = other.trim_start();
-            // the items of a list may stand as deep as its name
-            let own_item = trimmed.starts_with('-') && !is_item && depth == indent;
-            !trimmed.is_empty() && depth <= indent && !own_item
-        };
-        to = lines[line + 1..to].iter().position(ends).map_or(to, |at| line + 1 + at);
-    }
-    found
-}
-
-enum Step {
-    Field(String),
-    Item(usize),
-}
-
-fn steps(field: &str) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut rest = field;
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix('[') {
-            let (inside, after) = after.split_once(']').unwrap_or((after, ""));
-            steps.push(inside.parse().map_or_else(|_| Step::Field(inside.trim_matches('"').to_owned()), Step::Item));
-            rest = after.trim_start_matches('.');
-            continue;
-        }
-        let end = rest.find(['.', '[']).unwrap_or(rest.len());
-        steps.push(Step::Field(rest[..end].to_owned()));
-        rest = rest[end..].trim_start_matches('.');
-    }
-    steps
-}
-
-fn find_step(lines: &[&str], from: usize, to: usize, step: &Step) -> Option<usize> {
-    let inside = lines.get(from..to)?;
-    match step {
-        Step::Field(name) => {
-            let mut candidates = inside.iter().enumerate().filter_map(|(at, line)| {
-                let trimmed = line.trim_start();
-                let (key, extra) = match trimmed.strip_prefix("- ") {
-                    Some(key) => (key.trim_start(), 2),
-                    None => (trimmed, 0),
-                };
-                let named = key.strip_prefix(name.as_str()).is_some_and(|after| after.starts_with(':'));
-                named.then(|| (indent_of(line) + extra, from + at))
-            });
-            // the shallowest one is ours
-            let first = candidates.next()?;
-            Some(candidates.fold(first, |best, next| if next.0 < best.0 { next } else { best }).1)
-        }
-        Step::Item(index) => {
-            let depth = inside.iter().filter(|line| line.trim_start().starts_with('-')).map(|line| indent_of(line)).min()?;
-            let mut items = inside.iter().enumerate().filter(|(_, line)| indent_of(line) == depth && line.trim_start().starts_with('-'));
-            items.nth(*index).map(|(at, _)| from + at)
-        }
-    }
-}
-
-fn indent_of(line: &str) -> usize {
-    line.len() - line.trim_start().len()
+/// The line, from 1, a field such as `spec.containers[0].image` stands on, or the nearest field around it.
+pub fn line_of(text: &str, field: &str) -> usize {
+    coracle_api::yaml::locate(text, 0, field).map_or(1, |(line, _)| line)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use proptest::prelude::*;
-    use rstest::rstest;
     use serde_json::json;
 
     use super::*;
-
-    const POD: &str = "kind: Deployment\nspec:\n  image: no\n  template:\n    spec:\n      containers:\n      - name: a\n        image: one\n      - image: two\n        name: b\n      volumes: []\n  replicas: 3\nstatus: {}\n";
-
-    #[rstest]
-    #[case("spec.replicas", 11)]
-    #[case("spec.template.spec.containers[0].image", 7)]
-    #[case("spec.template.spec.containers[1].image", 8)]
-    #[case("spec.template.spec.containers[1].name", 9)]
-    #[case("spec.template.spec.containers[0].ports[0].containerPort", 6)]
-    #[case("spec.image", 2)]
-    #[case("spec.template.spec.volumes", 10)]
-    fn fields_are_found(#[case] field: &str, #[case] line: usize) {
-        assert_eq!(find_field(POD, field), Some(line));
-    }
 
     #[test]
     fn mistakes_are_placed() {
         let mistake = read("a: 1\nb: [1, 2\nc: 3\n").unwrap_err();
         assert!(mistake.line >= 2, "{mistake:?}");
+        assert_eq!(line_of("a: 1\nb:\n- c: 2\n  d: 3\n", "b[0].d"), 4);
         assert_eq!(read("just text").unwrap_err().message, "this is no object");
     }
 

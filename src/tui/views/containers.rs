@@ -113,7 +113,7 @@ impl View for ContainersView {
     }
 
     fn hints(&self) -> &'static [&'static str] {
-        &["help", "back", "enter", "logs", "previous-logs", "describe", "yaml"]
+        &["help", "back", "drill-in", "logs", "previous-logs", "describe", "yaml"]
     }
 
     fn target(&self) -> Option<Target> {

@@ -189,14 +189,14 @@ impl EditorView {
             .iter()
             .filter(|(field, _)| !field.is_empty())
             .map(|(field, message)| {
-                let line = yaml::find_field(&text, field).map_or(1, |line| line + 1);
+                let line = yaml::line_of(&text, field);
                 Mistake { line, column: 0, message: format!("{field}: {message}") }
             })
             .collect();
         if self.mistakes.is_empty() {
             // strict field validation names the field in quotes: unknown field "spec.replicsa"
-            let field = fault.message.split('"').find(|part| part.contains('.') && yaml::find_field(&text, part).is_some());
-            let line = field.and_then(|field| yaml::find_field(&text, field)).map_or(1, |line| line + 1);
+            let line =
+                fault.message.split('"').filter(|part| part.contains('.')).map(|field| yaml::line_of(&text, field)).max().unwrap_or(1);
             self.mistakes.push(Mistake { line, column: 0, message: fault.message.clone() });
         }
     }

@@ -68,7 +68,12 @@ impl ManifestsView {
             Item::File(file) => {
                 let mut spans = vec![Span::styled(format!(" {}", file.path.display()), theme.style(Role::HeaderAccent))];
                 if let Some((line, column, message)) = &file.error {
-                    spans.push(Span::styled(format!("  ✗ line {line}, column {column}: {message}"), theme.style(Role::Error)));
+                    let place = match (line, column) {
+                        (0, _) => String::new(),
+                        (line, 0) => format!("line {line}: "),
+                        (line, column) => format!("line {line}, column {column}: "),
+                    };
+                    spans.push(Span::styled(format!("  ✗ {place}{message}"), theme.style(Role::Error)));
                 }
                 Line::from(spans)
             }
@@ -140,7 +145,8 @@ impl View for ManifestsView {
         self.sub = Some(match &self.source {
             Source::Path(path) => {
                 let path = path.clone();
-                shared.subscribe(|sub| Effect::Folder(sub, path))
+                let namespace = shared.namespaces.single().unwrap_or("default").to_owned();
+                shared.subscribe(|sub| Effect::Folder(sub, path, namespace))
             }
             Source::Status(status) => {
                 self.status = status.borrow().clone();

@@ -473,12 +473,12 @@ impl View for TableView {
     fn hints(&self) -> &'static [&'static str] {
         match self.kind.plural.as_str() {
             "pods" => &["help", "command", "filter", "mark", "describe", "logs", "yaml", "edit", "delete"],
-            "nodes" => &["help", "command", "filter", "enter", "describe", "cordon", "uncordon", "yaml"],
+            "nodes" => &["help", "command", "filter", "drill-in", "describe", "cordon", "uncordon", "yaml"],
             "events" => &["help", "command", "filter", "describe", "faults"],
             _ if self.kind.is_scalable() => {
-                &["help", "command", "filter", "enter", "describe", "scale", "edit", "restart", "logs", "delete"]
+                &["help", "command", "filter", "drill-in", "describe", "scale", "edit", "restart", "logs", "delete"]
             }
-            _ => &["help", "command", "filter", "enter", "describe", "yaml", "edit", "delete"],
+            _ => &["help", "command", "filter", "drill-in", "describe", "yaml", "edit", "delete"],
         }
     }
 
@@ -622,7 +622,7 @@ impl View for TableView {
         let times: Vec<usize> = shown
             .iter()
             .filter_map(|(index, _)| match self.rows.columns().get(*index)?.kind {
-                ColumnKind::Time(at) => Some(at),
+                ColumnKind::Time(at) | ColumnKind::NumberSince(at) => Some(at),
                 _ => None,
             })
             .collect();

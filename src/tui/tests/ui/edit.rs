@@ -31,7 +31,7 @@ async fn an_edit_is_shown_then_applied() {
 async fn broken_yaml_stands_at_its_line_and_is_not_sent() {
     let fake = cluster();
     let mut ui = fake.ui(100, 30).await;
-    ui.press(&format!(":deploy<enter>e{TO_REPLICAS}<enter>  [<ctrl-s>")).await.unwrap();
+    ui.press(&format!(":deploy<enter>e{TO_REPLICAS}<backspace>[<ctrl-s>")).await.unwrap();
     let text = ui.text();
     assert!(text.contains("✗"), "{text}");
     assert!(fake.writes().is_empty());

@@ -14,7 +14,7 @@ async fn three_thousand_pods() {
     ui.press("G").await.unwrap();
     assert!(ui.text().contains("▶web-02999"));
     ui.press("/0123<enter>").await.unwrap();
-    assert!(ui.text().contains("10/3,000"), "{}", ui.text());
+    assert!(ui.text().contains("11/3,000"), "{}", ui.text());
     ui.press("<esc><ctrl-z>").await.unwrap();
     assert!(ui.text().contains("30/3,000"));
 }
