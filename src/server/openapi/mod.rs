@@ -1,10 +1,12 @@
-//! OpenAPI v3: the index and one document for each group version, as kubectl's create, apply and explain read them.
+//! OpenAPI v3: the index and one document for each group version, as kubectl's create, apply and explain read them; and one
+//! document of v2 for kubectl before 1.29.
 //! Schemas are `api`'s; paths and their parameters follow from the registry of kinds. Documents are made when first
 //! asked for, and kept.
 
 mod operation;
 mod parameters;
 mod paths;
+mod swagger;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -17,19 +19,36 @@ use serde_json::{Value, json};
 use crate::discovery::{Document, etag};
 
 const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const RELEASE: &str = "v1.36.0";
 
 /// Documents already made, by their name in the index.
 static MADE: LazyLock<Mutex<BTreeMap<String, Arc<Document>>>> = LazyLock::new(Mutex::default);
 
-/// The document at a path below `/openapi`; `None` where there is none.
-pub fn answer(path: &str) -> Option<Document> {
-    let name = path.trim_end_matches('/').strip_prefix("/openapi/v3")?;
+/// The document at a path below `/openapi`, in a form that `accept` takes; `None` where there is none.
+pub fn answer(path: &str, accept: &str) -> Option<Document> {
+    let path = path.trim_end_matches('/');
+    if path == "/openapi/v2" {
+        return Some(kept("v2", accept.contains("protobuf")));
+    }
+    let name = path.strip_prefix("/openapi/v3")?;
     match name.strip_prefix('/') {
         None if name.is_empty() => Some(index()),
         None => None,
         Some(name) => document(name).map(|document| (*document).clone()),
     }
+}
+
+/// The document of all groups, made once in each form.
+fn kept(name: &str, protobuf: bool) -> Document {
+    let name = if protobuf { format!("{name} in protobuf") } else { name.to_owned() };
+    if let Some(made) = MADE.lock().get(&name) {
+        return (**made).clone();
+    }
+    let (content_type, body) = if protobuf { (PROTOBUF, swagger::protobuf()) } else { (JSON, swagger::json()) };
+    let document = Document { content_type, etag: Some(etag(&body)), body };
+    MADE.lock().insert(name, Arc::new(document.clone()));
+    document
 }
 
 /// Name in the index, group and version of every group version.

@@ -55,7 +55,7 @@ fn documents(parts: &Parts, path: &str) -> Response<Body> {
     }
     let accept = negotiate::header(&parts.headers, ACCEPT);
     let address = negotiate::header(&parts.headers, HOST);
-    let found = openapi::answer(path).or_else(|| discovery::answer(path, accept, address));
+    let found = openapi::answer(path, accept).or_else(|| discovery::answer(path, accept, address));
     let Some(document) = found else { return answer::text(404, "404 page not found\n") };
     answer::document(&parts.headers, document.content_type, document.body, document.etag)
 }
