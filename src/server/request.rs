@@ -172,43 +172,33 @@ fn single_name(selector: &str) -> Option<&str> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use rstest::rstest;
 
-    #[rstest]
-    #[case("GET", "/api/v1/namespaces/a/pods/p/log", "get", "", "pods", "a", "p", "log")]
-    #[case("GET", "/api/v1/namespaces/a/pods?watch=1", "watch", "", "pods", "a", "", "")]
-    #[case("GET", "/api/v1/namespaces/a/pods?watch=0", "list", "", "pods", "a", "", "")]
-    #[case("GET", "/api/v1/watch/namespaces/a/pods", "watch", "", "pods", "a", "", "")]
-    #[case("DELETE", "/apis/apps/v1/namespaces/a/deployments", "deletecollection", "apps", "deployments", "a", "", "")]
-    #[case("GET", "/api/v1/namespaces/a", "get", "", "namespaces", "a", "a", "")]
-    #[case("PUT", "/api/v1/namespaces/a/finalize", "update", "", "namespaces", "a", "a", "finalize")]
-    #[case("PATCH", "/api/v1/nodes/n/status", "patch", "", "nodes", "", "n", "status")]
-    #[case("GET", "/api/v1/secrets?fieldSelector=metadata.name%3Dx", "list", "", "secrets", "", "x", "")]
-    #[case(
-        "GET",
-        "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
-        "get",
-        "rbac.authorization.k8s.io",
-        "clusterroles",
-        "",
-        "system:node",
-        ""
-    )]
-    fn paths(
-        #[case] method: &str,
-        #[case] path: &str,
-        #[case] verb: &str,
-        #[case] group: &str,
-        #[case] resource: &str,
-        #[case] namespace: &str,
-        #[case] name: &str,
-        #[case] subresource: &str,
-    ) {
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let info = RequestInfo::parse(&method.parse().unwrap(), path, &Query::parse(query)).unwrap();
-        assert!(info.is_resource);
-        let got = (&*info.verb, &*info.group, &*info.resource, &*info.namespace, &*info.name, &*info.subresource);
-        assert_eq!(got, (verb, group, resource, namespace, name, subresource));
+    #[test]
+    fn paths() {
+        // Verb, group, resource, namespace, name, subresource.
+        let cases = [
+            ("GET", "/api/v1/namespaces/a/pods/p/log", ["get", "", "pods", "a", "p", "log"]),
+            ("GET", "/api/v1/namespaces/a/pods?watch=1", ["watch", "", "pods", "a", "", ""]),
+            ("GET", "/api/v1/namespaces/a/pods?watch=0", ["list", "", "pods", "a", "", ""]),
+            ("GET", "/api/v1/watch/namespaces/a/pods", ["watch", "", "pods", "a", "", ""]),
+            ("DELETE", "/apis/apps/v1/namespaces/a/deployments", ["deletecollection", "apps", "deployments", "a", "", ""]),
+            ("GET", "/api/v1/namespaces/a", ["get", "", "namespaces", "a", "a", ""]),
+            ("PUT", "/api/v1/namespaces/a/finalize", ["update", "", "namespaces", "a", "a", "finalize"]),
+            ("PATCH", "/api/v1/nodes/n/status", ["patch", "", "nodes", "", "n", "status"]),
+            ("GET", "/api/v1/secrets?fieldSelector=metadata.name%3Dx", ["list", "", "secrets", "", "x", ""]),
+            (
+                "GET",
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+                ["get", "rbac.authorization.k8s.io", "clusterroles", "", "system:node", ""],
+            ),
+        ];
+        for (method, path, wanted) in cases {
+            let (path, query) = path.split_once('?').unwrap_or((path, ""));
+            let info = RequestInfo::parse(&method.parse().unwrap(), path, &Query::parse(query)).unwrap();
+            assert!(info.is_resource);
+            let got = [&*info.verb, &*info.group, &*info.resource, &*info.namespace, &*info.name, &*info.subresource];
+            assert_eq!(got, wanted, "{path}");
+        }
     }
 
     #[test]

@@ -235,7 +235,7 @@ async fn fields_are_validated_as_asked() {
     assert_eq!(warned.code, 201);
     assert_eq!(warned.headers.get_all("warning").iter().collect::<Vec<_>>(), ["299 - \"unknown field \\\"bogus\\\"\""]);
     assert!(warned.body.get("bogus").is_none());
-    let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: y\ndata:\n  k: v\n";
+    let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: from-yaml\ndata:\n  k: v\n";
     let made = cluster.ask(Request::post(MAPS).header("content-type", "application/yaml"), yaml).await;
     assert_eq!((made.code, &made.body["data"]["k"]), (201, &json!("v")));
     assert_eq!(cluster.ask(Request::post(MAPS).header("content-type", "text/html"), yaml).await.code, 415);
