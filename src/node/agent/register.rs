@@ -141,15 +141,16 @@ async fn report(agent: &Agent, machine: &Machine) -> Result<(), kube::Error> {
     };
     let old_status = old.status.unwrap_or_default();
     let new = status(agent, machine, &old_status).await;
-    let patch = json!({"status": difference(&new)});
+    let patch = json!({"status": difference(&old_status, &new)});
     api.patch_status(&agent.name, &PatchParams::default(), &Patch::Strategic(patch)).await.map(drop)
 }
 
-/// The status as a patch: lists that merge by key are replaced whole.
-fn difference(status: &NodeStatus) -> Value {
-    let mut value = serde_json::to_value(status).unwrap_or_default();
-    if let Some(addresses) = value.get_mut("addresses").and_then(Value::as_array_mut) {
-        addresses.insert(0, json!({"$patch": "replace"}));
+/// The status as a patch: addresses would merge by their type, so changed ones are replaced whole.
+fn difference(old: &NodeStatus, new: &NodeStatus) -> Value {
+    let mut value = serde_json::to_value(new).unwrap_or_default();
+    let changed = old.addresses.as_ref().is_some_and(|addresses| Some(addresses) != new.addresses.as_ref());
+    if let Some(addresses) = value.get_mut("addresses").and_then(Value::as_array_mut).filter(|_| changed) {
+        addresses.push(json!({"$patch": "replace"}));
     }
     value
 }

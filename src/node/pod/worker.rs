@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoffs;
-use super::plan::{Observed, SandboxPlan, ended, plan};
+use super::plan::{Observed, Plan, SandboxPlan, ended, plan};
 use super::{host_network, is_terminal, name, namespace, spec, uid};
 use crate::agent::Agent;
 use crate::agent::admission::admit;
@@ -412,7 +412,7 @@ impl Life {
     /// Does what is planned.
     async fn act(&mut self, observed: &Observed, deadline: Option<Timestamp>) -> Result<Next, RuntimeError> {
         let now = self.now();
-        let plan = plan(&self.pod, observed, &self.worker.probes.probed(observed), &self.backoffs, now);
+        let plan = next_plan(self, observed);
         if plan.kill_pod {
             self.kill_pod(observed, None).await?;
             return Ok(Next::Again);
@@ -430,7 +430,25 @@ impl Life {
             }
             return Ok(Next::Again);
         }
-        let mut acted = self.kill_some(&plan.kill, observed).await;
+        if self.kill_some(&plan.kill, observed).await && !self.worker.ending.is_cancelled() {
+            // Killed and started again in one step: readers see the new instance, not the gap.
+            let observed = self.observe().await?;
+            let again = next_plan(self, &observed);
+            return self.start_some(again, &observed, deadline, true).await;
+        }
+        self.start_some(plan, observed, deadline, false).await
+    }
+
+    /// Starts what is due; `acted`: something has been done before.
+    async fn start_some(
+        &mut self,
+        plan: Plan,
+        observed: &Observed,
+        deadline: Option<Timestamp>,
+        acted: bool,
+    ) -> Result<Next, RuntimeError> {
+        let now = self.now();
+        let mut acted = acted;
         for wait in &plan.wait {
             acted |= self.announce(wait, observed);
         }
@@ -583,6 +601,10 @@ impl Life {
             }
         }
     }
+}
+
+fn next_plan(life: &Life, observed: &Observed) -> Plan {
+    plan(&life.pod, observed, &life.worker.probes.probed(observed), &life.backoffs, life.now())
 }
 
 /// A duration as Go prints it: `10s`, `2m40s`, `5m0s`.
