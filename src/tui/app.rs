@@ -89,6 +89,7 @@ impl App {
         shared.favour("kube-system");
         shared.connection = Some(connection);
         shared.link = Link::Connecting;
+        shared.answered = shared.now;
         shared.dirty = true;
         shared.effects.push(Effect::Discover);
         shared.effects.push(Effect::Probe);

@@ -21,9 +21,9 @@ use crate::source::watch::{self, RowEvent};
 use crate::text::highlight;
 
 /// How often the server is asked whether it is there.
-const PROBE: Duration = Duration::from_secs(10);
+const PROBE: Duration = Duration::from_secs(5);
 /// How long an answer may take before the server counts as silent.
-const PROBE_PATIENCE: u64 = 3;
+const PROBE_PATIENCE: u64 = 2;
 
 /// Carries out effects.
 pub struct Executor {
@@ -274,7 +274,8 @@ async fn probe(client: kube::Client, messages: UnboundedSender<Message>, first: 
             Ok(Err(fault)) => Err(fault),
             Err(_) => Err(Fault::silent(PROBE_PATIENCE)),
         };
-        let well = answer.is_ok();
+        // an answer that took long is looked at again soon: it may have been the exception
+        let well = answer.as_ref().is_ok_and(|took| *took < Duration::from_millis(100));
         let heard = messages.send(Message::Probed(answer)).is_ok();
         first.kept();
         if !heard {

@@ -112,8 +112,11 @@ impl Headless {
         self.take(Message::Input(Input::Key(key)));
     }
 
-    /// Gives a message and does not wait.
+    /// Gives an input and does not wait.
     pub fn input(&mut self, input: Input) {
+        if let Input::Resize(width, height) = input {
+            self.terminal.backend_mut().resize(width, height);
+        }
         self.take(Message::Input(input));
     }
 

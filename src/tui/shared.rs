@@ -62,7 +62,7 @@ pub enum Link {
     Connecting,
     /// It answers, in about so many milliseconds.
     Live(u32),
-    /// It does not answer since then.
+    /// It does not answer; when it last did.
     Lost(Fault, Timestamp),
 }
 
@@ -114,6 +114,8 @@ pub struct Shared {
     pub connection: Option<Connection>,
     /// How the connection is.
     pub link: Link,
+    /// When the server last answered.
+    pub answered: Timestamp,
     /// Steps of the cluster's start.
     pub steps: Vec<BootStep>,
     /// Everything said in this session, oldest first.
@@ -160,6 +162,7 @@ impl Shared {
             favourites: vec![namespace],
             connection: None,
             link: Link::Starting,
+            answered: options.clock.now(),
             steps: Vec::new(),
             activity: Vec::new(),
             jobs: 0,
@@ -251,12 +254,15 @@ impl Shared {
 
     /// The server answered, or did not.
     pub fn probed(&mut self, answer: Result<Duration, Fault>) {
+        if answer.as_ref().map_or_else(|fault| !fault.is_connection(), |_| true) {
+            self.answered = self.now;
+        }
         let link = match answer {
             Ok(took) => Link::Live(rounded(took)),
             Err(fault) if !fault.is_connection() => Link::Live(0),
             Err(fault) => match &self.link {
                 Link::Lost(_, since) => Link::Lost(fault, *since),
-                _ => Link::Lost(fault, self.now),
+                _ => Link::Lost(fault, self.answered),
             },
         };
         match (&self.link, &link) {

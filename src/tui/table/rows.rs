@@ -319,30 +319,35 @@ impl Rows {
     }
 
     fn common_prefix(&self, slots: &[u32]) -> usize {
-        let mut texts = slots.iter().filter_map(|&slot| self.sort_text(self.slots.get(slot as usize)?.as_ref()?));
+        let rows = slots.iter().filter_map(|&slot| self.slots.get(slot as usize)?.as_ref());
+        let mut texts = rows.map(|row| self.sort_text(row).unwrap_or(&row.key));
         let Some(first) = texts.next() else { return 0 };
         texts.fold(first.len(), |common, text| first.bytes().zip(text.bytes()).take(common).take_while(|(a, b)| a == b).count())
     }
 
-    /// Orders as [`Self::compare_slot`] does wherever two of them differ.
+    /// Orders as [`Self::compare_slot`] does wherever two of them differ: 16 bytes of text, or a number and 8 bytes of the key.
     fn short_key(&self, slot: u32, common: usize) -> u128 {
         let Some(row) = self.slots.get(slot as usize).and_then(Option::as_ref) else { return u128::MAX };
-        let key = match self.sort_text(row) {
-            Some(text) => {
-                let mut bytes = [0u8; 16];
-                for (to, from) in bytes.iter_mut().zip(text.as_bytes().iter().skip(common)) {
-                    *to = *from;
-                }
-                u128::from_be_bytes(bytes)
+        let number = match self.sort.column.and_then(|index| Some((index, self.columns.get(index)?.kind))) {
+            Some((_, ColumnKind::Time(at))) => u64::MAX - ordered_i64(row.times.get(at).copied().unwrap_or(i64::MIN)),
+            Some((index, ColumnKind::Number | ColumnKind::NumberSince(_))) => row.number(index).map_or(0, ordered_f64),
+            Some((_, ColumnKind::Text)) | None => {
+                let key = u128::from_be_bytes(first_bytes(self.sort_text(row).unwrap_or(""), common));
+                return if self.sort.descending { !key } else { key };
             }
-            None => match self.sort.column.and_then(|index| Some((index, self.columns.get(index)?.kind))) {
-                Some((_, ColumnKind::Time(at))) => u128::from(u64::MAX - ordered_i64(row.times.get(at).copied().unwrap_or(i64::MIN))),
-                Some((index, _)) => row.number(index).map_or(0, |number| 1 + u128::from(ordered_f64(number))),
-                None => 0,
-            },
         };
-        if self.sort.descending { !key } else { key }
+        // rows with the same number stand by their key, backwards or not
+        let number = if self.sort.descending { !number } else { number };
+        u128::from(number) << 64 | u128::from(u64::from_be_bytes(first_bytes(&row.key, common)))
     }
+}
+
+fn first_bytes<const N: usize>(text: &str, skip: usize) -> [u8; N] {
+    let mut bytes = [0u8; N];
+    for (to, from) in bytes.iter_mut().zip(text.as_bytes().iter().skip(skip)) {
+        *to = *from;
+    }
+    bytes
 }
 
 fn ordered_i64(value: i64) -> u64 {

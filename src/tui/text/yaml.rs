@@ -54,6 +54,13 @@ pub fn editable(object: &Value) -> Value {
         for field in ["resourceVersion", "uid", "creationTimestamp", "generation", "selfLink"] {
             metadata.remove(field);
         }
+        // kubectl's copy of what it applied last: long, and nobody edits it
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+            if annotations.is_empty() {
+                metadata.remove("annotations");
+            }
+        }
     }
     object
 }
@@ -139,6 +146,13 @@ mod tests {
         assert!(mistake.line >= 2, "{mistake:?}");
         assert_eq!(line_of("a: 1\nb:\n- c: 2\n  d: 3\n", "b[0].d"), 4);
         assert_eq!(read("just text").unwrap_err().message, "this is no object");
+    }
+
+    #[test]
+    fn what_the_server_or_kubectl_owns_is_not_edited() {
+        let object = json!({"kind": "Pod", "metadata": {"name": "a", "uid": "1", "resourceVersion": "5", "managedFields": [],
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"}}, "spec": {}, "status": {}});
+        assert_eq!(editable(&object), json!({"kind": "Pod", "metadata": {"name": "a"}, "spec": {}}));
     }
 
     #[test]

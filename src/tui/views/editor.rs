@@ -540,6 +540,7 @@ impl View for EditorView {
             return frame.render_widget(Paragraph::new(text).style(theme.style(Role::Dim)), area);
         }
         let (row, column) = self.cursor();
+        let area = self.draw_mistake(frame, area, shared);
         let (height, width) = (usize::from(area.height).max(1), usize::from(area.width).saturating_sub(GUTTER).max(1));
         let mut top = self.top.get().min(row);
         top = top.max((row + 1).saturating_sub(height));
@@ -564,6 +565,19 @@ impl View for EditorView {
         let x = area.x + GUTTER_WIDTH + u16::try_from(at - left).unwrap_or_default();
         let y = area.y + u16::try_from(row - top).unwrap_or_default();
         frame.set_cursor_position((x.min(area.right().saturating_sub(1)), y));
+    }
+}
+
+impl EditorView {
+    /// The mistake of the cursor's line, else the first one, in a row of its own; what is left of the area is returned.
+    fn draw_mistake(&self, frame: &mut Frame, area: Rect, shared: &Shared) -> Rect {
+        let row = self.cursor().0 + 1;
+        let mistake = self.mistakes.iter().find(|mistake| mistake.line == row).or(self.mistakes.first());
+        let Some(mistake) = mistake.filter(|_| area.height > 3) else { return area };
+        let text = format!(" ✗ line {}: {}", mistake.line, mistake.message.replace('\n', " "));
+        let below = Rect { y: area.bottom() - 1, height: 1, ..area };
+        frame.render_widget(Paragraph::new(text).style(shared.theme.style(Role::Error)), below);
+        Rect { height: area.height - 1, ..area }
     }
 }
 
