@@ -19,7 +19,7 @@ use coracle_api::seams::PodNetwork;
 use coracle_client::{Clients, EventRecorder, EventType, Index, Informer, Informers};
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +28,8 @@ use crate::pod::worker::PodWorker;
 use crate::runtime::Runtime;
 
 pub use self::machine::Capacity;
+
+const WRITES: usize = 4;
 
 /// What a node is started with.
 pub struct NodeConfig {
@@ -77,9 +79,13 @@ pub(crate) struct Agent {
     pub(crate) pods: Informer<Pod>,
     pub(crate) by_node: Index<Pod>,
     pub(crate) nodes: Informer<NodeObject>,
+    /// Stands for the object in workers that are idle.
+    pub(crate) no_pod: Arc<Pod>,
     pub(crate) workers: Mutex<HashMap<String, Arc<PodWorker>>>,
     /// One pull of an image at a time.
     pub(crate) pulls: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// How many statuses are written at once: a node full of new pods must not flood the server.
+    pub(crate) writes: Semaphore,
     /// Something that the node's status shows has changed.
     pub(crate) status_changed: Notify,
     pub(crate) stop: CancellationToken,
@@ -138,8 +144,10 @@ impl Node {
             labels: config.labels,
             pods,
             by_node,
+            no_pod: Arc::default(),
             workers: Mutex::default(),
             pulls: Mutex::default(),
+            writes: Semaphore::new(WRITES),
             status_changed: Notify::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

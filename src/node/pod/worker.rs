@@ -64,20 +64,31 @@ impl PodWorker {
         self.pod.lock().clone()
     }
 
-    /// A newer version of the object.
+    /// A newer version of the object. The echo of the worker's own write replaces its copy and wakes nobody.
     pub(crate) fn update(&self, pod: Arc<Pod>) {
-        let deleted = pod.metadata.deletion_timestamp.is_some();
-        {
+        if pod.metadata.deletion_timestamp.is_some() {
+            self.ending.cancel();
+        }
+        let echo = {
             let mut known = self.pod.lock();
-            if revision_of(pod.as_ref()) < revision_of(known.as_ref()) {
+            let (new, old) = (revision_of(pod.as_ref()), revision_of(known.as_ref()));
+            if new < old {
                 return;
             }
             *known = pod;
+            new == old
+        };
+        if !echo {
+            self.wake.notify_one();
         }
-        if deleted {
-            self.ending.cancel();
+    }
+
+    /// What a write answered, until the informer has it.
+    fn wrote(&self, pod: Pod) {
+        let mut known = self.pod.lock();
+        if revision_of(&pod) > revision_of(known.as_ref()) {
+            *known = Arc::new(pod);
         }
-        self.wake.notify_one();
     }
 
     /// The object is gone.
@@ -124,8 +135,6 @@ pub(crate) struct Life {
     pub(super) worker: Arc<PodWorker>,
     stage: Stage,
     pub(super) pod: Arc<Pod>,
-    /// The object as the last write answered it, until the informer has it.
-    written: Option<Box<Pod>>,
     pub(super) reasons: BTreeMap<String, Reason>,
     pub(super) backoffs: Backoffs,
     /// By image.
@@ -151,9 +160,13 @@ pub(crate) async fn run(agent: Arc<Agent>, worker: Arc<PodWorker>) {
         // Boxed: a step's future is large, and most of the time there is none.
         let step = AssertUnwindSafe(life.step()).catch_unwind();
         let next = match Box::pin(step).await {
-            Ok(next) => next,
+            Ok(next) => {
+                // An idle worker keeps no version of the object that nobody else has.
+                life.pod = life.agent.no_pod.clone();
+                next
+            }
             Err(_) => {
-                tracing::error!(pod = super::display(&life.pod), "a pod worker panicked; it goes on in 10 s");
+                tracing::error!(pod = super::display(&life.worker.pod()), "a pod worker panicked; it goes on in 10 s");
                 Next::Wait(Some(life.now() + Duration::from_secs(10)))
             }
         };
@@ -188,7 +201,6 @@ impl Life {
             worker,
             stage: Stage::Starting,
             pod,
-            written: None,
             reasons: BTreeMap::new(),
             backoffs: Backoffs::default(),
             pull_backoffs: Backoffs::default(),
@@ -210,8 +222,7 @@ impl Life {
 
     /// The status as the API server has it.
     fn api_status(&self) -> PodStatus {
-        let known = self.written.as_deref().unwrap_or(&self.pod);
-        known.status.clone().unwrap_or_default()
+        self.worker.pod.lock().status.clone().unwrap_or_default()
     }
 
     /// The network's name of the pod's sandbox.
@@ -221,9 +232,6 @@ impl Life {
 
     async fn step(&mut self) -> Next {
         self.pod = self.worker.pod();
-        if self.written.as_ref().is_some_and(|written| revision_of(written.as_ref()) <= revision_of(self.pod.as_ref())) {
-            self.written = None;
-        }
         let result = match self.stage {
             Stage::Starting => self.start(),
             Stage::Syncing => self.sync().await,
@@ -318,10 +326,11 @@ impl Life {
         if self.worker.is_removed() {
             return true;
         }
+        let _turn = self.agent.writes.acquire().await;
         match writer::write(&self.agent.client, &self.pod, old, new).await {
             Ok(None) => true,
             Ok(Some(pod)) => {
-                self.written = Some(Box::new(pod));
+                self.worker.wrote(pod);
                 true
             }
             // Deleted, or replaced by another of that name: the informer will say so.
@@ -428,7 +437,13 @@ impl Life {
                 self.agent.event(&self.pod, None, EventType::Warning, "FailedCreatePodSandBox", message);
                 return Ok(Next::Wait(earliest(Some(now + Duration::from_secs(10)), deadline)));
             }
-            return Ok(Next::Again);
+            if self.agent.runtime.has_files() {
+                return Ok(Next::Again);
+            }
+            // Without processes the next state is there at once: the one in between is not worth a write.
+            let observed = self.observe().await?;
+            let next = next_plan(self, &observed);
+            return self.start_some(next, &observed, deadline, true).await;
         }
         if self.kill_some(&plan.kill, observed).await && !self.worker.ending.is_cancelled() {
             // Killed and started again in one step: readers see the new instance, not the gap.

@@ -103,8 +103,8 @@ impl Track {
 
 #[derive(Default)]
 struct State {
-    /// Running instances by container name: id and start.
-    running: BTreeMap<String, (String, Timestamp)>,
+    /// Running instances: container name, id and start.
+    running: Vec<(String, String, Timestamp)>,
     tracks: BTreeMap<(String, Kind), Track>,
     tasks: BTreeMap<(String, Kind), tokio::task::JoinHandle<()>>,
 }
@@ -130,13 +130,13 @@ impl Probes {
         state.running = observed
             .running()
             .filter_map(|container| match container.state {
-                ContainerState::Running { started } => Some((container.name.clone(), (container.id.clone(), started))),
+                ContainerState::Running { started } => Some((container.name.clone(), container.id.clone(), started)),
                 _ => None,
             })
             .collect();
         let State { running, tracks, .. } = &mut *state;
         for member in members(pod).filter(has_probe) {
-            let Some((id, _)) = running.get(&member.spec.name) else { continue };
+            let Some((_, id, _)) = running.iter().find(|(name, ..)| *name == member.spec.name) else { continue };
             for kind in Kind::ALL.into_iter().filter(|kind| kind.of(&member).is_some()) {
                 let track = tracks.entry((member.spec.name.clone(), kind)).or_default();
                 if track.container_id != *id {
@@ -151,7 +151,7 @@ impl Probes {
         let state = self.0.lock();
         let mut seen = 0;
         for container in containers.filter(|container| matches!(container.state, ContainerState::Running { .. })) {
-            if state.running.get(&container.name).is_none_or(|(id, _)| *id != container.id) {
+            if !state.running.iter().any(|(_, id, _)| *id == container.id) {
                 return true;
             }
             seen += 1;
@@ -223,7 +223,7 @@ impl Probes {
     /// The instance to ask now, if the probe's time has come.
     fn due(&self, name: &str, kind: Kind, probe: &Probe, now: Timestamp) -> Option<String> {
         let state = self.0.lock();
-        let (id, started) = state.running.get(name)?;
+        let (_, id, started) = state.running.iter().find(|(running, ..)| running == name)?;
         let track = state.tracks.get(&(name.to_owned(), kind))?;
         let delay = Duration::from_secs(u64::try_from(probe.initial_delay_seconds.unwrap_or(0)).unwrap_or(0));
         if track.container_id != *id || track.hold || now < *started + delay {

@@ -27,11 +27,8 @@ fn cpu_ticks() -> u64 {
 #[ignore = "prints figures"]
 async fn many_pods_on_many_nodes() {
     let cluster = Cluster::start().await;
-    let nodes: Vec<_> = (0..NODES).map(|index| cluster.node(&format!("n{index}"))).collect();
     let informer = cluster.informers.of::<Pod>();
     informer.synced().await;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let before = resident_kib();
     let begun = Instant::now();
     let create = |index: usize| {
         let pods = cluster.pods();
@@ -43,6 +40,12 @@ async fn many_pods_on_many_nodes() {
     };
     futures::stream::iter((0..PODS).map(create)).buffer_unordered(32).for_each(|()| async {}).await;
     println!("created after {:?}", begun.elapsed());
+    while informer.len() < PODS {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let before = resident_kib();
+    let begun = Instant::now();
+    let nodes: Vec<_> = (0..NODES).map(|index| cluster.node(&format!("n{index}"))).collect();
     let running = || {
         let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()) == Some("Running".to_owned());
         informer.list().iter().filter(|pod| phase(pod)).count()
