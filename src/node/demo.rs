@@ -3,6 +3,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `/healthz` | 200 `OK`, or 500 after `/healthz/fail` until `/healthz/recover` |
+//! | `/echo` | the body of the request |
 //! | any other | `<greeting>, this is <host name>. Your IP is <client>.` |
 //!
 //! `--port N` (8080), `--stdin` (each line of standard input is a new greeting), `--handle-sigterm` (exit 0 on SIGTERM;
@@ -148,13 +149,20 @@ impl Server {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut writer = stream;
         while let Some(request) = Request::read(&mut reader)? {
-            let (status, body) = self.answer(&request.path, client);
             let connection = if request.keep_alive { "keep-alive" } else { "close" };
-            let length = body.len();
-            let head =
-                format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: {connection}\r\n\r\n");
-            let body = if request.head { "" } else { &body };
-            writer.write_all(format!("{head}{body}").as_bytes())?;
+            let head = |status: &str, length: u64| {
+                format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: {connection}\r\n\r\n")
+            };
+            let body = (&mut reader).take(request.length);
+            if request.path == "/echo" {
+                writer.write_all(head("200 OK", request.length).as_bytes())?;
+                echo(body, &mut writer)?;
+            } else {
+                io::copy(&mut { body }, &mut io::sink())?;
+                let (status, answer) = self.answer(&request.path, client);
+                let shown = if request.head { "" } else { &answer };
+                writer.write_all(format!("{}{shown}", head(status, answer.len() as u64)).as_bytes())?;
+            }
             if !request.keep_alive {
                 break;
             }
@@ -180,11 +188,23 @@ impl Server {
     }
 }
 
+fn echo(mut body: impl Read, writer: &mut impl Write) -> io::Result<()> {
+    let mut part = vec![0; 64 << 10];
+    loop {
+        match body.read(&mut part)? {
+            0 => return Ok(()),
+            count => writer.write_all(&part[..count])?,
+        }
+    }
+}
+
+/// The head of a request; its body is still to be read.
 #[derive(Debug, PartialEq)]
 struct Request {
     path: String,
     head: bool,
     keep_alive: bool,
+    length: u64,
 }
 
 impl Request {
@@ -199,8 +219,7 @@ impl Request {
         let mut words = line.split_whitespace();
         let (method, target, version) = (words.next().ok_or_else(bad)?, words.next().ok_or_else(bad)?, words.next().unwrap_or_default());
         let path = target.split(['?', '#']).next().unwrap_or_default().to_owned();
-        let mut request = Self { path, head: method == "HEAD", keep_alive: version == "HTTP/1.1" };
-        let mut length = 0;
+        let mut request = Self { path, head: method == "HEAD", keep_alive: version == "HTTP/1.1", length: 0 };
         loop {
             let mut header = String::new();
             if limited.read_line(&mut header)? == 0 {
@@ -212,14 +231,12 @@ impl Request {
             let (name, value) = header.split_once(':').ok_or_else(bad)?;
             match name.trim().to_ascii_lowercase().as_str() {
                 "connection" if value.trim().eq_ignore_ascii_case("close") => request.keep_alive = false,
-                "content-length" => length = value.trim().parse().map_err(|_| bad())?,
+                "content-length" => request.length = value.trim().parse().map_err(|_| bad())?,
                 // No answer depends on a body; one of unknown length ends the connection.
                 "transfer-encoding" => request.keep_alive = false,
                 _ => {}
             }
         }
-        let limited = limited.into_inner();
-        io::copy(&mut limited.take(length), &mut io::sink())?;
         Ok(Some(request))
     }
 }
@@ -262,6 +279,24 @@ mod tests {
         assert!(get(address, "/healthz?x=1").starts_with("HTTP/1.1 200"));
         server.read_greetings(b"Howdy\n\n".as_slice());
         assert!(get(address, "/x").contains("Howdy, this is web-0."));
+    }
+
+    #[test]
+    fn a_body_comes_back_and_the_connection_goes_on() {
+        let (_, address) = server();
+        let body: String = (0..100_000).map(|n| format!("{n} ")).collect();
+        let stream = TcpStream::connect(address).unwrap();
+        let mut writer = stream.try_clone().unwrap();
+        let sending = body.clone();
+        let writing = std::thread::spawn(move || {
+            write!(writer, "POST /echo HTTP/1.1\r\nContent-Length: {}\r\n\r\n{sending}", sending.len()).unwrap();
+            write!(writer, "POST /x HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.0\r\n\r\n").unwrap();
+        });
+        let mut text = String::new();
+        BufReader::new(stream).read_to_string(&mut text).unwrap();
+        writing.join().unwrap();
+        assert!(text.contains(&format!("\r\n\r\n{body}HTTP/1.1 200 OK")));
+        assert_eq!(text.matches("this is web-0").count(), 2);
     }
 
     #[test]
