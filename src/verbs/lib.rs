@@ -1,1 +1,8 @@
-//! Coracle's verbs room.
+//! What kubectl's verbs do, one file each, over a client: the command line and the terminal UI's prompt both run these.
+//!
+//! A verb takes a client and typed arguments and gives a text or a value; it neither prints nor asks. This room knows a
+//! cluster only through its client.
+
+mod describe;
+
+pub use describe::{DescribeError, describe};

@@ -88,8 +88,12 @@ pub fn last_seen(event: &Value) -> i64 {
         .unwrap_or_default()
 }
 
-async fn text(_client: &kube::Client, object: &Value, events: &[Value], now: Timestamp) -> String {
-    plain(object, events, now)
+/// The text in kubectl's words where the kind has them, else field by field.
+async fn text(client: &kube::Client, object: &Value, events: &[Value], now: Timestamp) -> String {
+    match coracle_verbs::describe(client.clone(), object).await {
+        Ok(text) => text,
+        Err(_) => plain(object, events, now),
+    }
 }
 
 /// Any object, field by field, and its events.
