@@ -54,7 +54,7 @@ impl Dialer {
     async fn running(&self, agent: &Agent, pod: &PodRef, container: &str) -> Result<Container, Status> {
         let observed = self.observed(agent, pod).await?;
         let found = observed.containers.into_iter().find(|found| found.name == container && is_running(found));
-        found.ok_or_else(|| plain(500, format!("container not found (\"{container}\")")))
+        found.ok_or_else(|| Status::new(404, "NotFound", format!("container not found (\"{container}\")")))
     }
 }
 

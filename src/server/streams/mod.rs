@@ -1,23 +1,34 @@
-//! Streams to what runs in pods: exec, attach and port-forward.
+//! Streams to what runs in pods: exec, attach and port-forward. The protocols end here; the node gets plain byte streams.
+//!
+//! ```text
+//! request ► handshake (101) ► websocket channels │ spdy streams │ spdy in a websocket
+//!                                  └─► remote_command, port_forward: Inlet / Outlet (bounded) ◄─► NodeDialer
+//! ```
+
+mod channel;
+mod connection;
+mod handshake;
+mod port_forward;
+mod remote_command;
+mod spdy;
+mod websocket;
 
 use std::sync::Arc;
 
 use coracle_api::seams::{NodeDialer, PodRef};
 use coracle_api::status::Status;
-use http::{HeaderMap, Method, Response};
-use hyper::upgrade::OnUpgrade;
+use http::{HeaderMap, Response};
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::body::Body;
 use crate::http::query::Query;
+use handshake::Upgrade;
 
 /// A request for a stream: authorized, admitted, its pod and container found.
-#[allow(dead_code)]
 pub(crate) struct StreamCall {
     /// `exec`, `attach` or `portforward`.
     pub(crate) subresource: String,
-    /// GET (WebSocket) or POST (SPDY).
-    pub(crate) method: Method,
     /// The request's headers: `Upgrade`, `Sec-WebSocket-Protocol`, `X-Stream-Protocol-Version`.
     pub(crate) headers: HeaderMap,
     /// `command`, `stdin`, `stdout`, `stderr`, `tty`, `ports`.
@@ -36,8 +47,33 @@ pub(crate) struct StreamCall {
 
 /// Answers 101 and serves the stream on the upgraded connection, or says why not.
 pub(crate) async fn handle(call: StreamCall) -> Result<Response<Body>, Status> {
+    let upgrade = Upgrade::parse(&call.headers)?;
     if call.upgrade.is_none() {
         return Err(Status::bad_request("unable to upgrade: the connection cannot be upgraded"));
     }
-    Err(Status::new(501, "NotImplemented", format!("{} is not served", call.subresource)))
+    if call.subresource == "portforward" { port_forward::handle(call, upgrade).await } else { remote_command::handle(call, upgrade).await }
+}
+
+impl StreamCall {
+    /// Gives the answer back and serves the connection once that went out, at the longest until the server ends.
+    fn upgraded<F, T>(self, answer: Response<Body>, serve: F) -> Result<Response<Body>, Status>
+    where
+        F: FnOnce(Upgraded) -> T + Send + 'static,
+        T: Future<Output = ()> + Send,
+    {
+        let Some(upgrade) = self.upgrade else { return Err(Status::internal("the connection cannot be upgraded")) };
+        tokio::spawn(async move {
+            let all = async {
+                match upgrade.await {
+                    Ok(upgraded) => serve(upgraded).await,
+                    Err(error) => tracing::debug!(%error, "connection not upgraded"),
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = all => {}
+            }
+        });
+        Ok(answer)
+    }
 }

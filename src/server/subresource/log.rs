@@ -20,7 +20,7 @@ pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     let container = container(&pod, &call.info.name, call.query.get("container").unwrap_or_default())?;
     let pod = pod_ref(&pod);
     if pod.node.is_empty() {
-        return Err(Status::bad_request(format!("pod {} does not have a host assigned", pod.name)));
+        return Ok(answer::stream("text/plain", Body::empty()));
     }
     let stop = call.server.stopping();
     let lines = call.server.0.dialer.logs(&pod, &container, options).await?;
@@ -59,14 +59,8 @@ pub(crate) fn container(pod: &Value, name: &str, wanted: &str) -> Result<String,
         [] => Err(Status::bad_request(format!("a container name must be specified for pod {name}"))),
         [first, ..] if containers.len() == 1 => Ok((*first).to_owned()),
         _ => {
-            let mut message = format!("a container name must be specified for pod {name}, choose one of: [{}]", containers.join(" "));
-            if !init.is_empty() {
-                message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
-            }
-            if !ephemeral.is_empty() {
-                message.push_str(&format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" ")));
-            }
-            Err(Status::bad_request(message))
+            let all: Vec<&str> = init.iter().chain(&containers).chain(&ephemeral).copied().collect();
+            Err(Status::bad_request(format!("a container name must be specified for pod {name}, choose one of: [{}]", all.join(" "))))
         }
     }
 }
@@ -126,10 +120,7 @@ mod tests {
         let pod = json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [{"name": "i"}]}});
         assert_eq!(container(&pod, "p", "i").unwrap(), "i");
         assert_eq!(container(&pod, "p", "z").unwrap_err().message, "container z is not valid for pod p");
-        assert_eq!(
-            container(&pod, "p", "").unwrap_err().message,
-            "a container name must be specified for pod p, choose one of: [a b] or one of the init containers: [i]"
-        );
+        assert_eq!(container(&pod, "p", "").unwrap_err().message, "a container name must be specified for pod p, choose one of: [i a b]");
         assert_eq!(container(&json!({"spec": {"containers": [{"name": "a"}]}}), "p", "").unwrap(), "a");
     }
 }

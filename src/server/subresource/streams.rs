@@ -24,7 +24,6 @@ pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     let upgrade = call.parts.extensions.remove::<OnUpgrade>();
     streams::handle(StreamCall {
         subresource: call.info.subresource.clone(),
-        method: call.parts.method.clone(),
         headers: call.parts.headers.clone(),
         query: call.query.clone(),
         upgrade,

@@ -76,12 +76,16 @@ impl Cluster {
     }
 
     pub async fn with(options: Options) -> Self {
+        Self::with_dialer(options, Arc::new(Dialer)).await
+    }
+
+    pub async fn with_dialer(options: Options, dialer: Arc<dyn NodeDialer>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("store"), options).unwrap();
         let config = Config {
             store: store.clone(),
             clock: Arc::new(SystemClock),
-            dialer: Arc::new(Dialer),
+            dialer,
             tls: None,
             token_key: pkcs8(),
             bootstrap: bootstrap(),
