@@ -1,5 +1,6 @@
 //! Which form and encoding an answer takes, and which a body has, as upstream's negotiation decides it.
 
+use coracle_api::protobuf::MEDIA_TYPE;
 use coracle_api::status::Status;
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, USER_AGENT};
@@ -121,14 +122,24 @@ pub(crate) fn content_type(headers: &HeaderMap) -> String {
     header(headers, CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The encoding of a body that holds an object, or 415.
-pub(crate) fn body_encoding(content_type: &str) -> Result<Encoding, Status> {
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyEncoding {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+/// The encoding of a body that holds an object, or 415. Objects of custom resources are not sent as `protobuf`.
+pub(crate) fn body_encoding(content_type: &str, protobuf: bool) -> Result<BodyEncoding, Status> {
+    let types = if protobuf { ", application/vnd.kubernetes.protobuf" } else { "" };
     match content_type {
-        "" | "application/json" | "*/*" => Ok(Encoding::Json),
-        "application/yaml" | "application/x-yaml" => Ok(Encoding::Yaml),
-        _ => Err(Status::unsupported_media_type(
-            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
-        )),
+        "" | "application/json" | "*/*" => Ok(BodyEncoding::Json),
+        "application/yaml" | "application/x-yaml" => Ok(BodyEncoding::Yaml),
+        MEDIA_TYPE if protobuf => Ok(BodyEncoding::Protobuf),
+        _ => Err(Status::unsupported_media_type(format!(
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml{types}"
+        ))),
     }
 }
 
@@ -152,6 +163,21 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case("", true, Some(BodyEncoding::Json))]
+    #[case("application/json", false, Some(BodyEncoding::Json))]
+    #[case("application/yaml", true, Some(BodyEncoding::Yaml))]
+    #[case("application/vnd.kubernetes.protobuf", true, Some(BodyEncoding::Protobuf))]
+    #[case("application/vnd.kubernetes.protobuf", false, None)]
+    #[case("application/cbor", true, None)]
+    fn bodies(#[case] content_type: &str, #[case] protobuf: bool, #[case] wanted: Option<BodyEncoding>) {
+        let got = body_encoding(content_type, protobuf);
+        assert_eq!(got.as_ref().ok(), wanted.as_ref());
+        if let Err(status) = got {
+            assert_eq!((status.code, status.message.ends_with("protobuf")), (415, protobuf));
+        }
+    }
 
     #[rstest]
     #[case("", Some((Form::Object, Encoding::Json)))]

@@ -4,7 +4,7 @@ use coracle_api::field::FieldError;
 use coracle_api::kinds::Kind;
 use coracle_api::schema::{self, Decoder};
 use coracle_api::status::Status;
-use coracle_api::{apply, patch, yaml};
+use coracle_api::{apply, patch, protobuf, yaml};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -13,6 +13,11 @@ pub(crate) use coracle_api::schema::{FieldValidation, Parsed};
 /// Reads JSON.
 pub(crate) fn parse_json(bytes: &[u8]) -> Result<Parsed, Status> {
     schema::parse_json(bytes)
+}
+
+/// Reads a patch as JSON; what is wrong with it is said after `before`.
+pub(crate) fn parse_patch(bytes: &[u8], before: &str) -> Result<Value, Status> {
+    schema::parse_patch(bytes, before).map(|parsed| parsed.value)
 }
 
 /// Reads the first document of a YAML body.
@@ -24,6 +29,16 @@ pub(crate) fn parse_yaml(bytes: &[u8]) -> Result<Parsed, Status> {
         return Err(Status::bad_request(format!("error converting YAML to JSON: yaml: {twice}")));
     }
     Ok(Parsed { value: document.value, duplicates: Vec::new() })
+}
+
+/// Reads protocol buffers; `expected` is `apiVersion` and kind where the body does not say.
+pub(crate) fn parse_protobuf(bytes: &[u8], expected: (&str, &str)) -> Result<Parsed, Status> {
+    Ok(Parsed { value: protobuf::decode(bytes, expected)?, duplicates: Vec::new() })
+}
+
+/// Whether objects of the kind are read from protocol buffers.
+pub(crate) fn is_message(kind: &Kind) -> bool {
+    protobuf::knows(kind)
 }
 
 /// An object as YAML.

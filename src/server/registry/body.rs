@@ -6,21 +6,24 @@ use coracle_api::status::Status;
 use serde_json::{Value, json};
 
 use super::Call;
-use crate::negotiate::{Encoding, body_encoding};
+use crate::negotiate::{BodyEncoding, body_encoding};
 use crate::options::WriteOptions;
 use crate::vocabulary::{self, Parsed};
 
-/// Reads a body as JSON or YAML by its content type.
-pub(crate) fn parse(content_type: &str, body: &Bytes) -> Result<Parsed, Status> {
-    match body_encoding(content_type)? {
-        Encoding::Json => vocabulary::parse_json(body),
-        Encoding::Yaml => vocabulary::parse_yaml(body),
+/// Reads a body as JSON, YAML or, of what is built in, protocol buffers, by its content type; `expected` is the
+/// `apiVersion` and kind of bodies that do not say theirs.
+pub(crate) fn parse(content_type: &str, body: &Bytes, built_in: bool, expected: (&str, &str)) -> Result<Parsed, Status> {
+    match body_encoding(content_type, built_in)? {
+        BodyEncoding::Json => vocabulary::parse_json(body),
+        BodyEncoding::Yaml => vocabulary::parse_yaml(body),
+        BodyEncoding::Protobuf => vocabulary::parse_protobuf(body, expected),
     }
 }
 
 /// Reads the object in the body, as `api_version` and `kind`; its warnings go to the call.
 pub(crate) fn object(call: &mut Call, options: &WriteOptions) -> Result<Value, Status> {
-    let parsed = parse(&call.content_type, &call.body)?;
+    let kind = call.kind;
+    let parsed = parse(&call.content_type, &call.body, vocabulary::is_message(kind), (&kind.api_version(), &kind.kind))?;
     checked(call, parsed, options)
 }
 
@@ -34,7 +37,7 @@ pub(crate) fn checked(call: &mut Call, parsed: Parsed, options: &WriteOptions) -
 
 /// Reads the body of a subresource that has a kind of its own.
 pub(crate) fn own_kind(call: &mut Call, api_version: &str, kind: &str, schema: &str, options: &WriteOptions) -> Result<Value, Status> {
-    let mut parsed = parse(&call.content_type, &call.body)?;
+    let mut parsed = parse(&call.content_type, &call.body, true, (api_version, kind))?;
     typed(&mut parsed.value, api_version, kind)?;
     let version = split_api_version(api_version).1;
     call.warnings.extend(vocabulary::decode_as(schema, (kind, version), &mut parsed, options.validation)?);

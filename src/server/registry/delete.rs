@@ -37,7 +37,11 @@ pub(crate) struct Deleted {
 
 /// Reads the options of a delete.
 pub(crate) fn options(call: &Call) -> Result<DeleteOptions, Status> {
-    let mut given = if call.body.is_empty() { Value::Null } else { body::parse(&call.content_type, &call.body)?.value };
+    let mut given = match &call.body {
+        none if none.is_empty() => Value::Null,
+        // Options are built in, whatever is deleted.
+        body => body::parse(&call.content_type, body, true, ("v1", "DeleteOptions"))?.value,
+    };
     if given.is_object() {
         let version = given["apiVersion"].as_str().filter(|text| !text.is_empty()).unwrap_or("v1").to_owned();
         body::typed(&mut given, &version, "DeleteOptions")?;

@@ -73,10 +73,10 @@ impl Cluster {
     }
 }
 
-/// The newest whose typed clients write JSON; later ones write protobuf, which the server does not read.
-const NEWEST: &str = "kubectl.1.31";
+/// The newest tried; typed clients write protocol buffers from 1.32 on.
+const NEWEST: &str = "kubectl.1.33";
 
-/// The oldest and newest kubectl on this machine, of those that write JSON.
+/// The oldest and newest kubectl on this machine.
 fn kubectls() -> Vec<PathBuf> {
     let Some(path) = std::env::var_os("PATH") else { return Vec::new() };
     let Some(plain) = std::env::split_paths(&path).map(|folder| folder.join("kubectl")).find(|file| file.exists()) else {
