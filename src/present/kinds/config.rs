@@ -13,7 +13,7 @@ fn size(object: &Value, field: &str) -> usize {
 pub(crate) static CONFIG_MAP: Printer = Printer {
     columns: &[Column::name(), Column::text("Data", "@io.k8s.api.core.v1.ConfigMap.data"), Column::age()],
     cells: |object, now| {
-        row![str_at(object, "/metadata/name"), (size(object, "data") + size(object, "binaryData")).to_string(), age(object, now)]
+        row![str_at(object, "/metadata/name"), size(object, "data") + size(object, "binaryData"), age(object, now)]
     },
 };
 
@@ -25,7 +25,7 @@ pub(crate) static SECRET: Printer = Printer {
         Column::age(),
     ],
     cells: |object, now| {
-        row![str_at(object, "/metadata/name"), str_at(object, "/type"), size(object, "data").to_string(), age(object, now)]
+        row![str_at(object, "/metadata/name"), str_at(object, "/type"), size(object, "data"), age(object, now)]
     },
 };
 

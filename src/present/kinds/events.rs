@@ -68,7 +68,7 @@ fn cells(event: &Value, now: Timestamp) -> Vec<Value> {
         if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") },
         either(event, "/message", "/note").trim(),
         first,
-        count.to_string(),
+        count,
         str_at(event, "/metadata/name"),
     ]
 }

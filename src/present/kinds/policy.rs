@@ -48,8 +48,8 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER: Printer = Printer {
             target,
             metrics(object),
             minimum,
-            int_at(object, "/spec/maxReplicas").to_string(),
-            int_at(object, "/status/currentReplicas").to_string(),
+            int_at(object, "/spec/maxReplicas"),
+            int_at(object, "/status/currentReplicas"),
             age(object, now),
         ]
     },
@@ -135,7 +135,7 @@ pub(crate) static PRIORITY_CLASS: Printer = Printer {
 };
 
 pub(crate) static RUNTIME_CLASS: Printer = Printer {
-    columns: &[Column::name(), Column::text("Handler", "@io.k8s.api.node.v1.RuntimeClass.handler"), Column::age()],
+    columns: &[Column::name(), Column::text("Handler", ""), Column::age()],
     cells: |object, now| row![str_at(object, "/metadata/name"), str_at(object, "/handler"), age(object, now)],
 };
 
@@ -272,7 +272,7 @@ pub(crate) static FLOW_SCHEMA: Printer = Printer {
         row![
             str_at(object, "/metadata/name"),
             str_at(object, "/spec/priorityLevelConfiguration/name"),
-            int_at(object, "/spec/matchingPrecedence").to_string(),
+            int_at(object, "/spec/matchingPrecedence"),
             or_none(str_at(object, "/spec/distinguisherMethod/type")),
             age(object, now),
             dangling.map_or("?", |condition| str_at(condition, "/status")),
@@ -291,7 +291,7 @@ pub(crate) static PRIORITY_LEVEL: Printer = Printer {
         Column::age(),
     ],
     cells: |object, now| {
-        let number = |pointer: &str| object.pointer(pointer).map_or(NONE.to_owned(), Value::to_string);
+        let number = |pointer: &str| object.pointer(pointer).cloned().unwrap_or_else(|| NONE.into());
         let queuing = |field: &str| number(&format!("/spec/limited/limitResponse/queuing/{field}"));
         row![
             str_at(object, "/metadata/name"),

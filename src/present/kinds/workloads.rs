@@ -27,8 +27,8 @@ pub(crate) static DEPLOYMENT: Printer = Printer {
         row![
             str_at(object, "/metadata/name"),
             format!("{}/{}", int_at(object, "/status/readyReplicas"), int_at(object, "/spec/replicas")),
-            int_at(object, "/status/updatedReplicas").to_string(),
-            int_at(object, "/status/availableReplicas").to_string(),
+            int_at(object, "/status/updatedReplicas"),
+            int_at(object, "/status/availableReplicas"),
             age(object, now),
             names,
             images,
@@ -136,7 +136,7 @@ pub(crate) static CONTROLLER_REVISION: Printer = Printer {
                 None => format!("{kind}/{}", str_at(owner, "/name")),
             }
         });
-        row![str_at(object, "/metadata/name"), controller, int_at(object, "/revision").to_string(), age(object, now)]
+        row![str_at(object, "/metadata/name"), controller, int_at(object, "/revision"), age(object, now)]
     },
 };
 
