@@ -24,6 +24,7 @@ mod replicaset;
 mod resources;
 mod root_ca;
 mod service_account;
+mod volume_protection;
 mod wiring;
 
 use std::sync::Arc;
@@ -78,5 +79,8 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
         "event-expiry" => event_expiry::run,
         "node-controller" => node_lifecycle::run,
         "pod-garbage-collector" => pod_collector::run,
+        "pvc-protection-controller" => volume_protection::claims,
+        "pv-protection-controller" => volume_protection::volumes,
+        "volumeattributesclass-protection-controller" => volume_protection::classes,
     ]
 }

@@ -9,6 +9,7 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod priority;
 mod service_account;
+mod storage_protection;
 mod tolerations;
 
 use std::sync::Arc;
@@ -99,6 +100,7 @@ impl Admission {
             tolerations::fill(object);
         }
         default_class::fill(lookup, request, object);
+        storage_protection::fill(request, object);
         Ok(())
     }
 

@@ -73,6 +73,26 @@ fn containers() -> Value {
 }
 
 #[test]
+fn storage_is_protected_from_its_first_moment() {
+    let chain = chain(&[]);
+    let table = [
+        ("", "persistentvolumes", "", "kubernetes.io/pv-protection"),
+        ("", "persistentvolumeclaims", "y", "kubernetes.io/pvc-protection"),
+        ("storage.k8s.io", "volumeattributesclasses", "", "kubernetes.io/vac-protection"),
+    ];
+    for (group, plural, namespace, finalizer) in table {
+        for (given, expected) in [(json!(["a/b"]), json!(["a/b", finalizer])), (json!([finalizer]), json!([finalizer]))] {
+            let mut object = json!({"metadata": {"name": "a", "finalizers": given}});
+            assert_eq!(chain.admit(Operation::Create, (group, "v1", plural), namespace, &mut object), Ok(()));
+            assert_eq!(object["metadata"]["finalizers"], expected);
+        }
+        let mut object = json!({"metadata": {"name": "a"}});
+        assert_eq!(chain.admit(Operation::Update, (group, "v1", plural), namespace, &mut object), Ok(()));
+        assert_eq!(object["metadata"]["finalizers"], Value::Null);
+    }
+}
+
+#[test]
 fn namespaces_must_be_there_and_alive() {
     let chain = chain(&[]);
     let mut object = json!({"metadata": {"name": "a"}});
