@@ -1,10 +1,10 @@
-//! What a cluster holds from its first start on: namespaces, RBAC, priority classes, the service `kubernetes`, a storage
-//! class. Nothing is overwritten that a user may have changed, but for what must follow the configuration, and for roles
+//! What a cluster holds from its first start on: namespaces, RBAC, priority classes, the services `kubernetes` and
+//! `kube-dns`, a storage class. Nothing is overwritten that a user may have changed, but for what must follow the configuration, and for roles
 //! and bindings, which regain rules and subjects they lack unless their annotation `autoupdate` says `false`.
 
 mod policy;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use coracle_api::kinds::{self, Kind};
 use serde_json::{Value, json};
@@ -48,6 +48,7 @@ pub fn pending(lookup: &dyn Lookup, config: &BootstrapConfig) -> Vec<Pending> {
         let Some(kind) = kinds::find(group, version, plural) else { continue };
         let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
         match lookup.get(group, plural, text("/metadata/namespace"), text("/metadata/name")) {
+            None if plural == "services" && is_taken(lookup, text("/spec/clusterIP")) => {}
             None => out.push(Pending { kind, object, exists: false }),
             Some(existing) => {
                 if let Some(object) = reconcile(group, plural, &existing, &object) {
@@ -57,6 +58,11 @@ pub fn pending(lookup: &dyn Lookup, config: &BootstrapConfig) -> Vec<Pending> {
         }
     }
     out
+}
+
+/// Whether a service has this address already: a user's of an older cluster is left in peace.
+fn is_taken(lookup: &dyn Lookup, address: &str) -> bool {
+    lookup.list("", "services", "").iter().any(|service| service["spec"]["clusterIP"] == address)
 }
 
 /// What an existing object must become; `None` if it may stay.
@@ -139,6 +145,7 @@ fn initial(config: &BootstrapConfig) -> Vec<Initial> {
     out.extend(policy::cluster().into_iter().chain(policy::namespaced()).map(|(plural, object)| (RBAC, "v1", plural, object)));
     out.extend(priority_classes());
     out.extend(kubernetes_service(config));
+    out.push(dns_service(config));
     out.push((
         "storage.k8s.io",
         "v1",
@@ -231,6 +238,28 @@ fn kubernetes_service(config: &BootstrapConfig) -> [Initial; 4] {
     ]
 }
 
+/// The service pods ask for names: the tenth address of the range. The cluster answers there itself, so it selects no pods.
+fn dns_service(config: &BootstrapConfig) -> Initial {
+    let address: IpAddr = match config.service_ip {
+        IpAddr::V4(first) => Ipv4Addr::from(u32::from(first).wrapping_add(9)).into(),
+        IpAddr::V6(first) => Ipv6Addr::from(u128::from(first).wrapping_add(9)).into(),
+    };
+    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    let port = |name: &str, protocol: &str| json!({"name": name, "port": 53, "protocol": protocol, "targetPort": 53});
+    let labels = json!({"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"});
+    let service = json!({
+        "metadata": {"labels": labels, "name": "kube-dns", "namespace": "kube-system"},
+        "spec": {
+            "clusterIP": address, "clusterIPs": [address], "internalTrafficPolicy": "Cluster",
+            "ipFamilies": [family], "ipFamilyPolicy": "SingleStack",
+            "ports": [port("dns", "UDP"), port("dns-tcp", "TCP")],
+            "sessionAffinity": "None", "type": "ClusterIP",
+        },
+        "status": {"loadBalancer": {}},
+    });
+    ("", "v1", "services", service)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -261,6 +290,19 @@ mod tests {
         assert_eq!(first.len(), initial(&config()).len(), "every initial object has a kind");
         write(&fixture, first);
         assert!(pending(&fixture, &config()).is_empty());
+    }
+
+    #[test]
+    fn names_are_asked_for_at_the_tenth_address_unless_it_is_taken() {
+        let fixture = Fixture::default();
+        let services = |fixture: &Fixture| -> Vec<Value> {
+            let pending = pending(fixture, &config()).into_iter().filter(|write| write.kind.plural == "services");
+            pending.map(|write| write.object).collect()
+        };
+        let dns = &services(&fixture)[1];
+        assert_eq!((&dns["metadata"]["name"], &dns["spec"]["clusterIP"]), (&json!("kube-dns"), &json!("10.96.0.10")));
+        fixture.put("", "services", json!({"metadata": {"name": "mine", "namespace": "a"}, "spec": {"clusterIP": "10.96.0.10"}}));
+        assert_eq!(services(&fixture).len(), 1);
     }
 
     #[test]
