@@ -14,6 +14,7 @@ pub(crate) static RULES: Rules = Rules {
     update,
     validate,
     validate_update,
+    name_is_used_in: "Pod names and hostnames",
     warnings: |object| pod::template_warnings(object, &["spec", "template"]),
     ..Rules::PLAIN
 };

@@ -13,6 +13,7 @@ pub(crate) static JOB: Rules = Rules {
     create: own_labels,
     validate: |object, out| validate_job(&object["spec"], false, &Path::new("spec"), out),
     validate_update: update_job,
+    name_is_used_in: "Pod names and hostnames",
     warnings: |object| pod::template_warnings(object, &["spec", "template"]),
     fields: &["status.successful"],
     ..Rules::PLAIN
@@ -33,6 +34,7 @@ pub(crate) static CRON_JOB: Rules = Rules {
         });
     },
     validate: validate_cron_job,
+    name_is_used_in: "Pod names and hostnames",
     warnings: |object| pod::template_warnings(object, &["spec", "jobTemplate", "spec", "template"]),
     ..Rules::PLAIN
 };

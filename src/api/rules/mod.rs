@@ -25,11 +25,12 @@ mod template;
 mod volumes;
 mod workloads;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::field::FieldError;
 use crate::kinds::Kind;
-use crate::names;
+use crate::{names, time};
 use check::{Errors, Fill, Read};
 
 /// Rule for the names of a kind.
@@ -59,8 +60,14 @@ pub(crate) struct Rules {
     validate: fn(&Value, &mut Errors),
     /// Validates an update of a (sub)resource, all but `metadata`.
     validate_update: fn(&Value, &Value, &str, &mut Errors),
+    /// Times the system writes when a state begins: new object, old one, now.
+    stamp: fn(&mut Value, Option<&Value>, &str),
     /// Warnings for whoever writes such an object.
     warnings: fn(&Value) -> Vec<String>,
+    /// Whether an update warns like a create.
+    warns_on_update: bool,
+    /// What a name that is no DNS label will be a nuisance in; empty where it will not.
+    name_is_used_in: &'static str,
     /// Fields for field selectors beyond `metadata.name` and `metadata.namespace`.
     fields: &'static [&'static str],
 }
@@ -78,7 +85,10 @@ impl Rules {
         update: |_, _, _| {},
         validate: |_, _| {},
         validate_update: |_, _, _, _| {},
+        stamp: |_, _, _| {},
         warnings: |_| Vec::new(),
+        warns_on_update: true,
+        name_is_used_in: "",
         fields: &[],
     };
 }
@@ -209,9 +219,30 @@ pub fn validate_update(kind: &Kind, new: &Value, old: &Value, subresource: &str)
     out.0
 }
 
-/// Warnings for whoever creates or updates such an object, for the `Warning` header.
-pub fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
-    (of(kind).warnings)(object)
+/// Writes the times at which a state began, on create (`old` is none) and on an update of the object or of its `status`.
+pub fn stamp(kind: &Kind, new: &mut Value, old: Option<&Value>, now: Timestamp) {
+    (of(kind).stamp)(new, old, &time::seconds(now));
+}
+
+/// Warnings for whoever creates or updates such an object, for the `Warning` header. An update warns only when the
+/// desired state changed, where that is counted, and not of what cannot be changed.
+pub fn warnings(kind: &Kind, new: &Value, old: Option<&Value>, subresource: &str) -> Vec<String> {
+    let rules = of(kind);
+    let Some(old) = old else {
+        let name = names::dns1123_label(new["metadata"].text("name"));
+        let mut out = Vec::new();
+        if !rules.name_is_used_in.is_empty() && !name.is_empty() {
+            out.push(format!(
+                "metadata.name: this is used in {}, which can result in surprising behavior; a DNS label is recommended: [{}]",
+                rules.name_is_used_in,
+                name.join(" ")
+            ));
+        }
+        out.extend((rules.warnings)(new));
+        return out;
+    };
+    let changed = !rules.generation || new["metadata"]["generation"] != old["metadata"]["generation"];
+    if rules.warns_on_update && changed && subresource.is_empty() { (rules.warnings)(new) } else { Vec::new() }
 }
 
 /// Whether an update without `metadata.resourceVersion` is allowed; otherwise the server refuses it as

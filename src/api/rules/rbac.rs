@@ -8,10 +8,11 @@ use crate::names;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-pub(crate) static ROLE: Rules = Rules { name: names::path_segment, validate: validate_role, ..Rules::PLAIN };
+pub(crate) static ROLE: Rules = Rules { name: names::path_segment, create_on_update: true, validate: validate_role, ..Rules::PLAIN };
 
 pub(crate) static BINDING: Rules = Rules {
     name: names::path_segment,
+    create_on_update: true,
     default: |object| {
         object.within("roleRef", |role| role.fill_zero("apiGroup", GROUP));
         object.for_each("subjects", |subject| {

@@ -18,6 +18,7 @@ pub(crate) static RULES: Rules = Rules {
     },
     validate,
     validate_update,
+    name_is_used_in: "Pod names and hostnames",
     warnings: |object| pod::template_warnings(object, &["spec", "template"]),
     fields: &["status.replicas"],
     ..Rules::PLAIN

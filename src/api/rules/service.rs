@@ -8,6 +8,7 @@ use crate::names;
 
 pub(crate) static RULES: Rules = Rules {
     name: names::dns1035_label,
+    create_on_update: true,
     status: |_| json!({"loadBalancer": {}}),
     default,
     create,

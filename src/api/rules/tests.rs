@@ -265,7 +265,71 @@ fn warnings_name_what_is_surely_not_meant() {
         "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
         "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
     ];
-    assert_eq!(warnings(kind("Pod"), &new("Pod", object)), expected);
+    assert_eq!(warnings(kind("Pod"), &new("Pod", object), None, ""), expected);
+}
+
+#[rstest]
+#[case("Pod", "a.b", "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]")]
+#[case("Deployment", "a.b", "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]")]
+#[case("Pod", "a-b", "")]
+#[case("DaemonSet", "a.b", "")]
+fn names_that_make_bad_hostnames(#[case] kind_name: &str, #[case] name: &str, #[case] expected: &str) {
+    let kind = kind(kind_name);
+    let object = json!({"metadata": {"name": name, "generation": 1}});
+    assert_eq!(warnings(kind, &object, None, "").concat(), expected);
+    let mut changed = object.clone();
+    changed["metadata"]["generation"] = json!(2);
+    assert_eq!(warnings(kind, &changed, Some(&object), ""), Vec::<String>::new(), "the name cannot be helped any more");
+}
+
+#[test]
+fn updates_warn_when_the_desired_state_changes() {
+    let twice = json!({"env": [{"name": "A"}, {"name": "A"}], "name": "c"});
+    let old = json!({"metadata": {"generation": 1}, "spec": {"template": {"spec": {"containers": [twice]}}}});
+    let mut new = old.clone();
+    let count = |new: &Value, subresource: &str| warnings(kind("Deployment"), new, Some(&old), subresource).len();
+    assert_eq!(count(&new, ""), 0);
+    new["metadata"]["generation"] = json!(2);
+    assert_eq!(count(&new, ""), 1);
+    assert_eq!(count(&new, "status"), 0);
+}
+
+#[test]
+fn volumes_say_since_when_they_are_in_their_phase() {
+    let (kind, at) = (kind("PersistentVolume"), |second| jiff::Timestamp::from_second(second).unwrap());
+    let mut volume = new("PersistentVolume", json!({}));
+    stamp(kind, &mut volume, None, at(0));
+    assert_eq!(volume["status"], json!({"phase": "Pending", "lastPhaseTransitionTime": "1970-01-01T00:00:00Z"}));
+    let since = |edit: &dyn Fn(&mut Value)| {
+        let mut new = volume.clone();
+        edit(&mut new["status"]);
+        stamp(kind, &mut new, Some(&volume), at(60));
+        new["status"]["lastPhaseTransitionTime"].clone()
+    };
+    assert_eq!(since(&|_| ()), "1970-01-01T00:00:00Z");
+    assert_eq!(since(&|status| status["phase"] = json!("Bound")), "1970-01-01T00:01:00Z");
+    let own = json!({"phase": "Bound", "lastPhaseTransitionTime": "1970-01-01T00:00:09Z"});
+    assert_eq!(since(&|status| *status = own.clone()), "1970-01-01T00:00:09Z");
+}
+
+#[test]
+fn jobs_select_their_own_pods() {
+    let job = json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
+    let made = new("Job", job.clone());
+    let labels = json!({"batch.kubernetes.io/controller-uid": "u", "controller-uid": "u", "batch.kubernetes.io/job-name": "x", "job-name": "x"});
+    assert_eq!(made["spec"]["selector"], json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}));
+    assert_eq!((&made["spec"]["template"]["metadata"]["labels"], &made["metadata"]["labels"]), (&labels, &labels));
+    assert_eq!(create_errors("Job", job), Vec::<String>::new());
+}
+
+#[rstest]
+#[case("Service", true)]
+#[case("ClusterRole", true)]
+#[case("RoleBinding", true)]
+#[case("ConfigMap", false)]
+#[case("Pod", false)]
+fn what_a_put_may_create(#[case] name: &str, #[case] expected: bool) {
+    assert_eq!(allows_create_on_update(kind(name)), expected);
 }
 
 #[test]
@@ -294,7 +358,8 @@ fn every_kind_takes_the_whole_way_without_a_fault() {
             prepare_update(kind, &mut new, &object, subresource);
             validate_update(kind, &new, &object, subresource);
         }
-        warnings(kind, &object);
+        warnings(kind, &object, None, "");
+        warnings(kind, &object, Some(&object), "");
         assert!(!selectable_fields(kind, &object).is_empty());
     }
 }

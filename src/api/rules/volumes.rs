@@ -9,6 +9,7 @@ use crate::names;
 
 pub(crate) static VOLUME: Rules = Rules {
     status: |_| json!({"phase": "Pending"}),
+    stamp: stamp_phase,
     default: |object| {
         object.within("spec", |spec| {
             spec.fill_zero("persistentVolumeReclaimPolicy", "Retain");
@@ -73,6 +74,15 @@ pub(crate) static CLASS: Rules = Rules {
     },
     ..Rules::PLAIN
 };
+
+/// When the phase changed; who changes it may say when.
+fn stamp_phase(new: &mut Value, old: Option<&Value>, now: &str) {
+    const TIME: &str = "lastPhaseTransitionTime";
+    let begins = old.is_none_or(|old| old["status"]["phase"] != new["status"]["phase"] && old["status"][TIME] == new["status"][TIME]);
+    if begins {
+        new.within("status", |status| status.put(TIME, now));
+    }
+}
 
 const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const SOURCES: &[&str] = &[

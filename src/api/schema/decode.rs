@@ -416,6 +416,9 @@ mod tests {
             (&json!("2"), vec!["duplicate field \"data.k\"".to_owned(), "unknown field \"x\"".to_owned()])
         );
         assert_eq!(parse_json(b"{").unwrap_err().code, 400);
+        let patch = |text: &str, before| crate::schema::parse_patch(text.as_bytes(), before).unwrap_err().message;
+        assert_eq!(patch("{\"a\"", ""), "unexpected end of JSON input");
+        assert_eq!(patch("", "error decoding patch: "), "error decoding patch: unexpected end of JSON input");
         assert_eq!(parse_json("[".repeat(100_000).as_bytes()).unwrap_err().code, 400);
     }
 

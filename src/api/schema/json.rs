@@ -17,15 +17,24 @@ pub struct Parsed {
     pub duplicates: Vec<String>,
 }
 
-/// Reads JSON; nesting deeper than 128 is refused.
+/// Reads an object as JSON; nesting deeper than 128 is refused.
 pub fn parse_json(bytes: &[u8]) -> Result<Parsed, Status> {
+    read(bytes).map_err(|error| Status::bad_request(format!("couldn't get version/kind; json parse error: {error}")))
+}
+
+/// Reads a patch as JSON; what is wrong with it is said after `before`.
+pub fn parse_patch(bytes: &[u8], before: &str) -> Result<Parsed, Status> {
+    read(bytes).map_err(|error| {
+        let why = if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() };
+        Status::bad_request(format!("{before}{why}"))
+    })
+}
+
+fn read(bytes: &[u8]) -> Result<Parsed, serde_json::Error> {
     let mut reader = Reader::default();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = (&mut reader).deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
-    match value {
-        Ok(value) => Ok(Parsed { value, duplicates: reader.duplicates }),
-        Err(error) => Err(Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))),
-    }
+    let value = (&mut reader).deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value))?;
+    Ok(Parsed { value, duplicates: reader.duplicates })
 }
 
 enum Step {

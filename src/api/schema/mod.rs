@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 pub use build::{description, of, try_of};
 pub use decode::{Decoder, FieldValidation, Warning, clean, decode, decode_bytes, zero};
 pub(crate) use facts::{Fact, facts_of};
-pub use json::{Parsed, parse_json};
+pub use json::{Parsed, parse_json, parse_patch};
 pub(crate) use roots::definitions;
 
 /// A structure, or what stands for one.

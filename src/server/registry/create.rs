@@ -69,8 +69,9 @@ pub(crate) async fn store(call: &mut Call, mut object: Value, options: &WriteOpt
         generate(&mut object);
     }
     gate::mutate(call, &mut object, None, options.dry_run).await?;
-    rules::prepare_create(kind, &mut object);
     fill_system_fields(call, &mut object);
+    rules::prepare_create(kind, &mut object);
+    rules::stamp(kind, &mut object, None, call.server.0.clock.now());
     name_call(call, &object);
     let errors = rules::validate_create(kind, &object);
     if !errors.is_empty() {
@@ -78,7 +79,7 @@ pub(crate) async fn store(call: &mut Call, mut object: Value, options: &WriteOpt
         return Err(Status::invalid(&kind.group, &kind.kind, name, &errors));
     }
     let reserved = gate::validate(call, &mut object, None, options.dry_run).await?;
-    call.warnings.extend(rules::warnings(kind, &object));
+    call.warnings.extend(rules::warnings(kind, &object, None, ""));
     for attempt in 1.. {
         let key = codec::key(kind, call.namespace(), body::text(&object, "name"));
         if options.dry_run {

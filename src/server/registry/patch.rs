@@ -24,13 +24,16 @@ pub(crate) enum Patch {
 const TYPES: &str =
     "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
 
+/// How upstream begins when a JSON or merge patch is no JSON; of a strategic one it says only what is wrong.
+const DECODING: &str = "error decoding patch: ";
+
 impl Patch {
     /// Reads a patch by its content type.
     pub(crate) fn parse(content_type: &str, bytes: &[u8]) -> Result<Self, Status> {
         match content_type {
-            "application/json-patch+json" => Ok(Self::Json(vocabulary::parse_json(bytes)?.value)),
-            "application/merge-patch+json" => Ok(Self::Merge(vocabulary::parse_json(bytes)?.value)),
-            "application/strategic-merge-patch+json" => Ok(Self::Strategic(vocabulary::parse_json(bytes)?.value)),
+            "application/json-patch+json" => Ok(Self::Json(vocabulary::parse_patch(bytes, DECODING)?)),
+            "application/merge-patch+json" => Ok(Self::Merge(vocabulary::parse_patch(bytes, DECODING)?)),
+            "application/strategic-merge-patch+json" => Ok(Self::Strategic(vocabulary::parse_patch(bytes, "")?)),
             "application/apply-patch+yaml" => vocabulary::parse_yaml(bytes).map(Self::Apply),
             _ => Err(Status::unsupported_media_type(format!(
                 "the body of the request was in an unknown format - accepted media types include: {TYPES}"

@@ -101,6 +101,7 @@ pub(crate) async fn replace(
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
     rules::default(kind, &mut new);
     rules::prepare_update(kind, &mut new, &old, &subresource);
+    rules::stamp(kind, &mut new, Some(&old), call.server.0.clock.now());
     if booking == Booking::Update {
         let manager = Manager { name: &options.manager, subresource: &subresource, now: call.server.0.clock.now() };
         new = vocabulary::book(kind, Some(&old), new, &manager);
@@ -111,7 +112,7 @@ pub(crate) async fn replace(
         return Err(Status::invalid(&kind.group, &kind.kind, &call.info.name, &errors));
     }
     let reserved = gate::validate(call, &mut new, Some(&old), options.dry_run).await?;
-    call.warnings.extend(rules::warnings(kind, &new));
+    call.warnings.extend(rules::warnings(kind, &new, Some(&old), &subresource));
     let stored = codec::encode(&new)?;
     if stored == entry.value {
         return Ok(Some(Shown::Entry(entry.clone())));

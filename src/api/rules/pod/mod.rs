@@ -28,6 +28,8 @@ pub(crate) static RULES: Rules = Rules {
     update,
     validate,
     validate_update: update::validate,
+    warns_on_update: false,
+    name_is_used_in: "the Pod's hostname",
     warnings: |pod| warnings::spec(&pod["spec"], &pod["metadata"], "spec"),
     fields: &[
         "spec.nodeName",
