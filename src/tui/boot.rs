@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::clock::{Clock, SystemClock};
+use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::manifests::FolderStatus;
@@ -31,6 +32,8 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
     /// Where the present moment comes from.
     pub clock: Arc<dyn Clock>,
+    /// Times of day are shown in this zone.
+    pub time_zone: TimeZone,
 }
 
 impl Default for Options {
@@ -45,6 +48,7 @@ impl Default for Options {
             mouse: true,
             state_dir: None,
             clock: Arc::new(SystemClock),
+            time_zone: TimeZone::system(),
         }
     }
 }

@@ -38,12 +38,6 @@ impl App {
         let theme = &shared.theme;
         let (title, counts, faults) = self.view().map(|view| (view.title(), view.counts(), view.faults())).unwrap_or_default();
         let plain = theme.style(Role::Header);
-        let left = Line::from(vec![
-            Span::styled(format!(" {} ", shared.context()), theme.style(Role::HeaderAccent)),
-            Span::styled(format!("▸ {} ▸ ", shared.namespaces.shown()), plain),
-            Span::styled(title, theme.style(Role::HeaderAccent)),
-            Span::styled(format!(" {counts}"), plain),
-        ]);
         let mut right = vec![Span::styled(self.freshness(), plain.patch(theme.style(self.freshness_role())))];
         if shared.jobs > 0 {
             right.push(Span::styled(format!("  ⚙ {} {}", shared.jobs, if shared.jobs == 1 { "job" } else { "jobs" }), plain));
@@ -60,6 +54,17 @@ impl App {
         let width = u16::try_from(right.width()).unwrap_or(u16::MAX).min(row.width);
         frame.buffer_mut().set_style(row, plain);
         let room = row.width.saturating_sub(width + 1);
+        let (context, namespaces, counts) =
+            (format!(" {} ", shared.context()), format!("▸ {} ▸ ", shared.namespaces.shown()), format!(" {counts}"));
+        // the title gives way first: what it is about shows below
+        let taken = cell_width(&context) + cell_width(&namespaces) + cell_width(&counts);
+        let title = shortened(title, usize::from(room).saturating_sub(taken));
+        let left = Line::from(vec![
+            Span::styled(context, theme.style(Role::HeaderAccent)),
+            Span::styled(namespaces, plain),
+            Span::styled(title, theme.style(Role::HeaderAccent)),
+            Span::styled(counts, plain),
+        ]);
         frame.render_widget(Paragraph::new(left).style(plain), Rect { width: room, ..row });
         frame.render_widget(Paragraph::new(right).style(plain), Rect::new(row.right() - width, row.y, width, 1));
     }
@@ -132,6 +137,16 @@ impl App {
             Level::Done | Level::Info => seconds < 10,
         }
     }
+}
+
+/// A text in at most so many columns, with an ellipsis where it was cut.
+fn shortened(text: String, width: usize) -> String {
+    if cell_width(&text) <= width || width < 8 {
+        return text;
+    }
+    let mut short: String = text.chars().take(width - 1).collect();
+    short.push('…');
+    short
 }
 
 fn shown_key(action: &Action) -> Option<String> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -285,9 +284,9 @@ impl Shared {
         Some(self.options.state_dir.as_ref()?.join("drafts").join(plain(self.context())).join(format!("{}.yaml", plain(name))))
     }
 
-    /// The clock's moment as a function, for work done elsewhere.
-    pub fn clock(&self) -> Arc<dyn coracle_api::clock::Clock> {
-        self.options.clock.clone()
+    /// A time of day where the person is.
+    pub fn time_of_day(&self, at: Timestamp, format: &str) -> String {
+        at.to_zoned(self.options.time_zone.clone()).strftime(format).to_string()
     }
 }
 

@@ -85,7 +85,8 @@ pub async fn follow(client: kube::Client, query: Query, now: impl Fn() -> Timest
         };
         match end {
             End::Closed => return,
-            End::Gone => continue,
+            // a server that always says so is not asked without a pause
+            End::Gone => tokio::time::sleep(Duration::from_millis(50)).await,
             End::Failed(fault) => {
                 state.lost = true;
                 if !tell(RowEvent::Lost(fault)) {

@@ -236,14 +236,16 @@ impl LogsView {
         if !self.wrap || line.source == MARK {
             return 1;
         }
-        (cell_width(&self.prefix(line).0) + cell_width(&line.text)).div_ceil(width.max(1)).max(1)
+        let time = if self.timestamps { 13 } else { 0 };
+        let source = self.sources.get(usize::from(line.source)).filter(|_| self.sources.len() > 1).map_or(0, |name| cell_width(name) + 1);
+        (time + source + cell_width(&line.text)).div_ceil(width.max(1)).max(1)
     }
 
     /// Source and time before the text.
-    fn prefix(&self, line: &Kept) -> (String, String) {
+    fn prefix(&self, line: &Kept, shared: &Shared) -> (String, String) {
         let time = if self.timestamps {
             let time = Timestamp::from_nanosecond(i128::from(line.nanos)).unwrap_or_default();
-            format!("{} ", time.strftime("%H:%M:%S%.3f"))
+            format!("{} ", shared.time_of_day(time, "%H:%M:%S%.3f"))
         } else {
             String::new()
         };
@@ -260,7 +262,7 @@ impl LogsView {
         if line.source == MARK {
             return vec![Line::styled("─".repeat(width), theme.style(Role::Marked))];
         }
-        let (prefix, time) = self.prefix(line);
+        let (prefix, time) = self.prefix(line, shared);
         let source = prefix[time.len()..].to_owned();
         let color = SOURCES[usize::from(line.source) % SOURCES.len()];
         let mut spans = vec![Span::styled(time, theme.style(Role::Dim)), Span::styled(source, theme.style(color))];

@@ -123,7 +123,8 @@ impl View for ManifestsView {
 
     fn counts(&self) -> String {
         let documents = self.status.files.iter().map(|file| file.documents.len()).sum::<usize>();
-        format!("{} files, {documents} documents", self.status.files.len())
+        let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        format!("{}, {}", many(self.status.files.len(), "file"), many(documents, "document"))
     }
 
     fn scopes(&self) -> Scopes {

@@ -167,7 +167,13 @@ impl TableView {
         match event {
             RowEvent::Listing(columns) => {
                 if self.rows.columns() != columns {
+                    let first = self.rows.columns().is_empty();
                     self.rows.set_columns(columns);
+                    // what happened last is what one looks at events for
+                    if first && self.kind.kind == "Event" {
+                        let column = self.rows.columns().iter().position(|column| column.name == "LAST SEEN");
+                        self.rows.set_sort(Sort { column, descending: false });
+                    }
                     if let Err(message) = self.refilter(shared) {
                         shared.say(crate::shared::Level::Warning, format!("filter: {message}"));
                     }

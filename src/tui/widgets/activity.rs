@@ -52,7 +52,7 @@ impl Layer for ActivityDrawer {
             .map(|entry| {
                 let (sign, role) = look(entry.level);
                 Line::from(vec![
-                    Span::styled(format!(" {} ", entry.at.strftime("%H:%M:%S")), shared.theme.style(Role::Dim)),
+                    Span::styled(format!(" {} ", shared.time_of_day(entry.at, "%H:%M:%S")), shared.theme.style(Role::Dim)),
                     Span::styled(format!("{sign} {}", entry.text.replace('\n', " ")), shared.theme.style(role)),
                 ])
             })

@@ -123,7 +123,7 @@ impl Fake {
 
     pub async fn ui_with(&self, options: Options, width: u16, height: u16) -> Headless {
         let clock = Arc::new(ManualClock::new(NOW.parse().unwrap()));
-        let options = Options { clock, colors: Some(coracle_tui::theme::ColorDepth::True), ..options };
+        let options = Options { clock, colors: Some(coracle_tui::theme::ColorDepth::True), time_zone: jiff::tz::TimeZone::UTC, ..options };
         let ui = Headless::start(options, Boot::connected(self.connection()), width, height).await;
         ui.unwrap()
     }
@@ -174,13 +174,19 @@ impl Fake {
             _ => {}
         }
         let trimmed = path.trim_start_matches("/apis/").trim_start_matches("/api/");
-        let (version, rest) = KINDS.iter().find_map(|kind| Some((kind.0, trimmed.strip_prefix(kind.0)?.strip_prefix('/')?))).unwrap();
+        let known = KINDS.iter().find_map(|kind| Some((kind.0, trimmed.strip_prefix(kind.0)?.strip_prefix('/')?)));
+        let Some((version, rest)) = known else {
+            return reply(404, &status(404, "NotFound", "the server could not find the requested resource"));
+        };
         let words: Vec<&str> = rest.split('/').collect();
         let (namespace, words) = match words.as_slice() {
             ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
             words => ("", words),
         };
         let plural = words[0];
+        if !KINDS.iter().any(|kind| kind.2 == plural) {
+            return reply(404, &status(404, "NotFound", "the server could not find the requested resource"));
+        }
         match (parts.method.as_str(), &words[1..]) {
             ("GET", []) if query.contains_key("watch") => self.watch(version, plural, namespace, &query, as_table),
             ("GET", []) => self.list(version, plural, namespace, &query, as_table),

@@ -5,5 +5,6 @@ mod anything;
 mod edit;
 mod fake;
 mod faults;
+mod manifests;
 mod many;
 mod screens;
