@@ -147,7 +147,7 @@ fn rounds(honest_sync: bool, rounds: usize) -> Result<(), String> {
         medium.lock().unwrap().syncs_left = (random.next_u32() % 60) as usize;
         let mut attempted = Vec::new();
         runtime.block_on(live(disk.clone(), round, &mut acknowledged, &mut attempted));
-        medium.lock().unwrap().cut(|| random.next_u32() % 2 == 0);
+        medium.lock().unwrap().cut(|| random.next_u32().is_multiple_of(2));
         medium.lock().unwrap().syncs_left = usize::MAX;
         let disk = ForgetfulDisk { dead: Arc::default(), ..disk };
         let store = Store::with_backend(move || disk.clone(), Options::default()).map_err(|e| format!("round {round}: {e}"))?;
