@@ -14,6 +14,7 @@ mod reset;
 mod status;
 mod tui;
 mod up;
+mod watched;
 
 use std::process::ExitCode;
 

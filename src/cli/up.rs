@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::arguments::{Global, Start, Up};
 use super::failure::Failure;
-use super::{cluster_start, home, log};
+use super::{cluster_start, home, log, watched};
 
 pub(crate) async fn run(global: &Global, options: Up) -> Result<ExitCode, Failure> {
     if options.detach {
@@ -32,11 +32,13 @@ pub(crate) async fn run_until_stopped(global: &Global, start: &Start, leave_pods
     };
     let folders = super::tui::watch_folders(&cluster.client(coracle_api::identity::Identity::admin()), &start.watch)?;
     println!("{}", ready_line(&cluster, &kubeconfig));
+    let telling = watched::tell(&folders);
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         _ = cluster.request() => {}
     }
+    telling.iter().for_each(tokio::task::JoinHandle::abort);
     drop(folders);
     cluster.stop(leave_pods).await;
     Ok(ExitCode::SUCCESS)

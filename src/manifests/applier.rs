@@ -107,7 +107,7 @@ fn refusal(error: &kube::Error) -> Refusal {
         return Refusal { message: error.to_string(), conflict: false, field: None, transient: true };
     };
     let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-    let field = causes.iter().map(|cause| cause.field.clone()).find(|field| !field.is_empty()).or_else(|| quoted_field(&status.message));
+    let field = causes.iter().map(|cause| cause.field.clone()).find(|field| !field.is_empty()).or_else(|| named_field(&status.message));
     Refusal {
         message: status.message.clone(),
         conflict: status.code == 409 && !causes.is_empty(),
@@ -116,8 +116,27 @@ fn refusal(error: &kube::Error) -> Refusal {
     }
 }
 
-/// The field that a decode error names: `… unknown field "spec.replcas"`.
-fn quoted_field(message: &str) -> Option<String> {
-    let after = message.split_once("unknown field \"")?.1;
-    Some(after.split_once('"')?.0.to_owned())
+/// The field that a decode error names: `… unknown field "spec.replcas"`, or after the name of a type
+/// `… into Go struct field Deployment.spec.replicas of type int32`.
+fn named_field(message: &str) -> Option<String> {
+    let quoted = message.split_once("unknown field \"").and_then(|(_, after)| after.split_once('"'));
+    let typed = || message.split_once("Go struct field ")?.1.split_once(' ')?.0.split_once('.');
+    quoted.map(|(field, _)| field).or_else(|| typed().map(|(_, field)| field)).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_its_field() {
+        for (message, field) in [
+            ("strict decoding error: unknown field \"spec.replcas\"", Some("spec.replcas")),
+            ("json: cannot unmarshal string into Go struct field Deployment.spec.replicas of type int32", Some("spec.replicas")),
+            ("json: cannot unmarshal array into Go struct field ConfigMap.data of type string", Some("data")),
+            ("admission denied", None),
+        ] {
+            assert_eq!(named_field(message).as_deref(), field, "{message}");
+        }
+    }
 }

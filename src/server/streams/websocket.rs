@@ -12,8 +12,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,8 @@ const MESSAGE_LIMIT: usize = 16 << 20;
 const BUFFER: usize = 32 << 10;
 /// With v5: the message's second byte is the channel that ends.
 const CLOSE: u8 = 255;
+/// The end of a session. Without this code clients take it for a broken connection.
+const DONE: CloseFrame = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::from_static("") };
 
 /// How messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +155,7 @@ async fn send(mut queue: mpsc::Receiver<Outgoing>, mut sink: SplitSink<Socket, M
         while let Some(message) = next {
             match message {
                 Outgoing::Data(stream, data) => sink.feed(form.encode(u8::try_from(stream).unwrap_or_default(), &data)).await?,
-                Outgoing::Close => sink.feed(Message::Close(None)).await?,
+                Outgoing::Close => sink.feed(Message::Close(Some(DONE))).await?,
                 // Nothing in these protocols says that one of our channels ended.
                 Outgoing::End(_) | Outgoing::Reply(_) | Outgoing::Refuse(..) | Outgoing::Ping(_) => {}
             }

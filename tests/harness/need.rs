@@ -1,0 +1,44 @@
+//! What a test needs of the machine.
+
+use std::io::Write;
+
+use super::{kubectl, network};
+
+/// Something that not every machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Containers: root.
+    Native,
+    /// The `kubectl` program.
+    Kubectl,
+}
+
+impl Need {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Kubectl => "kubectl",
+        }
+    }
+
+    fn obstacle(self) -> Option<&'static str> {
+        match self {
+            Self::Native => (!nix::unistd::geteuid().is_root()).then_some("not root"),
+            Self::Kubectl => kubectl::program().is_none().then_some("kubectl is not installed"),
+        }
+    }
+}
+
+/// Runs a test in a network of its own, or says in one line why it cannot run here. What `CORACLE_TEST_REQUIRE` lists
+/// may not be missing.
+pub fn story(name: &str, needs: &[Need], test: impl FnOnce() + Send + 'static) {
+    let required = std::env::var("CORACLE_TEST_REQUIRE").unwrap_or_default();
+    for need in needs {
+        let Some(why) = need.obstacle() else { continue };
+        assert!(!required.split(',').any(|word| word.trim() == need.name()), "{name} needs {}: {why}", need.name());
+        // not through `eprintln!`, which the test harness keeps to itself
+        let _ = writeln!(std::io::stderr(), "skipped {name}: {why}");
+        return;
+    }
+    network::in_own(name, test);
+}

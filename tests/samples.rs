@@ -1,0 +1,120 @@
+//! Every folder of `samples/` is applied, becomes healthy, shows what it teaches, and is deleted cleanly.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use harness::kubectl::name;
+use harness::wait::so;
+use harness::{Cluster, Need, story, until};
+
+const SOON: Duration = Duration::from_secs(60);
+
+fn folders() -> Vec<PathBuf> {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(samples).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    folders
+}
+
+fn number(folder: &Path) -> String {
+    folder.file_name().unwrap().to_str().unwrap()[..2].to_owned()
+}
+
+#[test]
+fn samples_are_numbered_and_say_what_they_teach() {
+    for (at, folder) in folders().iter().enumerate() {
+        assert_eq!(number(folder), format!("{:02}", at + 1), "{}", folder.display());
+        let text = std::fs::read_to_string(folder.join("README.md")).unwrap();
+        assert!(text.starts_with(&format!("# {}. ", at + 1)), "{text}");
+        assert!(text.contains(&format!("kubectl apply -f samples/{}", folder.file_name().unwrap().to_str().unwrap())), "{text}");
+    }
+}
+
+#[test]
+fn every_sample_becomes_healthy_and_goes_without_a_trace() {
+    story("samples", &[Need::Native, Need::Kubectl], || {
+        let cluster = Cluster::native(&[]);
+        for folder in folders() {
+            let before = everything(&cluster);
+            let path = folder.to_str().unwrap();
+            cluster.kubectl(&["apply", "-f", path]).ok();
+            becomes_healthy(&cluster);
+            teaches(&cluster, &number(&folder));
+            cluster.kubectl(&["delete", "-f", path, "--grace-period=1"]).ok();
+            cluster.kubectl(&["delete", "pods", "--all", "--grace-period=1"]).ok();
+            until(&format!("nothing of {path} is left"), SOON, || {
+                let left: Vec<String> = everything(&cluster).into_iter().filter(|object| !before.contains(object)).collect();
+                so(left.is_empty(), left)
+            });
+        }
+        cluster.down();
+    });
+}
+
+fn everything(cluster: &Cluster) -> Vec<String> {
+    let kinds = "pods,deployments,replicasets,services,endpointslices,endpoints,configmaps,secrets";
+    cluster.items(&[kinds]).iter().map(|object| format!("{} {}", object["kind"], name(object))).collect()
+}
+
+fn becomes_healthy(cluster: &Cluster) {
+    until("pods and deployments are ready", SOON * 2, || {
+        let pods = cluster.items(&["pods"]);
+        let ready = !pods.is_empty() && pods.iter().all(harness::kubectl::is_ready);
+        let deployments = cluster.items(&["deployments"]);
+        let available = deployments.iter().all(|one| one["status"]["availableReplicas"] == one["spec"]["replicas"]);
+        let seen = || format!("{}{}", cluster.kubectl(&["get", "all"]).said(), cluster.kubectl(&["get", "events"]).said());
+        if ready && available { Ok(()) } else { Err(seen()) }
+    });
+}
+
+/// What the lesson promises.
+fn teaches(cluster: &Cluster, number: &str) {
+    match number {
+        "01" => {
+            cluster.kubectl(&["exec", "first-pod", "--", "curl", "-s", "127.0.0.1:8080"]).shows(&["this is first-pod."]);
+            cluster.kubectl(&["exec", "first-pod", "--", "curl", "-s", "127.0.0.1:8080/healthz/fail"]).ok();
+            until("the pod is no longer ready", SOON, || {
+                let row = cluster.kubectl(&["get", "pod", "first-pod"]).ok();
+                so(row.contains("0/1") && row.contains("Running"), row)
+            });
+        }
+        "02" => {
+            cluster.ready_pods("app=kubia", 3);
+            until("the load balancer has an address", SOON, || {
+                let row = cluster.kubectl(&["get", "service", "kubia"]).ok();
+                so(row.contains("LoadBalancer") && row.contains("8080:") && !row.contains("<pending>"), row)
+            });
+        }
+        "03" => {
+            let logs = |container: &str| cluster.kubectl(&["logs", "two-containers", "-c", container]).ok();
+            until("the reader prints what the writer wrote", SOON, || {
+                let text = logs("reader");
+                so(text.matches("written at").count() >= 2, text)
+            });
+            assert_eq!(logs("writer"), "");
+            let refused = cluster.kubectl(&["exec", "two-containers", "-c", "reader", "--", "touch", "/in/x"]).failed(1);
+            assert!(refused.contains("Read-only file system"), "{refused}");
+        }
+        "04" => {
+            cluster.kubectl(&["logs", "prepared", "-c", "prepare"]).shows(&["prepared"]);
+            cluster.kubectl(&["exec", "prepared", "--", "cat", "/work/greeting"]).shows(&["Good morning"]);
+        }
+        "05" => {
+            let env = cluster.kubectl(&["exec", "configured", "--", "env"]);
+            env.shows(&["GREETING=Good evening\n", "PASSWORD=open-sesame\n", "POD_NAME=configured\n"]);
+            let files = ["/etc/greeter/greeter.conf", "/etc/greeter-secrets/password"];
+            let shown = cluster.kubectl(&[&["exec", "configured", "--", "cat"], &files[..]].concat()).ok();
+            assert_eq!(shown, "color = blue\nsize = 3\nopen-sesame");
+            let patch = r#"{"data":{"greeter.conf":"color = red\n"}}"#;
+            cluster.kubectl(&["patch", "configmap", "greeter", "-p", patch]).ok();
+            until("the file follows the config map", SOON * 3, || {
+                let text = cluster.kubectl(&["exec", "configured", "--", "cat", files[0]]).ok();
+                so(text == "color = red\n", text)
+            });
+        }
+        other => panic!("sample {other} has no check here"),
+    }
+}
