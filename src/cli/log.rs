@@ -16,6 +16,8 @@ pub(crate) struct Log(#[expect(dead_code, reason = "kept for its drop")] tracing
 /// Starts logging to `logs/coracle.log`, one file a day, seven of them.
 pub(crate) fn start(directory: &DataDirectory, to_terminal: bool) -> Result<Log, Failure> {
     directory.create()?;
+    std::fs::create_dir_all(directory.logs())
+        .map_err(|error| Failure::new(format!("cannot log to {}", directory.logs().display()), error))?;
     let files = tracing_appender::rolling::Builder::new()
         .rotation(tracing_appender::rolling::Rotation::DAILY)
         .filename_prefix("coracle.log")
@@ -23,8 +25,10 @@ pub(crate) fn start(directory: &DataDirectory, to_terminal: bool) -> Result<Log,
         .build(directory.logs())
         .map_err(|error| Failure::new(format!("cannot log to {}", directory.logs().display()), error))?;
     let (writer, guard) = tracing_appender::non_blocking(files);
-    let filter =
-        || EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new("info,kube_client=warn,hyper=warn,libcontainer=warn"));
+    let filter = || {
+        EnvFilter::try_from_env(FILTER)
+            .unwrap_or_else(|_| EnvFilter::new("info,kube_client=warn,hyper=warn,libcontainer=warn,hickory_server=warn"))
+    };
     let file = fmt::layer().with_writer(writer).with_ansi(false).with_filter(filter());
     let terminal = to_terminal.then(|| fmt::layer().with_writer(std::io::stderr).with_filter(filter()));
     // a second call in one process keeps the first's log

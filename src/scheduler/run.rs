@@ -164,6 +164,8 @@ impl Scheduler {
             // Nothing that counts changes in a bound pod but its requests (resize).
             if self.snapshot.node_of(&uid) != Some(&node) || self.snapshot.requests_of(&uid) != Some(&info.requests) {
                 self.snapshot.place(info, &node);
+            } else {
+                self.snapshot.refresh(&uid, info.pod);
             }
         } else if is_pending(&pod) {
             match self.assumed.get(&uid).cloned() {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use coracle_api::quantity::Quantity as Number;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::pod::{HostPort, PodInfo, Resources};
 
@@ -119,6 +119,13 @@ impl Snapshot {
             info.put(&pod);
         }
         self.placed.insert(pod.uid().to_owned(), (node.to_owned(), pod));
+    }
+
+    /// A newer version of a placed pod in which nothing changed that counts: the older one need not be kept.
+    pub(crate) fn refresh(&mut self, uid: &str, newer: Arc<Pod>) {
+        if let Some((_, known)) = self.placed.get_mut(uid) {
+            known.pod = newer;
+        }
     }
 
     /// A pod is on no node (any more). True when it was on one.

@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::http::Method;
 use ::http::header::{AUTHORIZATION, USER_AGENT};
@@ -113,6 +113,23 @@ pub(crate) struct Inner {
 #[derive(Clone)]
 pub struct Server(pub(crate) Arc<Inner>);
 
+/// How often it is looked whether somebody deleted what has to be there.
+const VITAL_PERIOD: Duration = Duration::from_secs(10);
+
+/// Brings back what has to be there at any time, for as long as there is a server.
+async fn keep_vital(server: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(VITAL_PERIOD).await;
+        let Some(server) = server.upgrade().map(Server) else { return };
+        if server.0.stop.is_cancelled() {
+            return;
+        }
+        if let Err(error) = server.write_all(bootstrap::vital(&*server.0.objects, &server.0.bootstrap)).await {
+            tracing::debug!(%error, "what has to be there could not be written");
+        }
+    }
+}
+
 impl Server {
     /// Makes a server over a store. It is ready once [`Server::set_ready`] was called.
     ///
@@ -147,27 +164,40 @@ impl Server {
     /// # Errors
     /// An object could not be written.
     pub async fn bootstrap(&self) -> Result<(), ServerError> {
-        for Pending { kind, object, exists } in bootstrap::pending(&*self.0.objects, &self.0.bootstrap) {
-            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
-            let root = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
-            let mut path = format!("{root}/{}", kind.version);
-            if kind.namespaced {
-                path.push_str(&format!("/namespaces/{}", text("namespace")));
-            }
-            path.push_str(&format!("/{}", kind.plural));
-            if exists {
-                path.push_str(&format!("/{}", text("name")));
-            }
-            let method = if exists { Method::PUT } else { Method::POST };
-            let request = Request::builder().method(method).uri(path.replace('%', "%25")).header(USER_AGENT, "kube-apiserver");
-            let request = request.extension(Identity::new("system:apiserver", &["system:masters"]));
-            let failed = |message: String| ServerError::Bootstrap { path: format!("{path}/{}", text("name")), message };
-            let request = request.body(Full::new(Bytes::from(object.to_string()))).map_err(|error| failed(error.to_string()))?;
-            let response = self.handle(request).await;
-            if response.status().is_client_error() || response.status().is_server_error() {
-                let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-                return Err(failed(String::from_utf8_lossy(&body).into_owned()));
-            }
+        self.write_all(bootstrap::pending(&*self.0.objects, &self.0.bootstrap)).await?;
+        tokio::spawn(keep_vital(Arc::downgrade(&self.0)));
+        Ok(())
+    }
+
+    async fn write_all(&self, pending: Vec<Pending>) -> Result<(), ServerError> {
+        let (namespaces, others): (Vec<_>, Vec<_>) = pending.into_iter().partition(|Pending { kind, .. }| *kind.kind == *"Namespace");
+        // together, so that the writer commits them together; what is in a namespace comes after it
+        for together in [namespaces, others] {
+            futures::future::try_join_all(together.into_iter().map(|pending| self.write_first(pending))).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_first(&self, Pending { kind, object, exists }: Pending) -> Result<(), ServerError> {
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+        let root = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
+        let mut path = format!("{root}/{}", kind.version);
+        if kind.namespaced {
+            path.push_str(&format!("/namespaces/{}", text("namespace")));
+        }
+        path.push_str(&format!("/{}", kind.plural));
+        if exists {
+            path.push_str(&format!("/{}", text("name")));
+        }
+        let method = if exists { Method::PUT } else { Method::POST };
+        let request = Request::builder().method(method).uri(path.replace('%', "%25")).header(USER_AGENT, "kube-apiserver");
+        let request = request.extension(Identity::new("system:apiserver", &["system:masters"]));
+        let failed = |message: String| ServerError::Bootstrap { path: format!("{path}/{}", text("name")), message };
+        let request = request.body(Full::new(Bytes::from(object.to_string()))).map_err(|error| failed(error.to_string()))?;
+        let response = self.handle(request).await;
+        if response.status().is_client_error() || response.status().is_server_error() {
+            let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            return Err(failed(String::from_utf8_lossy(&body).into_owned()));
         }
         Ok(())
     }
