@@ -29,6 +29,9 @@ const STREAMS_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest text of sizes without an end.
 const SIZE_LIMIT: usize = 1 << 10;
 
+/// How upstream's texts of internal errors begin.
+const INTERNAL: &str = "Internal error occurred: ";
+
 /// A client's side of a session.
 struct Client {
     connection: Connection,
@@ -70,7 +73,8 @@ impl Ending {
             Self::Exit { code, command } => {
                 format!("command terminated with non-zero exit code: error executing command [{command}], exit code {code}")
             }
-            Self::Failed(status) => format!("Internal error occurred: {}", status.message),
+            Self::Failed(status) if status.message.starts_with(INTERNAL) => status.message.clone(),
+            Self::Failed(status) => format!("{INTERNAL}{}", status.message),
         }
     }
 }

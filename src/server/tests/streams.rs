@@ -60,8 +60,9 @@ impl Node {
                 i32::from(copied.is_err())
             }
             "fail" => {
-                stdout.write_all(b"out").await.unwrap();
-                stderr.write_all(b"err").await.unwrap();
+                // Streams that nobody asked for are closed.
+                let _ = stdout.write_all(b"out").await;
+                let _ = stderr.write_all(b"err").await;
                 7
             }
             "flood" => {
@@ -480,22 +481,19 @@ async fn port_forward_by_spdy() {
 #[tokio::test]
 async fn port_forward_by_spdy_in_a_web_socket() {
     let (cluster, _) = cluster().await;
-    let mut socket = web_socket(&cluster, &format!("{POD}/portforward"), "SPDY/3.1+portforward.k8s.io").await;
+    let socket = web_socket(&cluster, &format!("{POD}/portforward"), "SPDY/3.1+portforward.k8s.io").await;
+    let (mut sink, mut stream) = socket.split();
     let (ours, theirs) = duplex(64 << 10);
     let (mut read, mut write) = tokio::io::split(theirs);
     tokio::spawn(async move {
         let mut buffer = vec![0; 5_000];
-        loop {
-            tokio::select! {
-                count = read.read(&mut buffer) => match count {
-                    Ok(0) | Err(_) => return,
-                    Ok(count) => socket.send(Message::Binary(buffer[..count].to_vec().into())).await.unwrap(),
-                },
-                message = socket.next() => match message {
-                    Some(Ok(Message::Binary(data))) => write.write_all(&data).await.unwrap(),
-                    _ => return,
-                },
-            }
+        while let Ok(count @ 1..) = read.read(&mut buffer).await {
+            sink.send(Message::Binary(buffer[..count].to_vec().into())).await.unwrap();
+        }
+    });
+    tokio::spawn(async move {
+        while let Some(Ok(Message::Binary(data))) = stream.next().await {
+            write.write_all(&data).await.unwrap();
         }
     });
     forwards(&mut Spdy::new(ours)).await;
