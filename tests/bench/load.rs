@@ -1,0 +1,92 @@
+//! Speed and size of the API, against their budgets: `cargo bench --bench load`.
+//!
+//! Starts the program with the simulated runtime in a directory of its own, speaks HTTP/2 over TLS with a service account's
+//! token, and prints one table. With `REFERENCE_KUBECONFIG` the same load goes to that cluster too (in namespaces made and
+//! deleted for it), and the table has its figures and the ratio. Figures vary between machines; ratios hold.
+//! `cargo bench --bench load -- WORD` runs only the parts whose name has the word.
+
+#[path = "measure/connection.rs"]
+mod connection;
+#[path = "measure/process.rs"]
+mod process;
+#[path = "measure/report.rs"]
+mod report;
+#[path = "measure/requests.rs"]
+mod requests;
+#[path = "measure/target.rs"]
+mod target;
+#[path = "measure/workload.rs"]
+mod workload;
+
+use std::time::Duration;
+
+use process::Server;
+use report::{Report, Row};
+use target::Target;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Starts that are measured; the table has their median.
+const STARTS: usize = 5;
+/// How long a cluster is left alone before it counts as idle, and for how long it is then looked at.
+const SETTLE: Duration = Duration::from_secs(8);
+const LOOK: Duration = Duration::from_secs(20);
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Result<(), Failure> {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = |part: &str| words.is_empty() || words.iter().any(|word| part.contains(word.as_str()));
+    let mut report = Report::default();
+    if wanted("start") {
+        starts(&mut report).await?;
+    }
+    if wanted("idle") {
+        let server = Server::start(1).await?;
+        tokio::time::sleep(SETTLE).await;
+        report.ours(Row::IdleMemory, server.memory()?);
+        report.ours(Row::IdleProcessor, server.processor(LOOK).await?);
+        server.stop().await?;
+    }
+    if wanted("requests") {
+        let server = Server::start(1).await?;
+        let figures = requests::measure(&server.target).await?;
+        figures.into_iter().for_each(|(row, value)| report.ours(row, value));
+        server.stop().await?;
+    }
+    if wanted("workload") {
+        let server = Server::start(workload::NODES).await?;
+        let work = workload::run(&server.target).await?;
+        report.ours(Row::Bound, work.bound.as_secs_f64());
+        report.ours(Row::List, work.list.as_secs_f64() * 1e3);
+        tokio::time::sleep(SETTLE).await;
+        report.ours(Row::LoadedMemory, server.memory()?);
+        eprintln!("the list has {:.1} MB; all pods ran after {:.2} s", work.list_bytes as f64 / 1e6, work.running.as_secs_f64());
+        server.stop().await?;
+    }
+    if let Ok(file) = std::env::var("REFERENCE_KUBECONFIG") {
+        let target = Target::of_kubeconfig(file.as_ref()).await?;
+        if wanted("requests") {
+            requests::measure(&target).await?.into_iter().for_each(|(row, value)| report.reference(row, value));
+        }
+        if wanted("workload") {
+            let work = workload::run(&target).await?;
+            report.reference(Row::Bound, work.bound.as_secs_f64());
+            report.reference(Row::List, work.list.as_secs_f64() * 1e3);
+        }
+    }
+    print!("{report}");
+    Ok(())
+}
+
+async fn starts(report: &mut Report) -> Result<(), Failure> {
+    let (mut answered, mut ready) = (Vec::new(), Vec::new());
+    for _ in 0..STARTS {
+        let server = Server::start(1).await?;
+        answered.push(server.answered.as_secs_f64());
+        ready.push(server.node_ready().await?.as_secs_f64());
+        server.stop().await?;
+    }
+    report.ours(Row::Answers, report::median(&mut answered));
+    report.ours(Row::NodeReady, report::median(&mut ready));
+    Ok(())
+}

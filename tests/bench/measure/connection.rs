@@ -1,0 +1,70 @@
+//! One HTTP/2 connection over TLS, with a bearer token.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::Failure;
+
+/// A connection; clones share it.
+#[derive(Clone)]
+pub struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+    authorization: Option<String>,
+}
+
+impl Connection {
+    pub async fn open(address: &str, host: &str, tls: Arc<rustls::ClientConfig>, token: Option<String>) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let stream = TlsConnector::from(tls).connect(ServerName::try_from(host.to_owned())?, stream).await?;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(4 << 20).initial_connection_window_size(64 << 20).max_frame_size(1 << 18);
+        let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            // its end is seen by those who use it
+            let _ = connection.await;
+        });
+        Ok(Self { sender, host: address.to_owned(), authorization: token.map(|token| format!("Bearer {token}")) })
+    }
+
+    /// Sends a request; the answer's body is the caller's to read.
+    pub async fn open_stream(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
+        let mut request = Request::builder().method(method).uri(format!("https://{}{path}", self.host));
+        request = request.header("accept", "application/json").header("content-type", "application/json");
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let mut sender = self.sender.clone();
+        sender.ready().await?;
+        Ok(sender.send_request(request.body(Full::new(body))?).await?)
+    }
+
+    /// Sends a request and reads the answer; an answer that is no success is a failure.
+    pub async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+        let response = self.open_stream(method, path, body).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        if !status.is_success() || status == StatusCode::NO_CONTENT {
+            return Err(format!("{path}: {status}: {}", String::from_utf8_lossy(&body)).into());
+        }
+        Ok(body)
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Bytes, Failure> {
+        self.send(Method::GET, path, Bytes::new()).await
+    }
+
+    pub async fn post(&self, path: &str, body: Bytes) -> Result<Bytes, Failure> {
+        self.send(Method::POST, path, body).await
+    }
+}

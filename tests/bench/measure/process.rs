@@ -1,0 +1,111 @@
+//! The program under load: started in a directory of its own, measured from outside.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::Failure;
+use crate::target::Target;
+
+/// How often a start is looked at.
+const POLL: Duration = Duration::from_millis(1);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running program.
+pub struct Server {
+    pub target: Target,
+    /// When it first said that it is ready, since it was started.
+    pub answered: Duration,
+    begun: Instant,
+    child: Child,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// Starts it with the simulated runtime and waits until the API is ready.
+    pub async fn start(nodes: usize) -> Result<Self, Failure> {
+        let directory = TempDir::new()?;
+        let data = directory.path().join("data");
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
+        command.args(["up", "--runtime", "simulated", "--nodes", &nodes.to_string(), "--listen", &format!("127.0.0.1:{port}")]);
+        command.arg("--data-dir").arg(&data).arg("--kubeconfig").arg(directory.path().join("kubeconfig"));
+        command.stdout(Stdio::null()).kill_on_drop(true);
+        let begun = Instant::now();
+        let child = command.spawn()?;
+        let kubeconfig = data.join("kubeconfig");
+        let mut target = None;
+        let answered = loop {
+            tokio::time::sleep(POLL).await;
+            if begun.elapsed() > PATIENCE {
+                return Err("the program did not become ready".into());
+            }
+            if target.is_none() && kubeconfig.exists() {
+                target = Target::of_kubeconfig(&kubeconfig).await.ok();
+            }
+            let Some(target) = &target else { continue };
+            let Ok(connection) = target.connect_anonymously().await else { continue };
+            if connection.get("/readyz").await.is_ok() {
+                break begun.elapsed();
+            }
+        };
+        let target = target.ok_or("no kubeconfig")?;
+        Ok(Self { target, answered, begun, child, _directory: directory })
+    }
+
+    /// When the node was Ready, since the start.
+    pub async fn node_ready(&self) -> Result<Duration, Failure> {
+        loop {
+            let request = hyper::Request::get("/api/v1/nodes").body(Vec::new())?;
+            let nodes: Value = self.target.client.request(request).await?;
+            let items = nodes["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let conditions = items.first().and_then(|node| node["status"]["conditions"].as_array());
+            let ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
+            if conditions.is_some_and(|conditions| conditions.iter().any(ready)) {
+                return Ok(self.begun.elapsed());
+            }
+            if self.begun.elapsed() > PATIENCE {
+                return Err("the node did not become Ready".into());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn id(&self) -> Result<u32, Failure> {
+        self.child.id().ok_or_else(|| "the program has ended".into())
+    }
+
+    /// Resident memory in MB.
+    pub fn memory(&self) -> Result<f64, Failure> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()?))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let kib: f64 = resident.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib * 1024.0 / 1e6)
+    }
+
+    /// Ticks of processor time used so far.
+    fn ticks(&self) -> Result<f64, Failure> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()?))?;
+        let fields = stat.rsplit_once(") ").ok_or("no stat")?.1;
+        let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
+        Ok(ticks.sum::<Result<f64, _>>()?)
+    }
+
+    /// Processor time used while it is looked at for so long, in percent of a core.
+    pub async fn processor(&self, span: Duration) -> Result<f64, Failure> {
+        let before = self.ticks()?;
+        tokio::time::sleep(span).await;
+        let hertz = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.unwrap_or(100) as f64;
+        Ok((self.ticks()? - before) / hertz / span.as_secs_f64() * 100.0)
+    }
+
+    /// Ends it.
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        self.child.start_kill()?;
+        self.child.wait().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! Creates, and watches of them: ConfigMaps of 1 KiB.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::Method;
+use hyper::body::Incoming;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::Failure;
+use crate::connection::Connection;
+use crate::report::{Row, median};
+use crate::target::Target;
+
+const NAMESPACE: &str = "load-requests";
+const SERIAL: usize = 1_000;
+const TOGETHER: usize = 10_000;
+const OBSERVED: usize = 2_000;
+const WATCHES: usize = 100;
+const EVENTS: usize = 500;
+/// Connections that the watches share.
+const CONNECTIONS: usize = 4;
+
+/// Measures all of it.
+pub async fn measure(target: &Target) -> Result<Vec<(Row, f64)>, Failure> {
+    target.make_namespace(NAMESPACE).await?;
+    let connection = target.connect(NAMESPACE).await?;
+    create(&connection, "warm", 200, 8).await?;
+    let mut out = Vec::new();
+    let mut serial = Vec::with_capacity(SERIAL);
+    for number in 0..SERIAL {
+        let begun = Instant::now();
+        connection.post(&path(), config_map(&format!("serial-{number}"))).await?;
+        serial.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    out.push((Row::CreateSerial, median(&mut serial)));
+    let begun = Instant::now();
+    create(&connection, "together", TOGETHER, 32).await?;
+    out.push((Row::CreateTogether, TOGETHER as f64 / begun.elapsed().as_secs_f64()));
+    out.push((Row::WatchLatency, latency(&connection).await?));
+    out.push((Row::WatchThroughput, throughput(target, &connection).await?));
+    target.delete_namespace(NAMESPACE).await?;
+    Ok(out)
+}
+
+fn path() -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/configmaps")
+}
+
+/// A ConfigMap of 1 KiB.
+fn config_map(name: &str) -> Bytes {
+    let object = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}});
+    let rest = 1_024_usize.saturating_sub(object("").to_string().len());
+    object(&"x".repeat(rest)).to_string().into()
+}
+
+/// Creates objects with so many requests in flight.
+async fn create(connection: &Connection, prefix: &'static str, count: usize, in_flight: usize) -> Result<(), Failure> {
+    create_noting(connection, prefix, count, in_flight, |_| ()).await
+}
+
+async fn create_noting(
+    connection: &Connection,
+    prefix: &'static str,
+    count: usize,
+    in_flight: usize,
+    note: impl Fn(&str) + Send + Sync + 'static,
+) -> Result<(), Failure> {
+    let (next, note) = (Arc::new(AtomicUsize::new(0)), Arc::new(note));
+    let mut workers = JoinSet::new();
+    for _ in 0..in_flight {
+        let (connection, next, note) = (connection.clone(), next.clone(), note.clone());
+        workers.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    return Ok::<_, Failure>(());
+                }
+                let name = format!("{prefix}-{number}");
+                let body = config_map(&name);
+                note(&name);
+                connection.post(&path(), body).await?;
+            }
+        });
+    }
+    while let Some(ended) = workers.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+/// A watch of what happens from now on.
+async fn watch(connection: &Connection) -> Result<Incoming, Failure> {
+    let list = connection.get(&format!("{}?limit=1", path())).await?;
+    let list: serde_json::Value = serde_json::from_slice(&list)?;
+    let revision = list["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    let path = format!("{}?watch=1&resourceVersion={revision}", path());
+    let response = connection.open_stream(Method::GET, &path, Bytes::new()).await?;
+    if response.status() != 200 {
+        return Err(format!("watch: {}", response.status()).into());
+    }
+    Ok(response.into_body())
+}
+
+/// Milliseconds from the moment before a create is sent to its event, the median.
+async fn latency(connection: &Connection) -> Result<f64, Failure> {
+    let mut events = watch(connection).await?;
+    let sent: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
+    let noted = sent.clone();
+    let note = move |name: &str| {
+        if let Ok(mut sent) = noted.lock() {
+            sent.insert(name.to_owned(), Instant::now());
+        }
+    };
+    let connection = connection.clone();
+    let creating = tokio::spawn(async move { create_noting(&connection, "observed", OBSERVED, 8, note).await });
+    let mut took = Vec::with_capacity(OBSERVED);
+    let mut pending = Vec::new();
+    while took.len() < OBSERVED {
+        let frame = events.frame().await.ok_or("the watch ended")??;
+        let now = Instant::now();
+        pending.extend_from_slice(frame.data_ref().map(|data| &data[..]).unwrap_or_default());
+        let Some(end) = pending.iter().rposition(|&byte| byte == b'\n') else { continue };
+        let rest = pending.split_off(end + 1);
+        for line in std::mem::replace(&mut pending, rest).split(|&byte| byte == b'\n') {
+            let Some(name) = name_in(line) else { continue };
+            let begun = sent.lock().map_err(|_| "a sender panicked")?.remove(name);
+            took.extend(begun.map(|begun| (now - begun).as_secs_f64() * 1e3));
+        }
+    }
+    creating.await??;
+    Ok(median(&mut took))
+}
+
+/// The name of the object in an event, cheaply: this end must not be what is measured.
+fn name_in(line: &[u8]) -> Option<&str> {
+    let mark = b"\"name\":\"observed-";
+    let at = line.windows(mark.len()).position(|window| window == mark)?;
+    let rest = &line[at + b"\"name\":\"".len()..];
+    std::str::from_utf8(&rest[..rest.iter().position(|&byte| byte == b'"')?]).ok()
+}
+
+/// Events per second that all watches together receive.
+async fn throughput(target: &Target, creator: &Connection) -> Result<f64, Failure> {
+    let mut watching = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let connection = target.connect(NAMESPACE).await?;
+        for _ in 0..WATCHES / CONNECTIONS {
+            let mut events = watch(&connection).await?;
+            let connection = connection.clone();
+            watching.spawn(async move {
+                let _open = connection;
+                let mut seen = 0;
+                while seen < EVENTS {
+                    let frame = events.frame().await.ok_or("a watch ended")??;
+                    seen += frame.data_ref().map_or(0, |data| data.iter().filter(|&&byte| byte == b'\n').count());
+                }
+                Ok::<_, Failure>(())
+            });
+        }
+    }
+    let begun = Instant::now();
+    create(creator, "told", EVENTS, 32).await?;
+    while let Some(ended) = watching.join_next().await {
+        ended??;
+    }
+    Ok((WATCHES * EVENTS) as f64 / begun.elapsed().as_secs_f64())
+}
