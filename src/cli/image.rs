@@ -30,7 +30,11 @@ pub(crate) async fn run(global: &Global, command: Image) -> Result<ExitCode, Fai
             println!("removed {name}");
         }
         Image::Build { name, programs } => {
-            let absolute = programs.iter().map(std::path::absolute).collect::<Result<Vec<_>, _>>();
+            // a bare name is looked for on the path, by the process that makes the image
+            let place = |program: &std::path::PathBuf| {
+                if program.components().count() > 1 { std::path::absolute(program) } else { Ok(program.clone()) }
+            };
+            let absolute = programs.iter().map(place).collect::<Result<Vec<_>, _>>();
             let programs = absolute.map_err(|error| Failure::new("a program's path", error))?;
             let body = json!({"name": name, "programs": programs}).to_string().into_bytes();
             control::call(&client, "POST", "/images/build", body).await?;

@@ -196,6 +196,7 @@ impl Cluster {
                 for (number, name) in names.iter().enumerate() {
                     let runtime = self.runtime(config, name).await?;
                     controls.runtimes.lock().push(runtime.clone());
+                    make_own_image(runtime.clone());
                     let node = Node::start(NodeConfig {
                         name: name.clone(),
                         data_dir: self.directory.node(name),
@@ -207,7 +208,7 @@ impl Cluster {
                         capacity: None,
                         pod_cidr: self.lab.as_ref().map(|lab| lab.ranges().node(number as u32).to_string()),
                         cluster_domain: DOMAIN.to_owned(),
-                        labels: BTreeMap::new(),
+                        labels: role(number),
                     });
                     dialer.add(&node);
                     self.nodes.push(node);
@@ -242,9 +243,9 @@ impl Cluster {
                 let run = |word: &str| -> Vec<OsString> { vec![config.program.clone().into(), word.into()] };
                 let native = Native::open(NativeConfig {
                     data_dir: self.directory.node(node).join("runtime"),
-                    cgroup_root: PathBuf::from(format!("/coracle-{}/{node}", self.identity.id)),
+                    cgroup_root: PathBuf::from(format!("/coracle-{}-{node}", self.identity.id)),
                     shim: run("__shim"),
-                    demo: run("__kubia").split_off(0),
+                    demo: run("__kubia"),
                 });
                 Ok(Arc::new(native.await.map_err(ClusterError::Runtime)?))
             }
@@ -379,6 +380,11 @@ fn bootstrap(identity: &ClusterIdentity, ranges: Ranges) -> BootstrapConfig {
     }
 }
 
+/// The first node is the one of the control plane, as `kubectl get nodes` shows it.
+fn role(number: usize) -> BTreeMap<String, String> {
+    (number == 0).then(|| ("node-role.kubernetes.io/control-plane".to_owned(), String::new())).into_iter().collect()
+}
+
 /// Listens where asked, or on the first free port from 6443 on.
 async fn listen(asked: Option<SocketAddr>) -> Result<TcpListener, ClusterError> {
     if let Some(address) = asked {
@@ -412,6 +418,15 @@ fn serve(server: &Server, listener: TcpListener, shutdown: &CancellationToken) -
             tracing::error!(%error, "the API server stopped listening");
         }
     })
+}
+
+/// Makes the project's own image beside the start, so that the first pod finds it and `image list` shows it.
+fn make_own_image(runtime: Arc<dyn Runtime>) {
+    tokio::spawn(async move {
+        if let Err(error) = runtime.image(&format!("{}:1.0", coracle_node::images::KUBIA)).await {
+            tracing::warn!(%error, "the project's own image was not made");
+        }
+    });
 }
 
 /// Clients that call the server directly, and over a connection in memory where they upgrade.

@@ -33,7 +33,7 @@ use tokio::sync::{OnceCell, broadcast, watch};
 use super::{
     Container, ContainerConfig, ContainerState, ExecOutput, Image, Runtime, RuntimeError, RuntimeEvent, Sandbox, SandboxConfig, Usage,
 };
-use crate::images::{ImageError, ImageRecord, Store, build_kubia, is_kubia};
+use crate::images::{ImageError, ImageRecord, Store, build_from_host, build_kubia, is_kubia};
 use crate::shim::protocol::SandboxPaths;
 use crate::shim::record::Record;
 
@@ -345,6 +345,13 @@ impl Runtime for Native {
         let names = blocking(move || images.load(&archive).map_err(image_error)).await?;
         self.publish(RuntimeEvent::Images);
         Ok(names)
+    }
+
+    async fn build_image(&self, name: &str, programs: &[PathBuf]) -> Result<Image, RuntimeError> {
+        let (images, name, programs) = (self.image_store(), name.to_owned(), programs.to_vec());
+        let record = blocking(move || build_from_host(&images, &name, &programs).map_err(image_error)).await?;
+        self.publish(RuntimeEvent::Images);
+        Ok(self.image_of(record))
     }
 
     async fn remove_image(&self, name: &str) -> Result<(), RuntimeError> {
