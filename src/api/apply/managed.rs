@@ -131,7 +131,7 @@ impl Managed {
             old.subresource = String::new();
             match self.0.iter_mut().find(|entry| entry.same_writer(&old)) {
                 Some(entry) => {
-                    entry.set = std::mem::take(&mut entry.set).union(&old.set);
+                    entry.set = std::mem::take(&mut entry.set).union(old.set);
                     entry.time = old.time;
                 }
                 None => self.0.push(old),
@@ -145,7 +145,7 @@ impl Managed {
         new.time = Some(time::seconds(now));
         match self.0.iter_mut().find(|entry| entry.same_writer(&new)) {
             Some(entry) => {
-                entry.set = std::mem::take(&mut entry.set).union(&new.set);
+                entry.set = std::mem::take(&mut entry.set).union(new.set);
                 entry.time = new.time;
             }
             None => self.0.push(new),

@@ -6,8 +6,10 @@ mod managed;
 mod set;
 mod walk;
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::schema::{self, Type};
 use crate::status::Status;
@@ -33,12 +35,17 @@ const NOBODYS: &[&[&str]] = &[
     &["metadata", "resourceVersion"],
 ];
 
+static NOT_OWNED: LazyLock<FieldSet> = LazyLock::new(|| set_of(NOBODYS));
+static STATUS: LazyLock<FieldSet> = LazyLock::new(|| set_of(&[&["status"]]));
+static SPEC: LazyLock<FieldSet> = LazyLock::new(|| set_of(&[&["spec"]]));
+static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
+
 /// Fields a write through this subresource does not touch, so that it does not come to own them.
-fn untouched(ty: &Type, subresource: &str) -> FieldSet {
+fn untouched(ty: &Type, subresource: &str) -> &'static FieldSet {
     match subresource {
-        "" if ty.field("status").is_some() => set_of(&[&["status"]]),
-        "status" => set_of(&[&["spec"]]),
-        _ => FieldSet::default(),
+        "" if ty.field("status").is_some() => &STATUS,
+        "status" => &SPEC,
+        _ => &NOTHING,
     }
 }
 
@@ -62,7 +69,7 @@ pub fn apply(
         adopt(&mut managed, &before, ty);
     }
     let mut own = fields_set(ty, &config).map_err(|errors| typed_error(&config, &errors))?;
-    own = own.outside(&untouched(ty, subresource)).difference(&set_of(NOBODYS));
+    own = own.outside(untouched(ty, subresource)).difference(&NOT_OWNED);
     let entry = Entry {
         manager: manager.to_owned(),
         operation: Operation::Apply,
@@ -72,13 +79,13 @@ pub fn apply(
         set: own,
     };
     let mut config = config;
-    remove(ty, &mut config, &untouched(ty, subresource));
+    remove(ty, &mut config, untouched(ty, subresource));
     let mut new = merged(ty, &before, &config);
     let previous = managed.0.iter().position(|own| own.same_writer(&entry)).map(|at| managed.0.remove(at));
     if let Some(previous) = &previous {
         prune(&mut new, &managed, &entry, previous, ty);
     }
-    let changed = settle(&mut managed, &before, &new, force, ty, &untouched(ty, subresource))?;
+    let changed = settle(&mut managed, &before, &new, force, ty, untouched(ty, subresource))?;
     let unchanged = live.is_some() && changed && previous.as_ref().is_some_and(|previous| previous.set == entry.set);
     match previous {
         Some(previous) if unchanged => managed.0.push(previous),
@@ -92,17 +99,22 @@ pub fn apply(
 /// Records an update: `new` is decoded and defaulted, `live` is what it replaces (`None` for a create). The answer is
 /// `new` with `managedFields`.
 pub fn update(live: Option<&Value>, new: Value, manager: &str, ty: &Type, now: Timestamp, subresource: &str) -> Value {
-    let old = live.map_or_else(|| schema::zero(ty), without_managed_fields);
     let mut managed = entries_for_update(live, &new, subresource);
-    let mut new = without_managed_fields(&new);
-    let ignored = untouched(ty, subresource);
-    let comparison = Comparison::of(ty, &old, &new);
-    let taken = comparison.modified.union(&comparison.added).outside(&ignored);
-    let removed = comparison.removed.outside(&ignored);
-    for entry in &mut managed.0 {
-        entry.set = entry.set.difference(&taken).difference(&removed);
+    let mut new = if new.is_null() { json!({}) } else { new };
+    if let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
     }
-    let own = taken.difference(&set_of(NOBODYS));
+    let ignored = untouched(ty, subresource);
+    // that the entries themselves differ does not matter: nobody owns them
+    let Comparison { taken, removed } = match live {
+        Some(live) => Comparison::of(ty, live, &new),
+        None => Comparison::of(ty, &schema::zero(ty), &new),
+    };
+    let (taken, removed) = (taken.outside(ignored), removed.outside(ignored));
+    for entry in &mut managed.0 {
+        entry.set = std::mem::take(&mut entry.set).difference(&taken).difference(&removed);
+    }
+    let own = taken.difference(&NOT_OWNED);
     if !own.is_empty() {
         let entry = Entry {
             manager: manager.to_owned(),
@@ -136,8 +148,7 @@ fn entries_for_update(live: Option<&Value>, new: &Value, subresource: &str) -> M
 
 /// Gives what an unmanaged object holds to a manager of its own, so that an apply conflicts with it.
 fn adopt(managed: &mut Managed, live: &Value, ty: &Type) {
-    let comparison = Comparison::of(ty, &schema::zero(ty), live);
-    let set = comparison.modified.union(&comparison.added).difference(&set_of(NOBODYS));
+    let set = Comparison::of(ty, &schema::zero(ty), live).taken.difference(&NOT_OWNED);
     managed.0.push(Entry {
         manager: BEFORE_FIRST_APPLY.to_owned(),
         operation: Operation::Update,
@@ -150,7 +161,7 @@ fn adopt(managed: &mut Managed, live: &Value, ty: &Type) {
 
 /// Takes out what the manager applied before and applies no more, unless another manager has it.
 fn prune(new: &mut Value, others: &Managed, own: &Entry, previous: &Entry, ty: &Type) {
-    let owned = others.0.iter().fold(own.set.clone(), |set, entry| set.union(&entry.set));
+    let owned = others.0.iter().fold(own.set.clone(), |set, entry| set.union(entry.set.clone()));
     let gone = with_named_fields(ty, &previous.set).difference(&with_named_fields(ty, &owned));
     remove(ty, new, &gone);
 }
@@ -158,15 +169,14 @@ fn prune(new: &mut Value, others: &Managed, own: &Entry, previous: &Entry, ty: &
 /// Takes changed and removed fields from the other managers. The answer is whether nothing changed.
 fn settle(managed: &mut Managed, old: &Value, new: &Value, force: bool, ty: &Type, ignored: &FieldSet) -> Result<bool, Status> {
     let comparison = Comparison::of(ty, old, new);
-    let taken = comparison.modified.union(&comparison.added).outside(ignored);
-    let removed = comparison.removed.outside(ignored);
+    let (taken, removed) = (comparison.taken.outside(ignored), comparison.removed.outside(ignored));
     let conflicts: Vec<(Entry, FieldSet)> =
         managed.0.iter().map(|entry| (entry.clone(), entry.set.intersection(&taken))).filter(|(_, set)| !set.is_empty()).collect();
     if !force && !conflicts.is_empty() {
         return Err(managed::conflict(&conflicts));
     }
     for entry in &mut managed.0 {
-        entry.set = entry.set.difference(&taken).difference(&removed);
+        entry.set = std::mem::take(&mut entry.set).difference(&taken).difference(&removed);
     }
     Ok(taken.is_empty() && removed.is_empty())
 }

@@ -1,20 +1,28 @@
 //! Sets of fields, as `metadata.managedFields[].fieldsV1` writes them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde_json::{Map, Value, json};
 
 /// A set of paths, as a tree. A step is written as in `fieldsV1`: `f:name`, `k:{"name":"c"}`, `v:"x"`, `i:0`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FieldSet {
-    children: BTreeMap<Box<str>, Node>,
+    children: BTreeMap<Box<str>, Branch>,
 }
 
+/// What hangs on a step.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Node {
+pub(super) struct Branch {
     /// Whether the path that ends here is in the set.
-    member: bool,
-    below: FieldSet,
+    pub(super) member: bool,
+    pub(super) below: FieldSet,
+}
+
+impl Branch {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.member && self.below.is_empty()
+    }
 }
 
 /// The step to a field.
@@ -46,48 +54,70 @@ impl FieldSet {
         self.children.get(step).map(|node| (node.member, &node.below))
     }
 
+    /// Hangs a branch on a step, on top of what is there.
+    pub(super) fn attach(&mut self, step: Box<str>, branch: Branch) {
+        match self.children.entry(step) {
+            Entry::Vacant(place) => {
+                place.insert(branch);
+            }
+            Entry::Occupied(mut place) => {
+                let node = place.get_mut();
+                node.member |= branch.member;
+                node.below = std::mem::take(&mut node.below).union(branch.below);
+            }
+        }
+    }
+
     /// Paths of either set.
     #[must_use]
-    pub fn union(mut self, other: &Self) -> Self {
-        for (step, theirs) in &other.children {
-            let node = self.children.entry(step.clone()).or_default();
-            node.member |= theirs.member;
-            node.below = std::mem::take(&mut node.below).union(&theirs.below);
+    pub fn union(mut self, other: Self) -> Self {
+        if self.is_empty() {
+            return other;
+        }
+        for (step, branch) in other.children {
+            self.attach(step, branch);
         }
         self
     }
 
     /// Paths of this set that are not in the other.
     #[must_use]
-    pub fn difference(&self, other: &Self) -> Self {
-        self.combine(|step, node| match other.children.get(step) {
-            Some(theirs) => Node { member: node.member && !theirs.member, below: node.below.difference(&theirs.below) },
-            None => node.clone(),
-        })
+    pub fn difference(mut self, other: &Self) -> Self {
+        self.subtract(other, false);
+        self
     }
 
     /// Paths of this set that are neither in the other nor below a path of it.
     #[must_use]
-    pub fn outside(&self, other: &Self) -> Self {
-        self.combine(|step, node| match other.children.get(step) {
-            Some(theirs) if theirs.member => Node::default(),
-            Some(theirs) => Node { member: node.member, below: node.below.outside(&theirs.below) },
-            None => node.clone(),
-        })
+    pub fn outside(mut self, other: &Self) -> Self {
+        self.subtract(other, true);
+        self
+    }
+
+    fn subtract(&mut self, other: &Self, with_what_is_below: bool) {
+        if other.is_empty() {
+            return;
+        }
+        self.children.retain(|step, node| {
+            let Some(theirs) = other.children.get(step) else { return true };
+            if theirs.member && with_what_is_below {
+                return false;
+            }
+            node.member &= !theirs.member;
+            node.below.subtract(&theirs.below, with_what_is_below);
+            !node.is_empty()
+        });
     }
 
     /// Paths of both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        self.combine(|step, node| match other.children.get(step) {
-            Some(theirs) => Node { member: node.member && theirs.member, below: node.below.intersection(&theirs.below) },
-            None => Node::default(),
-        })
-    }
-
-    fn combine(&self, change: impl Fn(&str, &Node) -> Node) -> Self {
-        let changed = self.children.iter().map(|(step, node)| (step.clone(), change(step, node)));
-        Self { children: changed.filter(|(_, node)| node.member || !node.below.is_empty()).collect() }
+        let both = self.children.iter().filter_map(|(step, node)| {
+            let theirs = other.children.get(step)?;
+            let branch = Branch { member: node.member && theirs.member, below: node.below.intersection(&theirs.below) };
+            (!branch.is_empty()).then(|| (step.clone(), branch))
+        });
+        Self { children: both.collect() }
     }
 
     /// The same set with every step added that `named` holds to lead to a declared field.
@@ -98,7 +128,7 @@ impl FieldSet {
             let below = node.below.with_named(path, named);
             let member = node.member || (!below.is_empty() && named(path));
             path.pop();
-            out.children.insert(step.clone(), Node { member, below });
+            out.children.insert(step.clone(), Branch { member, below });
         }
         out
     }
@@ -140,7 +170,7 @@ impl FieldSet {
         for (step, below) in value.as_object().into_iter().flatten() {
             let Some(step) = canonical(step) else { continue };
             let member = below.as_object().is_none_or(|map| map.is_empty() || map.contains_key("."));
-            out.children.insert(step, Node { member, below: Self::from_value(below) });
+            out.children.insert(step, Branch { member, below: Self::from_value(below) });
         }
         out
     }
@@ -215,10 +245,11 @@ mod tests {
         #[test]
         fn laws_of_sets(a in set(), b in set()) {
             prop_assert_eq!(FieldSet::from_value(&a.to_value()), a.clone());
-            prop_assert_eq!(a.difference(&b).union(&a.intersection(&b)), a.clone());
-            prop_assert_eq!(a.clone().union(&b).difference(&b), a.difference(&b));
-            prop_assert!(a.difference(&a).is_empty());
-            for path in a.clone().union(&b).paths() {
+            prop_assert_eq!(a.clone().difference(&b).union(a.intersection(&b)), a.clone());
+            prop_assert_eq!(a.clone().union(b.clone()).difference(&b), a.clone().difference(&b));
+            prop_assert!(a.clone().difference(&a).is_empty());
+            prop_assert!(a.clone().outside(&a).is_empty());
+            for path in a.clone().union(b.clone()).paths() {
                 prop_assert!(a.contains(&path) || b.contains(&path));
             }
         }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::set::{FieldSet, display, field_step};
+use super::set::{Branch, FieldSet, display, field_step};
 use crate::schema::{Field, Merge, Shape, Type};
 
 /// How a value merges.
@@ -177,72 +177,77 @@ impl SetWalk {
 /// How two objects differ.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
-    pub(super) added: FieldSet,
-    pub(super) modified: FieldSet,
+    /// Fields that are new or hold something else.
+    pub(super) taken: FieldSet,
+    /// Fields that are gone.
     pub(super) removed: FieldSet,
 }
 
 impl Comparison {
     pub(super) fn of(ty: &Type, old: &Value, new: &Value) -> Self {
-        let mut out = Self::default();
-        out.compare(Node::root(ty), Some(old), Some(new), &mut Vec::new());
-        out
+        let Difference { taken, removed } = compare(Node::root(ty), Some(old), Some(new));
+        Self { taken: taken.below, removed: removed.below }
     }
+}
 
-    fn compare(&mut self, node: Node<'_>, old: Option<&Value>, new: Option<&Value>, path: &mut Vec<Box<str>>) {
-        let empty = |value: Option<&Value>| match value {
-            None | Some(Value::Null) => true,
-            Some(Value::Object(map)) => map.is_empty(),
-            Some(Value::Array(items)) => items.is_empty(),
-            Some(_) => false,
-        };
-        let leaf = node.is_leaf_for([old, new]) || (empty(old) && empty(new));
-        if leaf {
-            match (old, new) {
-                (None, Some(_)) => self.added.insert(path),
-                (Some(_), None) => self.removed.insert(path),
-                (Some(old), Some(new)) if old != new => self.modified.insert(path),
-                _ => {}
+/// How two values differ, and whether each of the two sets has the path to them.
+#[derive(Default)]
+struct Difference {
+    taken: Branch,
+    removed: Branch,
+}
+
+impl Difference {
+    fn attach(&mut self, step: impl Fn() -> Box<str>, below: Self) {
+        for (set, branch) in [(&mut self.taken, below.taken), (&mut self.removed, below.removed)] {
+            if !branch.is_empty() {
+                set.below.attach(step(), branch);
             }
-            return;
-        }
-        if node.is_list() {
-            self.lists(node, old, new, path);
-        } else {
-            self.maps(node, old, new, path);
-        }
-        match (old, new) {
-            (None, Some(_)) => self.added.insert(path),
-            (Some(_), None) => self.removed.insert(path),
-            _ => {}
         }
     }
+}
 
-    fn maps(&mut self, node: Node<'_>, old: Option<&Value>, new: Option<&Value>, path: &mut Vec<Box<str>>) {
-        let old = old.and_then(Value::as_object);
-        let new = new.and_then(Value::as_object);
-        let added = new.into_iter().flat_map(Map::keys).filter(|key| !old.is_some_and(|old| old.contains_key(*key)));
-        for key in old.into_iter().flat_map(Map::keys).chain(added) {
-            let Some((child, _)) = node.child(key) else { continue };
-            path.push(field_step(key));
-            self.compare(child, old.and_then(|map| map.get(key)), new.and_then(|map| map.get(key)), path);
-            path.pop();
-        }
+fn compare(node: Node<'_>, old: Option<&Value>, new: Option<&Value>) -> Difference {
+    let mut out = Difference::default();
+    if old == new {
+        return out;
     }
+    let empty = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Object(map)) => map.is_empty(),
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(_) => false,
+    };
+    let leaf = node.is_leaf_for([old, new]) || (empty(old) && empty(new));
+    if !leaf && node.is_list() {
+        compare_lists(node, old, new, &mut out);
+    } else if !leaf {
+        compare_maps(node, old, new, &mut out);
+    }
+    out.taken.member = new.is_some() && (leaf || old.is_none());
+    out.removed.member = new.is_none();
+    out
+}
 
-    fn lists(&mut self, node: Node<'_>, old: Option<&Value>, new: Option<&Value>, path: &mut Vec<Box<str>>) {
-        let (old, new) = (steps(node, old), steps(node, new));
-        let at = |list: &[(Box<str>, &Value)], step: &str| list.iter().position(|(own, _)| **own == *step);
-        for (step, item) in &old {
-            path.push(step.clone());
-            self.compare(node.item(), Some(item), at(&new, step).map(|at| new[at].1), path);
-            path.pop();
-        }
-        for (step, item) in new.iter().filter(|(step, _)| at(&old, step).is_none()) {
-            path.push(step.clone());
-            self.compare(node.item(), None, Some(item), path);
-            path.pop();
-        }
+fn compare_maps(node: Node<'_>, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
+    let old = old.and_then(Value::as_object);
+    let new = new.and_then(Value::as_object);
+    let added = new.into_iter().flat_map(Map::keys).filter(|key| !old.is_some_and(|old| old.contains_key(*key)));
+    for key in old.into_iter().flat_map(Map::keys).chain(added) {
+        let Some((child, _)) = node.child(key) else { continue };
+        let below = compare(child, old.and_then(|map| map.get(key)), new.and_then(|map| map.get(key)));
+        out.attach(|| field_step(key), below);
+    }
+}
+
+fn compare_lists(node: Node<'_>, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
+    let (old, new) = (steps(node, old), steps(node, new));
+    let at = |list: &[(Box<str>, &Value)], step: &str| list.iter().position(|(own, _)| **own == *step);
+    for (step, item) in &old {
+        out.attach(|| step.clone(), compare(node.item(), Some(item), at(&new, step).map(|at| new[at].1)));
+    }
+    for (step, item) in new.iter().filter(|(step, _)| at(&old, step).is_none()) {
+        out.attach(|| step.clone(), compare(node.item(), None, Some(item)));
     }
 }
 
