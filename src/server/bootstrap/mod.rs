@@ -43,8 +43,17 @@ pub struct Pending {
 
 /// What is missing from a cluster or has to change at a start.
 pub fn pending(lookup: &dyn Lookup, config: &BootstrapConfig) -> Vec<Pending> {
+    wanting(lookup, initial(config))
+}
+
+/// What of [`pending`] has to be there at any time: the system's namespaces and the service `kubernetes`.
+pub fn vital(lookup: &dyn Lookup, config: &BootstrapConfig) -> Vec<Pending> {
+    wanting(lookup, namespaces().into_iter().chain(kubernetes_service(config)))
+}
+
+fn wanting(lookup: &dyn Lookup, objects: impl IntoIterator<Item = Initial>) -> Vec<Pending> {
     let mut out = Vec::new();
-    for (group, version, plural, object) in initial(config) {
+    for (group, version, plural, object) in objects {
         let Some(kind) = kinds::find(group, version, plural) else { continue };
         let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
         match lookup.get(group, plural, text("/metadata/namespace"), text("/metadata/name")) {
@@ -128,20 +137,19 @@ fn add_labels(object: &mut Value, wanted: &Value) {
 
 type Initial = (&'static str, &'static str, &'static str, Value);
 
+fn namespaces() -> [Initial; 4] {
+    ["default", "kube-system", "kube-public", "kube-node-lease"].map(|name| {
+        let object = json!({
+            "metadata": {"labels": {"kubernetes.io/metadata.name": name}, "name": name},
+            "spec": {"finalizers": ["kubernetes"]},
+            "status": {"phase": "Active"},
+        });
+        ("", "v1", "namespaces", object)
+    })
+}
+
 fn initial(config: &BootstrapConfig) -> Vec<Initial> {
-    let mut out = Vec::new();
-    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-        out.push((
-            "",
-            "v1",
-            "namespaces",
-            json!({
-                "metadata": {"labels": {"kubernetes.io/metadata.name": name}, "name": name},
-                "spec": {"finalizers": ["kubernetes"]},
-                "status": {"phase": "Active"},
-            }),
-        ));
-    }
+    let mut out = Vec::from(namespaces());
     out.extend(policy::cluster().into_iter().chain(policy::namespaced()).map(|(plural, object)| (RBAC, "v1", plural, object)));
     out.extend(priority_classes());
     out.extend(kubernetes_service(config));
@@ -303,6 +311,15 @@ mod tests {
         assert_eq!((&dns["metadata"]["name"], &dns["spec"]["clusterIP"]), (&json!("kube-dns"), &json!("10.96.0.10")));
         fixture.put("", "services", json!({"metadata": {"name": "mine", "namespace": "a"}, "spec": {"clusterIP": "10.96.0.10"}}));
         assert_eq!(services(&fixture).len(), 1);
+    }
+
+    #[test]
+    fn what_is_vital_comes_back() {
+        let fixture = Fixture::default();
+        write(&fixture, pending(&fixture, &config()));
+        assert!(vital(&fixture, &config()).is_empty());
+        let names = |pending: Vec<Pending>| pending.iter().map(|write| write.object["metadata"]["name"].clone()).collect::<Vec<_>>();
+        assert_eq!(names(vital(&Fixture::default(), &config())).len(), 8);
     }
 
     #[test]
