@@ -56,7 +56,9 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let transport = tower::service_fn(move |request: Request<Body>| -> BoxFuture<'static, Result<Response<AnyBody>, BoxError>> {
+    let agent = agent(&identity);
+    let transport = tower::service_fn(move |mut request: Request<Body>| -> BoxFuture<'static, Result<Response<AnyBody>, BoxError>> {
+        request.headers_mut().entry(header::USER_AGENT).or_insert(header::HeaderValue::from_static(agent));
         if request.headers().contains_key(header::UPGRADE) {
             let stream = connect(identity.clone());
             return Box::pin(upgrade(stream, request));
@@ -66,6 +68,16 @@ where
         Box::pin(async move { call(service, request, identity).await })
     });
     kube::Client::new(transport, "default")
+}
+
+/// The program that acts as this identity in upstream's clusters: field managers are named after it.
+fn agent(identity: &Identity) -> &'static str {
+    match identity.user.as_str() {
+        "system:kube-scheduler" => "kube-scheduler",
+        user if user.starts_with("system:node:") => "kubelet",
+        user if user.starts_with("system:serviceaccount:kube-system:") => "kube-controller-manager",
+        _ => "coracle",
+    }
 }
 
 async fn call<S, B>(service: S, mut request: Request<Body>, identity: Identity) -> Result<Response<AnyBody>, BoxError>
@@ -115,6 +127,26 @@ mod tests {
         let client = clients.as_identity(Identity::controller("replicaset-controller"));
         let text = client.request_text(Request::get("/whoami").body(vec![]).unwrap()).await.unwrap();
         assert_eq!(text, "system:serviceaccount:kube-system:replicaset-controller");
+    }
+
+    #[tokio::test]
+    async fn requests_name_the_program_unless_they_did() {
+        let service = tower::service_fn(|request: Request<Body>| async move {
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(request.headers()[header::USER_AGENT].as_bytes().to_vec()))))
+        });
+        let clients = Clients::in_process(service, nowhere());
+        let table = [
+            (Identity::controller("replicaset-controller"), "kube-controller-manager"),
+            (Identity::node("n"), "kubelet"),
+            (Identity::new("system:kube-scheduler", &[]), "kube-scheduler"),
+            (Identity::admin(), "coracle"),
+        ];
+        for (identity, expected) in table {
+            let client = clients.as_identity(identity);
+            assert_eq!(client.request_text(Request::get("/").body(vec![]).unwrap()).await.unwrap(), expected);
+            let own = Request::get("/").header(header::USER_AGENT, "mine").body(vec![]).unwrap();
+            assert_eq!(client.request_text(own).await.unwrap(), "mine");
+        }
     }
 
     #[tokio::test]
