@@ -92,7 +92,8 @@ fn merge_map(mut document: Map<String, Value>, patch: &Map<String, Value>, ty: O
             if !patch.contains_key(list) {
                 let field = ty.and_then(|ty| ty.field(list));
                 if let Some(Value::Array(items)) = document.get_mut(list) {
-                    *items = ordered(std::mem::take(items), &[], elements(list, value)?, merge_key(field));
+                    let before = items.clone();
+                    *items = ordered(std::mem::take(items), &before, elements(list, value)?, merge_key(field));
                 }
             }
         } else if !is_directive(key) {
@@ -219,21 +220,21 @@ fn merge_scalars(before: Vec<Value>, patch: &[Value], order: Option<&[Value]>) -
     }
 }
 
-/// Puts items in the client's order; items it does not know stay behind the neighbour they had in the live list.
+/// Puts items in the client's order. Items it does not know come before a known one only where both are in the live list
+/// and stand so in it (upstream's `mergeSortedSlice`).
 fn ordered(items: Vec<Value>, before: &[Value], order: &[Value], key: &str) -> Vec<Value> {
     let identity = |item: &Value| if key.is_empty() { item.clone() } else { item.get(key).cloned().unwrap_or(Value::Null) };
     let rank = |item: &Value| order.iter().position(|own| identity(own) == identity(item));
     let (mut known, unknown): (Vec<Value>, Vec<Value>) = items.into_iter().partition(|item| rank(item).is_some());
     known.sort_by_key(|item| rank(item));
     let live = |item: &Value| before.iter().position(|own| identity(own) == identity(item));
-    // Two sorted lists merged: an unknown item goes before the first known one that followed it in the live list.
     let mut out = Vec::with_capacity(known.len() + unknown.len());
     let mut known = known.into_iter().peekable();
     for item in unknown {
         let place = live(&item);
-        while let Some(next) = known.next_if(|next| match (live(next), place) {
-            (Some(next), Some(place)) => next < place,
-            _ => false,
+        while let Some(next) = known.next_if(|next| match (place, live(next)) {
+            (Some(place), Some(next)) => next < place,
+            _ => true,
         }) {
             out.push(next);
         }
@@ -283,6 +284,14 @@ mod tests {
         json!({"containers": [{"name": "a"}, {"name": "b"}]}),
         json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}),
         json!({"containers": [{"name": "b"}, {"name": "a"}]}))]
+    #[case::order_alone_leaves_what_the_client_does_not_know_where_it_is(
+        json!({"volumes": [{"name": "a"}, {"name": "token"}, {"name": "b"}]}),
+        json!({"$setElementOrder/volumes": [{"name": "a"}, {"name": "b"}]}),
+        json!({"volumes": [{"name": "a"}, {"name": "token"}, {"name": "b"}]}))]
+    #[case::what_is_new_comes_before_what_the_client_does_not_know(
+        json!({"volumes": [{"name": "a"}, {"name": "token"}]}),
+        json!({"$setElementOrder/volumes": [{"name": "a"}, {"name": "b"}], "volumes": [{"name": "b"}]}),
+        json!({"volumes": [{"name": "a"}, {"name": "b"}, {"name": "token"}]}))]
     #[case::retains_keys(
         json!({"volumes": [{"name": "v", "emptyDir": {}}]}),
         json!({"volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/"}}]}),
