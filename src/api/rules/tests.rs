@@ -269,8 +269,16 @@ fn warnings_name_what_is_surely_not_meant() {
 }
 
 #[rstest]
-#[case("Pod", "a.b", "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]")]
-#[case("Deployment", "a.b", "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]")]
+#[case(
+    "Pod",
+    "a.b",
+    "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]"
+)]
+#[case(
+    "Deployment",
+    "a.b",
+    "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]"
+)]
 #[case("Pod", "a-b", "")]
 #[case("DaemonSet", "a.b", "")]
 fn names_that_make_bad_hostnames(#[case] kind_name: &str, #[case] name: &str, #[case] expected: &str) {
@@ -316,7 +324,8 @@ fn volumes_say_since_when_they_are_in_their_phase() {
 fn jobs_select_their_own_pods() {
     let job = json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
     let made = new("Job", job.clone());
-    let labels = json!({"batch.kubernetes.io/controller-uid": "u", "controller-uid": "u", "batch.kubernetes.io/job-name": "x", "job-name": "x"});
+    let labels =
+        json!({"batch.kubernetes.io/controller-uid": "u", "controller-uid": "u", "batch.kubernetes.io/job-name": "x", "job-name": "x"});
     assert_eq!(made["spec"]["selector"], json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}));
     assert_eq!((&made["spec"]["template"]["metadata"]["labels"], &made["metadata"]["labels"]), (&labels, &labels));
     assert_eq!(create_errors("Job", job), Vec::<String>::new());

@@ -12,9 +12,7 @@ fn size(object: &Value, field: &str) -> usize {
 
 pub(crate) static CONFIG_MAP: Printer = Printer {
     columns: &[Column::name(), Column::text("Data", "@io.k8s.api.core.v1.ConfigMap.data"), Column::age()],
-    cells: |object, now| {
-        row![str_at(object, "/metadata/name"), size(object, "data") + size(object, "binaryData"), age(object, now)]
-    },
+    cells: |object, now| row![str_at(object, "/metadata/name"), size(object, "data") + size(object, "binaryData"), age(object, now)],
 };
 
 pub(crate) static SECRET: Printer = Printer {
@@ -24,9 +22,7 @@ pub(crate) static SECRET: Printer = Printer {
         Column::text("Data", "@io.k8s.api.core.v1.Secret.data"),
         Column::age(),
     ],
-    cells: |object, now| {
-        row![str_at(object, "/metadata/name"), str_at(object, "/type"), size(object, "data"), age(object, now)]
-    },
+    cells: |object, now| row![str_at(object, "/metadata/name"), str_at(object, "/type"), size(object, "data"), age(object, now)],
 };
 
 pub(crate) static RESOURCE_QUOTA: Printer = Printer {
