@@ -37,7 +37,8 @@ impl Told {
     fn news(&mut self, folder: &FolderStatus) -> Vec<(bool, String)> {
         let mut lines = Vec::new();
         for file in &folder.files {
-            let documents = file.documents.iter().enumerate().filter_map(|(at, document)| Some((at + 1, document_line(&file.path, document)?)));
+            let documents =
+                file.documents.iter().enumerate().filter_map(|(at, document)| Some((at + 1, document_line(&file.path, document)?)));
             for (at, line) in file_line(file).map(|line| (0, (true, line))).into_iter().chain(documents) {
                 if self.0.insert((file.path.clone(), at), line.1.clone()).as_ref() != Some(&line.1) {
                     lines.push(line);
