@@ -14,7 +14,7 @@ use coracle_api::seams::PodNetwork;
 use coracle_client::{Clients, Informers};
 use coracle_network::{Lab, LabConfig, Ranges, SimulatedNetwork};
 use coracle_node::runtime::Runtime;
-use coracle_node::runtime::native::{Native, NativeConfig};
+use coracle_node::runtime::native::{Native, NativeConfig, remove_control_groups};
 use coracle_node::runtime::simulated::{Options as SimulatedOptions, Simulated};
 use coracle_node::{Dialer, Node, NodeConfig};
 use coracle_server::bootstrap::BootstrapConfig;
@@ -243,7 +243,7 @@ impl Cluster {
                 let run = |word: &str| -> Vec<OsString> { vec![config.program.clone().into(), word.into()] };
                 let native = Native::open(NativeConfig {
                     data_dir: self.directory.node(node).join("runtime"),
-                    cgroup_root: PathBuf::from(format!("/coracle-{}-{node}", self.identity.id)),
+                    cgroup_root: control_group(&self.identity, node),
                     shim: run("__shim"),
                     demo: run("__kubia"),
                 });
@@ -291,6 +291,9 @@ impl Cluster {
     pub async fn stop(mut self, leave_pods: bool) {
         for node in std::mem::take(&mut self.nodes) {
             node.stop(!leave_pods).await;
+            if self.identity.runtime == RuntimeKind::Native && !leave_pods {
+                remove_control_groups(&control_group(&self.identity, node.name()));
+            }
         }
         self.shutdown.cancel();
         for actor in &self.actors {
@@ -418,6 +421,11 @@ fn serve(server: &Server, listener: TcpListener, shutdown: &CancellationToken) -
             tracing::error!(%error, "the API server stopped listening");
         }
     })
+}
+
+/// The control group that everything of a node is below.
+fn control_group(identity: &ClusterIdentity, node: &str) -> PathBuf {
+    PathBuf::from(format!("/coracle-{}-{node}", identity.id))
 }
 
 /// Makes the project's own image beside the start, so that the first pod finds it and `image list` shows it.

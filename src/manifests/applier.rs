@@ -9,6 +9,8 @@ use serde_json::Value;
 
 /// Owner of the fields that are applied.
 const MANAGER: &str = "coracle";
+/// Owner of the fields that the person at the terminal UI changes.
+pub const HAND: &str = "coracle-tui";
 
 /// What an apply did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +66,13 @@ impl Applier {
         };
         let before = api.get_metadata_opt(name).await.map_err(|error| refusal(&error))?;
         let params = PatchParams { field_validation: Some(kube::api::ValidationDirective::Strict), ..PatchParams::apply(MANAGER) };
-        let after = api.patch(name, &params, &Patch::Apply(object)).await.map_err(|error| refusal(&error))?;
+        let patch = Patch::Apply(object);
+        let after = match api.patch(name, &params, &patch).await {
+            // whoever scaled by hand and then saves the file means the file
+            Err(error) if is_own_hand(&error) => api.patch(name, &params.force(), &patch).await,
+            other => other,
+        };
+        let after = after.map_err(|error| refusal(&error))?;
         Ok(match before {
             None => Applied::Created,
             Some(before) if before.metadata.resource_version == after.metadata.resource_version => Applied::Unchanged,
@@ -102,6 +110,14 @@ fn unknown((version, kind): &(String, String)) -> Refusal {
     }
 }
 
+/// Whether it is a conflict with nobody but the person at the UI.
+fn is_own_hand(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+    let hand = format!("conflict with {HAND:?}");
+    status.code == 409 && !causes.is_empty() && causes.iter().all(|cause| cause.message.starts_with(&hand))
+}
+
 fn refusal(error: &kube::Error) -> Refusal {
     let kube::Error::Api(status) = error else {
         return Refusal { message: error.to_string(), conflict: false, field: None, transient: true };
@@ -127,6 +143,21 @@ fn named_field(message: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_conflict_with_oneself_is_told_from_one_with_others() {
+        let conflict = |managers: &[&str]| {
+            let cause = |manager: &&str| serde_json::json!({"reason": "FieldManagerConflict", "message": format!("conflict with {manager}"), "field": ".spec.replicas"});
+            let causes: Vec<Value> = managers.iter().map(cause).collect();
+            let status =
+                serde_json::json!({"status": "Failure", "code": 409, "reason": "Conflict", "message": "", "details": {"causes": causes}});
+            is_own_hand(&kube::Error::Api(serde_json::from_value(status).unwrap_or_default()))
+        };
+        assert!(conflict(&["\"coracle-tui\" with subresource \"scale\" using apps/v1", "\"coracle-tui\" using apps/v1"]));
+        assert!(!conflict(&["\"coracle-tui\" using apps/v1", "\"kubectl-edit\" using apps/v1"]));
+        assert!(!conflict(&["\"coracle-tui-other\" using apps/v1"]));
+        assert!(!conflict(&[]), "the object was changed meanwhile");
+    }
 
     #[test]
     fn a_refusal_names_its_field() {

@@ -5,12 +5,14 @@
 //! `folder` listens to the disk. This room knows a cluster only through its client.
 //!
 //! Invariants: a file that cannot be read or parsed changes nothing in the cluster; a document that did not change since
-//! it was applied is not sent again; order is namespaces, then custom resource definitions, then the rest.
+//! it was applied is not sent again; a file that is saved wins over what the same person did in the terminal UI, and over
+//! nobody else; order is namespaces, then custom resource definitions, then the rest.
 
 mod applier;
 pub mod documents;
 mod folder;
 mod status;
 
+pub use applier::HAND;
 pub use folder::{Folder, FolderError};
 pub use status::{DocumentState, DocumentStatus, FileStatus, FolderStatus};

@@ -27,8 +27,10 @@ pub fn of(place: &Place) -> Vec<String> {
 fn control_groups(id: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    let groups = std::iter::once(root.to_owned()).chain(hierarchies).map(|hierarchy| hierarchy.join(format!("coracle-{id}")));
-    groups.filter(|group| group.exists()).collect()
+    let parents = std::iter::once(root.to_owned()).chain(hierarchies);
+    let entries = parents.flat_map(|parent| fs::read_dir(parent).into_iter().flatten().flatten());
+    let ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&format!("coracle-{id}"));
+    entries.filter(ours).map(|entry| entry.path()).collect()
 }
 
 /// Processes that name the place or are in one of the cluster's control groups.

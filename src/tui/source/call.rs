@@ -9,7 +9,7 @@ use super::fault::Fault;
 use crate::kinds::{Kind, Target};
 
 /// The name our writes carry in managedFields.
-pub const MANAGER: &str = "coracle-tui";
+pub const MANAGER: &str = coracle_manifests::HAND;
 
 /// A request to the API server.
 #[derive(Debug, Clone, PartialEq, Eq)]

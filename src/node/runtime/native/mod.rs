@@ -130,6 +130,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RuntimeErr
     tokio::task::spawn_blocking(work).await.map_err(|error| RuntimeError::Engine { message: error.to_string() })?
 }
 
+/// Removes the control groups below `root` ([`NativeConfig::cgroup_root`]) and itself, as far as no process is in them.
+pub fn remove_control_groups(root: &Path) {
+    cgroup::remove(root);
+}
+
 impl Native {
     /// Opens the runtime: adopts the sandboxes whose shims live, and takes note of the end of the others.
     pub async fn open(config: NativeConfig) -> Result<Self, RuntimeError> {
