@@ -125,11 +125,18 @@ fn refusal(error: &kube::Error) -> Refusal {
     let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
     let field = causes.iter().map(|cause| cause.field.clone()).find(|field| !field.is_empty()).or_else(|| named_field(&status.message));
     Refusal {
-        message: status.message.clone(),
+        message: essence(&status.message).to_owned(),
         conflict: status.code == 409 && !causes.is_empty(),
         field,
         transient: status.code >= 500 || status.code == 429 || status.message.starts_with("namespaces "),
     }
+}
+
+/// A decode error without its preamble, `Deployment in version "v1" cannot be handled as a Deployment: `: the document
+/// beside it says that.
+fn essence(message: &str) -> &str {
+    let after = message.split_once(" cannot be handled as a ").and_then(|(_, after)| after.split_once(": "));
+    after.map_or(message, |(_, essence)| essence)
 }
 
 /// The field that a decode error names: `… unknown field "spec.replcas"`, or after the name of a type
