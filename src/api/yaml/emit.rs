@@ -219,7 +219,8 @@ fn is_printable(character: char) -> bool {
 }
 
 fn style(text: &str, key: bool) -> Style {
-    let plain_means_text = resolve(text) == Scalar::Text && !is_base_60(text);
+    // a plain `<<` is the merge key
+    let plain_means_text = resolve(text) == Scalar::Text && !is_base_60(text) && text != "<<";
     let facts = Facts::of(text);
     if text.contains('\n') {
         return if facts.block && !key { Style::Literal } else { Style::Double };

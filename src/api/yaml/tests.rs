@@ -187,6 +187,13 @@ fn long_lines_are_folded_after_eighty_columns() {
     assert_eq!(one(&text), json!({"message": words.trim()}));
 }
 
+#[test]
+fn a_key_that_looks_like_a_merge_is_quoted() {
+    let value = json!({"<<": null, "a": "<<"});
+    assert_eq!(to_string(&value), "\"<<\": null\na: \"<<\"\n");
+    assert_eq!(one(&to_string(&value)), value);
+}
+
 fn value() -> impl Strategy<Value = Value> {
     let text = prop_oneof!["[ -~]{0,100}", "[a-z \n\t:#'\"-]{0,30}", "\\PC{0,10}", "[0-9.:+_eExTZ-]{0,12}"];
     let leaf =
