@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use coracle_api::clock::Clock;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -237,7 +237,7 @@ impl Executor {
                 });
             }
             Effect::Probe => {
-                let task = tokio::spawn(probe(client, messages, first));
+                let task = tokio::spawn(probe(client, self.clock.clone(), messages, first));
                 if let Some(before) = self.probe.replace(task) {
                     before.abort();
                 }
@@ -265,12 +265,12 @@ impl Drop for Executor {
     }
 }
 
-async fn probe(client: kube::Client, messages: UnboundedSender<Message>, first: FirstAnswer) {
+async fn probe(client: kube::Client, clock: Arc<dyn Clock>, messages: UnboundedSender<Message>, first: FirstAnswer) {
     loop {
-        let started = Instant::now();
+        let asked = clock.now();
         let call = Call::get("/version");
         let answer = match tokio::time::timeout(Duration::from_secs(PROBE_PATIENCE), call.send(&client)).await {
-            Ok(Ok(_)) => Ok(started.elapsed()),
+            Ok(Ok(_)) => Ok(Duration::try_from(clock.now().duration_since(asked)).unwrap_or_default()),
             Ok(Err(fault)) => Err(fault),
             Err(_) => Err(Fault::silent(PROBE_PATIENCE)),
         };
