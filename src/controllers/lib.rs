@@ -19,6 +19,7 @@ mod namespace;
 mod node_lifecycle;
 mod ownership;
 mod pod_collector;
+mod pod_control;
 mod pods;
 mod replicaset;
 mod resources;
@@ -69,7 +70,8 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
     }
     controllers![
         "deployment-controller" => deployment::run,
-        "replicaset-controller" => replicaset::run,
+        "replicaset-controller" => replicaset::replica_sets,
+        "replication-controller" => replicaset::replication_controllers,
         "namespace-controller" => namespace::run,
         "generic-garbage-collector" => garbage_collector::run,
         "service-account-controller" => service_account::run,

@@ -1,4 +1,4 @@
-//! Replica sets: as many pods of a template as asked for.
+//! Replica sets and replication controllers ([`replicated`]): as many pods of a template as asked for.
 //!
 //! ```text
 //! change of a replica set or pod -> key -> claim pods -> plan -> create or delete -> status
@@ -6,9 +6,10 @@
 //! After it created or deleted pods, a replica set is not planned for again before the cache shows what it did
 //! ([`expectations`]).
 
-mod expectations;
+pub(crate) mod expectations;
 mod plan;
 mod ranking;
+mod replicated;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,19 +19,20 @@ use coracle_api::clock::Clock;
 use coracle_client::{Change, EventRecorder, EventType, Index, Informer, Queue, is_not_found, revision_of};
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
-use kube::{Api, Resource};
 use parking_lot::Mutex;
 
 use crate::Context;
-use crate::ownership::{claim_all, controller_key, controller_of, matches, orphans_key, selector};
+use crate::ownership::{claim_all, controller_key, controller_of, controller_reference, matches, orphans_key, selector};
+use crate::pod_control::{is_ending, message_of};
 use crate::pods;
 use crate::wiring::{Key, Outcome, Run, follow, name_of, namespace_of, uid_of, work};
 use expectations::Expectations;
 use plan::{Failure, Step};
+use replicated::Replicated;
 
-const NAME: &str = "replicaset-controller";
 /// Replica sets reconciled at once.
 const WORKERS: usize = 5;
 /// Creates or deletes of one replica set under way at once.
@@ -38,27 +40,35 @@ const IN_FLIGHT: usize = 64;
 /// Changes of pods within this time lead to one reconcile.
 const GATHER: Duration = Duration::from_millis(10);
 
-struct Controller {
+struct Controller<K> {
     client: kube::Client,
     recorder: EventRecorder,
     clock: Arc<dyn Clock>,
-    replica_sets: Informer<ReplicaSet>,
-    siblings: Index<ReplicaSet>,
+    replica_sets: Informer<K>,
+    siblings: Index<K>,
     pods: Informer<Pod>,
     pods_of: Index<Pod>,
     /// By uid of the replica set.
     expectations: Mutex<HashMap<String, Expectations>>,
 }
 
-pub(crate) async fn run(context: Context) -> Run {
+pub(crate) async fn replica_sets(context: Context) -> Run {
+    run::<ReplicaSet>(context).await
+}
+
+pub(crate) async fn replication_controllers(context: Context) -> Run {
+    run::<ReplicationController>(context).await
+}
+
+async fn run<K: Replicated>(context: Context) -> Run {
     let pods = context.informers.of::<Pod>();
-    let replica_sets = context.informers.of::<ReplicaSet>();
+    let replica_sets = context.informers.of::<K>();
     let controller = Arc::new(Controller {
-        client: context.client(NAME),
-        recorder: context.recorder(NAME),
+        client: context.client(K::CONTROLLER),
+        recorder: context.recorder(K::CONTROLLER),
         clock: context.clock.clone(),
         pods_of: pods.index("controller", |pod| controller_key(&pod.metadata)),
-        siblings: replica_sets.index("controller", |set| controller_key(&set.metadata)),
+        siblings: replica_sets.index("controller", |set| controller_key(set.meta())),
         pods,
         replica_sets,
         expectations: Mutex::default(),
@@ -76,8 +86,8 @@ pub(crate) async fn run(context: Context) -> Run {
     tokio::join!(sets, pods, workers).2
 }
 
-impl Controller {
-    fn replica_set_changed(&self, queue: &Queue<Key>, change: &Change<ReplicaSet>) {
+impl<K: Replicated> Controller<K> {
+    fn replica_set_changed(&self, queue: &Queue<Key>, change: &Change<K>) {
         match change {
             Change::Deleted(set) => {
                 self.expectations.lock().remove(uid_of(set.as_ref()));
@@ -108,11 +118,15 @@ impl Controller {
     fn enqueue_owner(&self, queue: &Queue<Key>, pod: &Pod, delay: Duration) {
         let namespace = namespace_of(pod);
         match controller_of(&pod.metadata) {
-            Some(owner) if owner.kind == "ReplicaSet" => queue.add_after(Key::new(namespace, &owner.name), delay),
+            Some(owner) if owner.kind == K::kind(&()) => queue.add_after(Key::new(namespace, &owner.name), delay),
             Some(_) => {}
             None => {
-                let fits = |set: &Arc<ReplicaSet>| {
-                    set.spec.as_ref().and_then(|spec| selector(&spec.selector)).is_some_and(|selector| matches(&selector, &pod.metadata))
+                let fits = |set: &Arc<K>| {
+                    K::as_set(set)
+                        .spec
+                        .as_ref()
+                        .and_then(|spec| selector(&spec.selector))
+                        .is_some_and(|selector| matches(&selector, &pod.metadata))
                 };
                 let adopters = self.replica_sets.list_in(namespace).into_iter().filter(fits);
                 adopters.for_each(|set| queue.add_after(Key::of(set.as_ref()), delay));
@@ -121,10 +135,11 @@ impl Controller {
     }
 
     async fn reconcile(&self, key: &Key) -> Outcome {
-        let Some(set) = self.replica_sets.get(&key.namespace, &key.name) else { return Ok(None) };
+        let Some(owner) = self.replica_sets.get(&key.namespace, &key.name) else { return Ok(None) };
+        let set = K::as_set(&owner);
         let uid = uid_of(set.as_ref()).to_owned();
         let settled = self.expectations.lock().get(&uid).is_none_or(|expected| expected.are_met(&key.namespace, &self.pods));
-        let own = self.own_pods(&set).await?;
+        let own = self.own_pods(&owner, &set).await?;
         let (active, terminating): (Vec<_>, Vec<_>) =
             own.into_iter().filter(|pod| !pods::is_terminal(pod)).partition(|pod| !pods::is_terminating(pod));
         let mut failure = None;
@@ -133,7 +148,7 @@ impl Controller {
             let now = self.clock.now();
             let step = plan::plan(&set, &active, || self.neighbours(&set), now);
             let reason = step.failure_reason();
-            let (expected, outcome) = self.carry_out(&set, step).await;
+            let (expected, outcome) = self.carry_out(&owner, &set, step).await;
             self.expectations.lock().insert(uid, expected);
             if let Err(error) = outcome {
                 failure = Some(Failure { reason, message: message_of(&error) });
@@ -141,19 +156,19 @@ impl Controller {
             }
         }
         let now = self.clock.now();
-        self.write_status(&set, plan::status(&set, &active, terminating.len(), failure, now)).await?;
+        self.write_status(&owner, &set, plan::status(&set, &active, terminating.len(), failure, now)).await?;
         match failed {
             Some(error) => Err(error),
             None => Ok(plan::next_look(&set, &active, now)),
         }
     }
 
-    async fn own_pods(&self, set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, kube::Error> {
+    async fn own_pods(&self, owner: &K, set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, kube::Error> {
         let Some(selector) = set.spec.as_ref().and_then(|spec| selector(&spec.selector)) else { return Ok(Vec::new()) };
         let mut candidates = self.pods_of.get(uid_of(set));
         candidates.extend(self.pods_of.get(&orphans_key(namespace_of(set))).into_iter().filter(|pod| pods::is_active(pod)));
         let api = Api::namespaced(self.client.clone(), namespace_of(set));
-        claim_all(&api, set, &selector, candidates).await
+        claim_all(&api, owner, &selector, candidates).await
     }
 
     /// How many active pods of the replica sets of the same owner run on each node.
@@ -169,18 +184,18 @@ impl Controller {
         per_node
     }
 
-    async fn carry_out(&self, set: &Arc<ReplicaSet>, step: Step) -> (Expectations, Result<(), kube::Error>) {
+    async fn carry_out(&self, owner: &Arc<K>, set: &ReplicaSet, step: Step) -> (Expectations, Result<(), kube::Error>) {
         match step {
             Step::Nothing => (Expectations::default(), Ok(())),
-            Step::Create(count) => self.create_pods(set, count).await,
-            Step::Delete(doomed) => self.delete_pods(set, doomed).await,
+            Step::Create(count) => self.create_pods(owner, set, count).await,
+            Step::Delete(doomed) => self.delete_pods(owner, doomed).await,
         }
     }
 
     /// Creates pods in batches of 1, 2, 4, …, so that a quota or a bad template fails once and not hundreds of times.
-    async fn create_pods(&self, set: &Arc<ReplicaSet>, count: usize) -> (Expectations, Result<(), kube::Error>) {
-        let pod = Arc::new(plan::new_pod(set));
-        let api = Api::<Pod>::namespaced(self.client.clone(), namespace_of(set.as_ref()));
+    async fn create_pods(&self, owner: &Arc<K>, set: &ReplicaSet, count: usize) -> (Expectations, Result<(), kube::Error>) {
+        let pod = Arc::new(plan::new_pod(set, controller_reference(owner.as_ref())));
+        let api = Api::<Pod>::namespaced(self.client.clone(), namespace_of(set));
         let mut expected = Expectations::default();
         let (mut done, mut batch) = (0, 1);
         while done < count {
@@ -197,10 +212,10 @@ impl Controller {
                     Ok(Ok(created)) => {
                         expected.created(revision_of(&created));
                         let message = format!("Created pod: {}", name_of(&created));
-                        self.recorder.event(&set.object_ref(&()), EventType::Normal, "SuccessfulCreate", message);
+                        self.recorder.event(&owner.object_ref(&()), EventType::Normal, "SuccessfulCreate", message);
                     }
                     Ok(Err(failure)) => {
-                        self.create_failed(set, &failure);
+                        self.create_failed(owner, &failure);
                         error = Some(failure);
                     }
                     Err(panic) => tracing::error!(%panic, "creating a pod failed"),
@@ -215,15 +230,15 @@ impl Controller {
         (expected, Ok(()))
     }
 
-    fn create_failed(&self, set: &ReplicaSet, error: &kube::Error) {
+    fn create_failed(&self, owner: &K, error: &kube::Error) {
         if !is_ending(error) {
             let message = format!("Error creating: {}", message_of(error));
-            self.recorder.event(&set.object_ref(&()), EventType::Warning, "FailedCreate", message);
+            self.recorder.event(&owner.object_ref(&()), EventType::Warning, "FailedCreate", message);
         }
     }
 
-    async fn delete_pods(&self, set: &Arc<ReplicaSet>, doomed: Vec<Arc<Pod>>) -> (Expectations, Result<(), kube::Error>) {
-        let api = Api::<Pod>::namespaced(self.client.clone(), namespace_of(set.as_ref()));
+    async fn delete_pods(&self, owner: &Arc<K>, doomed: Vec<Arc<Pod>>) -> (Expectations, Result<(), kube::Error>) {
+        let api = Api::<Pod>::namespaced(self.client.clone(), namespace_of(owner.as_ref()));
         let mut expected = Expectations::default();
         let mut outcome = Ok(());
         let deletions = futures::stream::iter(doomed).map(|pod| {
@@ -241,12 +256,12 @@ impl Controller {
                 Ok((pod, Ok(()))) => {
                     expected.deleted(&pod);
                     let message = format!("Deleted pod: {}", name_of(pod.as_ref()));
-                    self.recorder.event(&set.object_ref(&()), EventType::Normal, "SuccessfulDelete", message);
+                    self.recorder.event(&owner.object_ref(&()), EventType::Normal, "SuccessfulDelete", message);
                 }
                 Ok((pod, Err(error))) if is_not_found(&error) => expected.deleted(&pod),
                 Ok((_, Err(error))) => {
                     let message = format!("Error deleting: {}", message_of(&error));
-                    self.recorder.event(&set.object_ref(&()), EventType::Warning, "FailedDelete", message);
+                    self.recorder.event(&owner.object_ref(&()), EventType::Warning, "FailedDelete", message);
                     outcome = Err(error);
                 }
                 Err(panic) => tracing::error!(%panic, "deleting a pod failed"),
@@ -255,30 +270,15 @@ impl Controller {
         (expected, outcome)
     }
 
-    async fn write_status(&self, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), kube::Error> {
+    async fn write_status(&self, owner: &K, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), kube::Error> {
         if set.status.as_ref().is_some_and(|known| plan::same_status(known, &status)) {
             return Ok(());
         }
-        let api = Api::<ReplicaSet>::namespaced(self.client.clone(), namespace_of(set));
-        let mut update = set.clone();
-        update.status = Some(status);
-        match api.replace_status(name_of(set), &PostParams::default(), &update).await {
+        let api = Api::<K>::namespaced(self.client.clone(), namespace_of(set));
+        match api.replace_status(name_of(set), &PostParams::default(), &owner.with_status(status)).await {
             Ok(_) => Ok(()),
             Err(error) if is_not_found(&error) => Ok(()),
             Err(error) => Err(error),
         }
-    }
-}
-
-/// The namespace is being deleted: nothing can be created, and nothing needs to be.
-fn is_ending(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.details.as_ref()
-        .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")))
-}
-
-fn message_of(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
     }
 }

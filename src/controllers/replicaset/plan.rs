@@ -7,10 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 
 use super::ranking;
-use crate::ownership::controller_reference;
 use crate::pods;
 use crate::wiring::{name_of, namespace_of};
 
@@ -58,7 +57,7 @@ pub(crate) fn plan(set: &ReplicaSet, active: &[Arc<Pod>], per_node: impl FnOnce(
 }
 
 /// A pod of the set's template.
-pub(crate) fn new_pod(set: &ReplicaSet) -> Pod {
+pub(crate) fn new_pod(set: &ReplicaSet, owner: OwnerReference) -> Pod {
     let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
     let meta = template.metadata.unwrap_or_default();
     Pod {
@@ -68,7 +67,7 @@ pub(crate) fn new_pod(set: &ReplicaSet) -> Pod {
             labels: meta.labels,
             annotations: meta.annotations,
             finalizers: meta.finalizers,
-            owner_references: Some(vec![controller_reference(set)]),
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         spec: template.spec,
@@ -144,6 +143,7 @@ pub(crate) fn next_look(set: &ReplicaSet, active: &[Arc<Pod>], now: Timestamp) -
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use crate::ownership::controller_reference;
     use rstest::rstest;
     use serde_json::json;
 
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn pods_carry_the_template_and_their_controller() {
-        let pod = new_pod(&set(1));
+        let pod = new_pod(&set(1), controller_reference(&set(1)));
         let owner = &pod.metadata.owner_references.unwrap()[0];
         assert_eq!(
             (owner.kind.as_str(), owner.uid.as_str(), owner.controller, owner.block_owner_deletion),
