@@ -1,4 +1,8 @@
-//! The README says what the code says.
+//! The README says what the code says, and the list of the conformance suite's rows what the tests show.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "conformance/rows.rs"]
+mod rows;
 
 use std::fs;
 use std::path::Path;
@@ -15,16 +19,17 @@ fn section<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// `CORACLE_WRITE_DOCS=1 cargo test --test docs` brings the README up to date.
 #[test]
-fn the_key_table_is_the_action_tables() {
-    let text = readme();
-    let wanted = coracle_tui::key_table();
-    let found = section(&text, "keys").unwrap_or_default();
-    if found != wanted && std::env::var_os("CORACLE_WRITE_DOCS").is_some() {
-        let updated = text.replace(&format!("<!-- keys -->\n{found}"), &format!("<!-- keys -->\n{wanted}"));
-        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"), updated).unwrap();
-        return;
+fn generated_sections_are_up_to_date() {
+    for (name, wanted) in [("keys", coracle_tui::key_table()), ("missing", rows::missing_table())] {
+        let text = readme();
+        let found = section(&text, name).unwrap_or_default();
+        if found != wanted && std::env::var_os("CORACLE_WRITE_DOCS").is_some() {
+            let updated = text.replace(&format!("<!-- {name} -->\n{found}"), &format!("<!-- {name} -->\n{wanted}"));
+            fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"), updated).unwrap();
+            continue;
+        }
+        assert_eq!(found, wanted, "run CORACLE_WRITE_DOCS=1 cargo test --test docs");
     }
-    assert_eq!(found, wanted, "run CORACLE_WRITE_DOCS=1 cargo test --test docs");
 }
 
 #[test]

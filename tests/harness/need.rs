@@ -29,16 +29,20 @@ impl Need {
     }
 }
 
-/// Runs a test in a network of its own, or says in one line why it cannot run here. What `CORACLE_TEST_REQUIRE` lists
-/// may not be missing.
-pub fn story(name: &str, needs: &[Need], test: impl FnOnce() + Send + 'static) {
+/// Whether a test can run here; if not, one line says why. What `CORACLE_TEST_REQUIRE` lists may not be missing.
+pub fn possible(name: &str, needs: &[Need]) -> bool {
     let required = std::env::var("CORACLE_TEST_REQUIRE").unwrap_or_default();
-    for need in needs {
-        let Some(why) = need.obstacle() else { continue };
-        assert!(!required.split(',').any(|word| word.trim() == need.name()), "{name} needs {}: {why}", need.name());
-        // not through `eprintln!`, which the test harness keeps to itself
-        let _ = writeln!(std::io::stderr(), "skipped {name}: {why}");
-        return;
+    let mut obstacles = needs.iter().filter_map(|need| Some((need, need.obstacle()?)));
+    let Some((need, why)) = obstacles.next() else { return true };
+    assert!(!required.split(',').any(|word| word.trim() == need.name()), "{name} needs {}: {why}", need.name());
+    // not through `eprintln!`, which the test harness keeps to itself
+    let _ = writeln!(std::io::stderr(), "skipped {name}: {why}");
+    false
+}
+
+/// Runs a test in a network of its own, or says why it cannot run here.
+pub fn story(name: &str, needs: &[Need], test: impl FnOnce() + Send + 'static) {
+    if possible(name, needs) {
+        network::in_own(name, test);
     }
-    network::in_own(name, test);
 }
