@@ -1,6 +1,7 @@
 //! Answers: status codes, headers, encodings.
 
 use bytes::Bytes;
+use coracle_api::protobuf::{self, MEDIA_TYPE};
 use coracle_api::status::Status;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -61,24 +62,42 @@ pub(crate) fn encoded(code: u16, bytes: Bytes, encoding: Encoding) -> Response<B
     if encoding == Encoding::Json {
         return json(code, bytes);
     }
-    let yaml = serde_json::from_slice::<Value>(&bytes).map_err(Status::internal).map(|value| crate::vocabulary::to_yaml(&value));
-    match yaml {
-        Ok(yaml) => response(code, "application/yaml", Body::full(yaml)),
-        Err(status) => error(&status),
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => object(code, &value, encoding),
+        Err(problem) => error(&Status::internal(problem)),
     }
+}
+
+/// A body in protocol buffers.
+pub(crate) fn protobuf(code: u16, bytes: Vec<u8>) -> Response<Body> {
+    response(code, MEDIA_TYPE, Body::full(bytes))
 }
 
 /// An object.
 pub(crate) fn object(code: u16, value: &Value, encoding: Encoding) -> Response<Body> {
+    match encoding {
+        Encoding::Yaml => return response(code, "application/yaml", Body::full(crate::vocabulary::to_yaml(value))),
+        Encoding::Protobuf => {
+            if let Some(bytes) = protobuf::encode(value) {
+                return protobuf(code, bytes);
+            }
+        }
+        Encoding::Json => {}
+    }
     match serde_json::to_vec(value) {
-        Ok(bytes) => encoded(code, bytes.into(), encoding),
+        Ok(bytes) => json(code, bytes.into()),
         Err(problem) => error(&Status::internal(problem)),
     }
 }
 
 /// A status as the answer to a request that succeeded or failed.
 pub(crate) fn error(status: &Status) -> Response<Body> {
-    let mut response = json(status.code, serde_json::to_vec(&status.to_value()).unwrap_or_default().into());
+    error_in(status, Encoding::Json)
+}
+
+/// A status in the encoding that the client reads.
+pub(crate) fn error_in(status: &Status, encoding: Encoding) -> Response<Body> {
+    let mut response = object(status.code, &status.to_value(), encoding);
     let headers = response.headers_mut();
     if status.code == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -30,7 +30,7 @@ pub mod objects;
 pub mod openapi;
 mod options;
 pub mod pki;
-mod protobuf;
+mod proxy;
 mod registry;
 pub mod request;
 pub mod review;

@@ -23,6 +23,8 @@ pub enum Encoding {
     Json,
     /// YAML.
     Yaml,
+    /// Protocol buffers, of built-in kinds.
+    Protobuf,
 }
 
 /// What the client accepts and the server gives.
@@ -64,10 +66,12 @@ impl<'a> Clause<'a> {
         self.parameter("q").and_then(|q| q.parse().ok()).unwrap_or(1.0)
     }
 
-    pub(crate) fn encoding(&self) -> Option<Encoding> {
+    pub(crate) fn encoding(&self, protobuf: bool) -> Option<Encoding> {
         match self.media_type {
             "application/json" | "application/*" | "*/*" => Some(Encoding::Json),
             "application/yaml" => Some(Encoding::Yaml),
+            // Tables have no message.
+            MEDIA_TYPE if protobuf && self.form() != Some(Form::Table) => Some(Encoding::Protobuf),
             _ => None,
         }
     }
@@ -97,14 +101,25 @@ pub(crate) fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
     clauses
 }
 
-/// Decides form and encoding of an answer, or 406.
-pub fn accepted(headers: &HeaderMap) -> Result<Accepted, Status> {
+/// Decides form and encoding of an answer, or 406. Only built-in kinds are written as `protobuf`.
+pub fn accepted(headers: &HeaderMap, protobuf: bool) -> Result<Accepted, Status> {
     let clauses = clauses(headers);
     if clauses.is_empty() {
         return Ok(Accepted::JSON);
     }
-    let found = clauses.iter().find_map(|clause| Some(Accepted { form: clause.form()?, encoding: clause.encoding()? }));
-    found.ok_or_else(|| not_acceptable("application/json, application/yaml"))
+    let found = clauses.iter().find_map(|clause| Some(Accepted { form: clause.form()?, encoding: clause.encoding(protobuf)? }));
+    let more = if protobuf { ", application/vnd.kubernetes.protobuf" } else { "" };
+    found.ok_or_else(|| not_acceptable(&format!("application/json, application/yaml{more}")))
+}
+
+/// How a client that accepts this is told what went wrong.
+pub(crate) fn of_errors(headers: &HeaderMap) -> Encoding {
+    let other =
+        headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(|text| text.contains("protobuf") || text.contains("yaml")));
+    if !other {
+        return Encoding::Json;
+    }
+    accepted(headers, true).map_or(Encoding::Json, |accepted| accepted.encoding)
 }
 
 /// 406, naming what is accepted.
@@ -186,7 +201,12 @@ mod tests {
     #[case("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", Some((Form::Table, Encoding::Json)))]
     #[case("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", Some((Form::Object, Encoding::Json)))]
     #[case("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", Some((Form::Metadata, Encoding::Json)))]
-    #[case("application/vnd.kubernetes.protobuf,application/json", Some((Form::Object, Encoding::Json)))]
+    #[case("application/vnd.kubernetes.protobuf,application/json", Some((Form::Object, Encoding::Protobuf)))]
+    #[case("application/json,application/vnd.kubernetes.protobuf", Some((Form::Object, Encoding::Json)))]
+    #[case("application/vnd.kubernetes.protobuf;q=0.5,*/*;q=0.4", Some((Form::Object, Encoding::Protobuf)))]
+    #[case("application/vnd.kubernetes.protobuf;stream=watch", Some((Form::Object, Encoding::Protobuf)))]
+    #[case("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", Some((Form::Metadata, Encoding::Protobuf)))]
+    #[case("application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json;as=Table;g=meta.k8s.io;v=v1", Some((Form::Table, Encoding::Json)))]
     #[case("application/json;q=0.2, application/yaml", Some((Form::Object, Encoding::Yaml)))]
     #[case("text/html", None)]
     fn accept(#[case] header: &str, #[case] wanted: Option<(Form, Encoding)>) {
@@ -194,10 +214,11 @@ mod tests {
         if !header.is_empty() {
             headers.insert(ACCEPT, header.parse().unwrap());
         }
-        let got = accepted(&headers);
+        let got = accepted(&headers, true);
         assert_eq!(got.as_ref().ok().map(|accepted| (accepted.form, accepted.encoding)), wanted);
         if let Err(status) = got {
-            assert_eq!(status.code, 406);
+            assert_eq!((status.code, status.message.ends_with("protobuf")), (406, true));
         }
+        assert_ne!(accepted(&headers, false).map(|accepted| accepted.encoding).ok(), Some(Encoding::Protobuf), "no custom resource");
     }
 }

@@ -40,6 +40,7 @@ use crate::metrics::{Gauge, Labels, Metrics};
 use crate::negotiate;
 use crate::objects::Objects;
 use crate::pki::PkiError;
+use crate::proxy;
 use crate::registry::{self, Call};
 use crate::request::RequestInfo;
 
@@ -101,7 +102,7 @@ pub(crate) struct Inner {
     pub(crate) admission: Admission,
     pub(crate) services: Arc<Services>,
     pub(crate) control: Option<Arc<dyn Control>>,
-    objects: Arc<Objects>,
+    pub(crate) objects: Arc<Objects>,
     bootstrap: BootstrapConfig,
     pub(crate) metrics: Metrics,
     tls: Option<Arc<rustls::ServerConfig>>,
@@ -257,13 +258,14 @@ impl Server {
             _ => Gauge::Reading,
         };
         let running = self.0.metrics.running(gauge);
+        let encoding = negotiate::of_errors(&parts.headers);
         let in_process = parts.extensions.get::<Identity>().is_some();
         let zip = !in_process && negotiate::accepts_gzip(&parts.headers) && !info.is_long_running();
         let head = parts.method == Method::HEAD;
         let answered = AssertUnwindSafe(self.answer(parts, info, query, body)).catch_unwind().await;
         let mut response = match answered {
             Ok(Ok(response)) => response,
-            Ok(Err(status)) => answer::error(&status),
+            Ok(Err(status)) => answer::error_in(&status, encoding),
             Err(_) => answer::error(&Status::internal("a request handler failed; the log says where")),
         };
         drop(running);
@@ -315,6 +317,12 @@ impl Server {
             return Err(Status::no_such_path());
         }
         let content_type = negotiate::content_type(&parts.headers);
+        if info.subresource == "proxy" && kind.subresource("proxy").is_some() {
+            let body_of = proxy::forward::streamed(body);
+            let call =
+                Call { server: self.clone(), kind, info, query, identity, parts, content_type, body: Bytes::new(), warnings: Vec::new() };
+            return proxy::answer(call, body_of).await;
+        }
         let body = if info.is_mutating() { body::read(&parts.headers, body).await? } else { Bytes::new() };
         let call = Call { server: self.clone(), kind, info, query, identity, parts, content_type, body, warnings: Vec::new() };
         registry::answer(call).await

@@ -58,11 +58,13 @@ pub struct Event {
     pub time: u64,
     /// A place for readers to keep the bytes that they all send for this event.
     pub rendered: OnceLock<Bytes>,
+    /// As `rendered`, in the readers' other encoding.
+    pub encoded: OnceLock<Bytes>,
 }
 
 impl Event {
     pub(crate) fn new(kind: EventKind, entry: Arc<Entry>, previous: Option<Arc<Entry>>, time: u64) -> Self {
-        Self { kind, entry, previous, time, rendered: OnceLock::new() }
+        Self { kind, entry, previous, time, rendered: OnceLock::new(), encoded: OnceLock::new() }
     }
 
     /// Revision of the write.

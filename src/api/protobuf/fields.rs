@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
 
+use crate::schema::Type;
+
 /// How a field's message becomes JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -52,6 +54,15 @@ pub(super) fn members(name: &str) -> &'static [Member] {
             members.into()
         })
     })
+}
+
+/// The members of a message whose fields are its parent's; a short name is one of the parent's package.
+pub(super) fn inlined(ty: &Type, member: &Member) -> &'static [Member] {
+    if member.name.contains('.') {
+        return members(member.name);
+    }
+    let package = ty.name.rsplit_once('.').map_or("", |(package, _)| package);
+    members(&format!("{package}.{}", member.name))
 }
 
 /// Whether the type is a message.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Map, Number, Value, json};
 
-use super::fields::{Form, Member, find, members};
+use super::fields::{Form, Member, find, inlined, members};
 use super::wire::{Malformed, Reader, Wire};
 use crate::schema::{self, Shape, Type};
 use crate::time;
@@ -16,7 +16,8 @@ const MAX_DEPTH: usize = 120;
 /// Seconds of the epoch at which Go's time begins, its zero value.
 const GO_ZERO: i64 = -62_135_596_800;
 
-const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+/// The type of a custom resource's schema.
+pub(super) const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
 
 type Decoded<T> = Result<T, Malformed>;
 
@@ -49,15 +50,6 @@ fn fields(ty: &Type, members: &'static [Member], out: &mut Map<String, Value>, b
         }
     }
     Ok(())
-}
-
-/// The members of a message whose fields are its parent's; a short name is one of the parent's package.
-fn inlined(ty: &Type, member: &Member) -> &'static [Member] {
-    if member.name.contains('.') {
-        return members(member.name);
-    }
-    let package = ty.name.rsplit_once('.').map_or("", |(package, _)| package);
-    members(&format!("{package}.{}", member.name))
 }
 
 /// A field being read.

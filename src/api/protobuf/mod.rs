@@ -1,5 +1,5 @@
 //! Kubernetes' protocol buffers: bodies that typed clients (kubectl from 1.32 on, client-go) send for built-in kinds,
-//! read into the same JSON value that a JSON body is. What is a zero value on the wire is one in JSON: decoding by
+//! read into the same JSON value that a JSON body is; and the answers they ask for, written from such a value. What is a zero value on the wire is one in JSON: decoding by
 //! [`crate::schema`] comes after and treats both alike.
 //!
 //! ```text
@@ -8,6 +8,7 @@
 //! ```
 //! Fields have numbers there: `fields.txt` names them, `schema` says what they hold.
 
+mod encode;
 mod fields;
 mod message;
 #[cfg(test)]
@@ -15,12 +16,15 @@ mod tests;
 mod wire;
 
 use std::fmt::Write;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 
 use crate::kinds::{self, Kind, split_api_version};
-use crate::schema;
+use crate::schema::{self, Field, Shape, Type, TypeRef};
 use crate::status::Status;
+pub use encode::{List, put_event};
+pub use wire::Message;
 use wire::{Malformed, Reader};
 
 /// The media type of bodies in protocol buffers.
@@ -59,18 +63,47 @@ pub fn decode(bytes: &[u8], expected: (&str, &str)) -> Result<Value, Status> {
     let Some(ty) = type_of(&api_version, &kind) else {
         return Err(refused(format!("no kind {kind:?} is registered for version {api_version:?}")));
     };
-    let mut object = message::object(&schema::of(ty), envelope.raw).map_err(|error| refused(error.to_string()))?;
+    let mut object = message::object(&type_named(ty), envelope.raw).map_err(|error| refused(error.to_string()))?;
     object.insert("apiVersion".to_owned(), json!(api_version));
     object.insert("kind".to_owned(), json!(kind));
     let object = Value::Object(object);
     if too_deep(&object, 0) { Err(refused(Malformed::Depth.to_string())) } else { Ok(object) }
 }
 
+/// Writes a body: an object of a built-in kind, a list of such, a Status, or an object's metadata. `None` for what has no message.
+pub fn encode(value: &Value) -> Option<Vec<u8>> {
+    let text = |field: &str| value[field].as_str().unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if let Some(ty) = type_of(api_version, kind) {
+        let mut raw = Message::default();
+        encode::object(&type_named(ty), value, &mut raw);
+        return Some(encode::envelope(api_version, kind, &raw));
+    }
+    let mut list = List::new(type_of(api_version, kind.strip_suffix("List")?)?, &value["metadata"]);
+    value["items"].as_array().into_iter().flatten().for_each(|item| list.push(item));
+    Some(list.finish(api_version, kind))
+}
+
+/// What is shown of an object where only its metadata is asked for.
+pub const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.PartialObjectMetadata";
+
+/// The type of this name.
+fn type_named(name: &str) -> Arc<Type> {
+    static PARTIAL: LazyLock<Arc<Type>> = LazyLock::new(|| {
+        let metadata = Shape::Object(TypeRef::named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"));
+        Arc::new(Type { fields: vec![Field::new("metadata", metadata, true)], open: false, ..Type::any(METADATA) })
+    });
+    if name == METADATA { PARTIAL.clone() } else { schema::of(name) }
+}
+
 /// The type of what a body says it is.
 fn type_of(api_version: &str, kind: &str) -> Option<&'static str> {
-    // Options are registered in every group.
-    if kind == "DeleteOptions" {
-        return Some("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions");
+    match (api_version, kind) {
+        // Options are registered in every group.
+        (_, "DeleteOptions") => return Some("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"),
+        ("v1", "Status") => return Some("io.k8s.apimachinery.pkg.apis.meta.v1.Status"),
+        ("meta.k8s.io/v1", "PartialObjectMetadata") => return Some(METADATA),
+        _ => {}
     }
     if let Some(kind) = kinds::by_api_version(api_version, kind) {
         return Some(&kind.schema);

@@ -260,7 +260,100 @@ fn sample() -> Vec<u8> {
     m(2, [container, m(14, [n(4, 5), b(4, [6])]), m(7, [b(1, "k"), b(2, "v")]), m(1, [b(1, "v"), m(2, [m(2, [])])])])
 }
 
+/// Makes objects of any type: everything a message can hold, of which it leaves out much.
+struct Maker(u64);
+
+impl Maker {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+
+    fn object(&mut self, ty: &Type, depth: usize) -> Value {
+        let (package, name) = ty.name.rsplit_once('.').unwrap();
+        let mut out = serde_json::Map::new();
+        for (name, form) in names(package, name) {
+            let field = ty.field(name).unwrap();
+            if self.below(4) > u64::from(depth < 3) {
+                out.insert(name.to_owned(), self.value(&field.shape, form, depth));
+            }
+        }
+        out.retain(|_, value| !matches!(value, Value::Null) && value.as_array().is_none_or(|items| !items.is_empty()));
+        // Maps and lists without entries are not on the wire.
+        let structure = |name: &str| ty.field(name).is_some_and(|field| matches!(field.shape, Shape::Object(_)));
+        out.retain(|name, value| structure(name) || value.as_object().is_none_or(|map| !map.is_empty()));
+        Value::Object(out)
+    }
+
+    fn text(&mut self) -> &'static str {
+        [
+            "",
+            "a",
+            "\u{e4}\n\0",
+            "long long long long long long long long long long long long long long long long long long long long long long long long long long long",
+        ][self.below(4) as usize]
+    }
+
+    fn value(&mut self, shape: &Shape, form: Form, depth: usize) -> Value {
+        let count = self.below(3);
+        match shape {
+            Shape::Object(target) if depth > 9 && !target.get().fields.is_empty() => json!({}),
+            Shape::Object(target) if target.get().open => json!({}),
+            Shape::Object(target) => self.object(target.get(), depth + 1),
+            Shape::List(_) | Shape::Map(_) if depth > 9 => json!([]),
+            Shape::List(item) => (0..count).map(|_| self.value(item, form, depth + 1)).filter(|value| !value.is_null()).collect(),
+            Shape::Map(item) => Value::Object(
+                (0..count)
+                    .map(|at| (format!("{}{at}", self.text()), self.value(item, form, depth + 1)))
+                    .filter(|(_, value)| !value.is_null())
+                    .collect(),
+            ),
+            Shape::String => json!(self.text()),
+            Shape::Bytes => json!(["", "AP8=", "YQ=="][count as usize]),
+            Shape::Int32 => json!([0, i32::MIN, i32::MAX][count as usize]),
+            Shape::Int64 => json!([0, i64::MIN, i64::MAX][count as usize]),
+            Shape::Bool => json!(count == 1),
+            Shape::Float => [json!(0), json!(-1.5), json!(7)][count as usize].clone(),
+            Shape::Quantity => json!(["0", "1500m", "-3Gi"][count as usize]),
+            Shape::IntOrString => [json!(0), json!(-7), json!("50%")][count as usize].clone(),
+            Shape::Time => json!(["1970-01-01T00:00:00Z", "2026-03-01T12:00:00Z", "1969-12-31T23:59:59Z"][count as usize]),
+            Shape::MicroTime => {
+                json!(["1970-01-01T00:00:00.000000Z", "2026-03-01T12:00:00.123456Z", "1969-12-31T23:59:58.000001Z"][count as usize])
+            }
+            Shape::Any => self.open(form),
+        }
+    }
+
+    fn open(&mut self, form: Form) -> Value {
+        let schema = json!({"type": "string", "minLength": 3, "not": {"enum": ["x", 1, {"a": []}]}});
+        let many = match form {
+            Form::SchemaOrBool => [json!(true), json!(false), schema],
+            Form::SchemaOrList => [schema.clone(), json!([schema]), json!([schema, schema])],
+            Form::SchemaOrTexts => [schema, json!(["a", ""]), json!(["b"])],
+            _ => [json!({"a": [1, null, "x"]}), json!(""), json!(-0.5)],
+        };
+        many[self.below(3) as usize].clone()
+    }
+}
+
 proptest! {
+    #[test]
+    fn what_is_written_is_read_back(seed in 1..u64::MAX) {
+        let mut maker = Maker(seed);
+        for (api_version, kind, ty) in kinds::builtin().iter().map(|kind| (kind.api_version(), kind.kind.to_string(), &*kind.schema)).chain([
+            ("v1".to_owned(), "Status".to_owned(), "io.k8s.apimachinery.pkg.apis.meta.v1.Status"),
+            ("meta.k8s.io/v1".to_owned(), "PartialObjectMetadata".to_owned(), METADATA),
+        ]) {
+            let mut object = maker.object(&type_named(ty), 0);
+            object["apiVersion"] = json!(api_version);
+            object["kind"] = json!(kind);
+            let bytes = encode(&object).unwrap();
+            prop_assert_eq!(decode(&bytes, ("v1", "Pod")).unwrap(), object);
+        }
+    }
+
     #[test]
     fn no_bytes_make_it_panic(at in any::<prop::sample::Index>(), raw in prop::collection::vec(any::<u8>(), 0..200)) {
         let kinds = kinds::builtin();
@@ -281,4 +374,19 @@ proptest! {
         raw.truncate(end.index(length));
         let _ = decode(&body("v1", "Pod", &raw), ("v1", "Pod"));
     }
+}
+
+#[test]
+fn lists_and_events_are_written_as_upstream_writes_them() {
+    let items = json!([{"metadata": {"name": "a"}, "data": {"k": ""}}]);
+    let list =
+        json!({"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "7", "remainingItemCount": 2}, "items": items});
+    let item = [m(1, [b(1, "a")]), m(2, [b(1, "k"), b(2, "")])].concat();
+    assert_eq!(encode(&list).unwrap(), body("v1", "ConfigMapList", &[m(1, [b(2, "7"), n(4, 2)]), b(2, item)].concat()));
+    assert_eq!(encode(&json!({"apiVersion": "example.com/v1", "kind": "CronTab"})), None);
+
+    let mut out = bytes::BytesMut::new();
+    put_event(&mut out, "ADDED", b"k8s");
+    let event = [b(1, "ADDED"), m(2, [b(1, "k8s")])].concat();
+    assert_eq!(out, [vec![0, 0, 0, u8::try_from(event.len()).unwrap()], event].concat());
 }

@@ -1,5 +1,84 @@
 //! Protocol buffers on the wire: fields as numbers with values of four forms.
 
+/// A message being written.
+#[derive(Debug, Default)]
+pub struct Message(Vec<u8>);
+
+impl From<Vec<u8>> for Message {
+    /// Goes on behind these bytes.
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Message {
+    fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(u8::try_from(number & 0x7f).unwrap_or(0) | 0x80);
+            number >>= 7;
+        }
+        self.0.push(u8::try_from(number).unwrap_or(0));
+    }
+
+    fn tag(&mut self, field: u32, wire_type: u32) {
+        self.varint(u64::from(field << 3 | wire_type));
+    }
+
+    /// Bytes or a string, as they are.
+    pub fn bytes(&mut self, field: u32, bytes: &[u8]) {
+        self.tag(field, 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// A number or a bool, as it is.
+    pub fn number(&mut self, field: u32, number: u64) {
+        self.tag(field, 0);
+        self.varint(number);
+    }
+
+    /// Eight bytes.
+    pub fn fixed64(&mut self, field: u32, bits: u64) {
+        self.tag(field, 1);
+        self.0.extend_from_slice(&bits.to_le_bytes());
+    }
+
+    /// A string; the empty one is left out, as it is the default.
+    pub fn text(&mut self, field: u32, text: &str) {
+        if !text.is_empty() {
+            self.bytes(field, text.as_bytes());
+        }
+    }
+
+    /// A bool; false is left out.
+    pub fn flag(&mut self, field: u32, flag: bool) {
+        if flag {
+            self.number(field, 1);
+        }
+    }
+
+    /// A message in the message.
+    pub fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
+        self.tag(field, 2);
+        let start = self.0.len();
+        write(self);
+        let end = self.0.len();
+        // The length is known now, and goes before what it counts.
+        self.varint((end - start) as u64);
+        self.0[start..].rotate_left(end - start);
+    }
+
+    /// The bytes so far.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes.
+    pub fn finish(self) -> Vec<u8> {
+        self.0
+    }
+}
+
 /// Why bytes are no message; the texts are those of upstream's generated code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
@@ -114,5 +193,23 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed::End)?;
         self.0 = rest;
         Ok(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_are_as_the_specification_shows_them() {
+        let mut message = Message::default();
+        message.text(2, "testing");
+        message.message(3, |inner| inner.flag(1, true));
+        message.text(4, "");
+        message.flag(5, false);
+        assert_eq!(message.finish(), [0x12, 7, b't', b'e', b's', b't', b'i', b'n', b'g', 0x1a, 2, 8, 1]);
+        let mut long = Message::default();
+        long.message(1, |inner| inner.text(1, &"x".repeat(300)));
+        assert_eq!(&long.finish()[..6], [0x0a, 0xaf, 2, 0x0a, 0xac, 2]);
     }
 }

@@ -2,10 +2,10 @@
 //! ask for it in protobuf (`gnostic`'s `openapi.v2.Document`), others in JSON.
 
 use bytes::Bytes;
+use coracle_api::protobuf::Message;
 use serde_json::{Map, Value, json};
 
 use super::{RELEASE, make, versions};
-use crate::protobuf::Message;
 
 /// The document in JSON.
 pub(super) fn json() -> Bytes {

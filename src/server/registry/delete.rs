@@ -22,7 +22,6 @@ use super::selection::Selection;
 use super::update::CONFLICT_ATTEMPTS;
 use super::{Call, Shown, body, list};
 use crate::http::body::Body;
-use crate::negotiate::Encoding;
 use crate::options::{DeleteOptions, ListOptions, Propagation};
 use crate::{answer, codec, gate};
 
@@ -97,7 +96,7 @@ pub(crate) async fn collection(call: &mut Call) -> Result<Response<Body>, Status
         items.push(shown);
     }
     let list = json!({"apiVersion": call.kind.api_version(), "kind": call.kind.list_kind, "metadata": page.metadata(), "items": items});
-    Ok(answer::object(200, &list, Encoding::Json))
+    Ok(answer::object(200, &list, call.accepted()?.encoding))
 }
 
 /// Deletes the object the call names, as far as it can be now.

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use bytes::{BufMut, BytesMut};
 use coracle_api::kinds::Kind;
+use coracle_api::protobuf::{List, METADATA};
 use coracle_api::status::Status;
 use coracle_store::{Entry, ListOptions as StoreOptions, ReadError};
 use http::Response;
@@ -15,7 +16,7 @@ use serde_json::json;
 use super::selection::Selection;
 use super::{Call, put_metadata, read_error, too_large_revision};
 use crate::http::body::Body;
-use crate::negotiate::Form;
+use crate::negotiate::{Encoding, Form};
 use crate::options::{ListOptions, Match};
 use crate::{answer, codec, table};
 
@@ -89,6 +90,9 @@ pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
     if accepted.form == Form::Table {
         return table::many(call, &page, accepted.encoding);
     }
+    if accepted.encoding == Encoding::Protobuf {
+        return in_protobuf(call.kind, accepted.form, &page);
+    }
     let size: usize = page.entries.iter().map(|entry| entry.value.bytes.len() + 24).sum();
     let mut out = BytesMut::with_capacity(size + 512);
     opening(&mut out, call.kind, accepted.form, &page);
@@ -103,6 +107,18 @@ pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
     }
     out.put_slice(b"]}");
     Ok(answer::encoded(200, out.freeze(), accepted.encoding))
+}
+
+fn in_protobuf(kind: &Kind, form: Form, page: &Page) -> Result<Response<Body>, Status> {
+    let (schema, version, name) = match form {
+        Form::Metadata => (METADATA, "meta.k8s.io/v1".to_owned(), "PartialObjectMetadataList"),
+        _ => (&*kind.schema, kind.api_version(), &*kind.list_kind),
+    };
+    let mut list = List::new(schema, &page.metadata());
+    for entry in &page.entries {
+        list.push(&codec::decode(kind, entry)?);
+    }
+    Ok(answer::protobuf(200, list.finish(&version, name)))
 }
 
 /// Appends a list up to its first item.
@@ -156,7 +172,7 @@ fn too_old_token(token: &str) -> Response<Body> {
     );
     let mut value = status.to_value();
     value["metadata"] = json!({"continue": token});
-    answer::object(410, &value, crate::negotiate::Encoding::Json)
+    answer::object(410, &value, Encoding::Json)
 }
 
 /// Reads one page.

@@ -26,7 +26,7 @@ use crate::http::query::Query;
 use crate::negotiate::{self, Accepted, Form};
 use crate::request::RequestInfo;
 use crate::server::Server;
-use crate::{answer, codec, subresource, table};
+use crate::{answer, codec, subresource, table, vocabulary};
 
 /// A request for a resource, authorized, with its body.
 pub(crate) struct Call {
@@ -45,6 +45,10 @@ pub(crate) struct Call {
 /// Answers a request for a resource.
 pub(crate) async fn answer(mut call: Call) -> Result<Response<Body>, Status> {
     check_path(&call)?;
+    if call.info.is_mutating() && call.info.subresource.is_empty() {
+        // Before anything happens.
+        call.accepted()?;
+    }
     call.warnings.extend(deprecation(call.kind).map(str::to_owned));
     let answered = if !call.info.subresource.is_empty() {
         subresource::answer(&mut call).await
@@ -65,7 +69,7 @@ pub(crate) async fn answer(mut call: Call) -> Result<Response<Body>, Status> {
     };
     let mut response = match answered {
         Ok(response) => response,
-        Err(status) => answer::error(&status),
+        Err(status) => answer::error_in(&status, negotiate::of_errors(&call.parts.headers)),
     };
     // A write that was tried again says the same again.
     let mut said = std::collections::BTreeSet::new();
@@ -126,7 +130,7 @@ impl Call {
     }
 
     pub(crate) fn accepted(&self) -> Result<Accepted, Status> {
-        negotiate::accepted(&self.parts.headers)
+        negotiate::accepted(&self.parts.headers, vocabulary::is_message(self.kind))
     }
 
     pub(crate) fn agent(&self) -> String {

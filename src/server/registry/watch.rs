@@ -9,29 +9,32 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use coracle_api::kinds::Kind;
+use coracle_api::protobuf;
 use coracle_api::status::Status;
 use coracle_store::{Entry, Event, EventKind, ListOptions as StoreOptions, ReadError, Watch};
 use futures::stream;
 use http::Response;
 use rand::RngExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::selection::Selection;
-use super::{Call, put_metadata, read_error, too_large_revision};
+use super::{Call, metadata_only, put_metadata, read_error, too_large_revision};
 use crate::http::body::Body;
 use crate::metrics::Gauge;
 use crate::negotiate::{Encoding, Form, not_acceptable};
 use crate::options::ListOptions;
 use crate::server::Server;
 use crate::table::{self, IncludeObject};
-use crate::{answer, codec};
+use crate::{answer, codec, vocabulary};
 
 /// How often a watch that wants them is sent a bookmark.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// Several events that wait are sent as one chunk up to this size.
 const CHUNK: usize = 64 << 10;
+/// The media type of a watch in protocol buffers: each event after its length.
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 /// How long a watch lasts where the client does not say, in seconds; upstream's range.
 const DEFAULT_SECONDS: std::ops::Range<u64> = 1_800..3_600;
 
@@ -40,9 +43,12 @@ pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
     let options = ListOptions::parse(&call.query, true)?;
     let selection = Selection::parse(call.kind, &call.query)?;
     let accepted = call.accepted()?;
-    if accepted.encoding != Encoding::Json {
-        return Err(not_acceptable("application/json, application/json;stream=watch"));
+    if accepted.encoding == Encoding::Yaml {
+        let more = if vocabulary::is_message(call.kind) { ", application/vnd.kubernetes.protobuf;stream=watch" } else { "" };
+        return Err(not_acceptable(&format!("application/json;stream=watch{more}")));
     }
+    let encoding = accepted.encoding;
+    let content_type = if encoding == Encoding::Protobuf { PROTOBUF } else { "application/json" };
     let include = IncludeObject::parse(&call.query)?;
     let store = &call.server.0.store;
     let mut prefix = codec::prefix(call.kind, call.namespace());
@@ -65,7 +71,7 @@ pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
     let watch = match store.watch(&prefix, after) {
         Ok(watch) => watch,
         Err(ReadError::TooOld { oldest }) => {
-            return Ok(answer::stream("application/json", Body::full(too_old(after, oldest))));
+            return Ok(answer::stream(content_type, Body::full(too_old(after, oldest, encoding))));
         }
         Err(error) => return Err(read_error(error, after)),
     };
@@ -77,6 +83,7 @@ pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
         kind: call.kind,
         selection,
         form: accepted.form,
+        encoding,
         include,
         initial: initial.into(),
         initial_revision: after,
@@ -90,17 +97,26 @@ pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
         over: false,
         sent: 0,
     };
-    Ok(answer::stream("application/json", Body::stream(watching.into_stream())))
+    Ok(answer::stream(content_type, Body::stream(watching.into_stream())))
 }
 
-fn too_old(wanted: u64, oldest: u64) -> Bytes {
-    error_event(&Status::expired(format!("too old resource version: {wanted} ({oldest})")))
+fn too_old(wanted: u64, oldest: u64, encoding: Encoding) -> Bytes {
+    error_event(&Status::expired(format!("too old resource version: {wanted} ({oldest})")), encoding)
 }
 
-fn error_event(status: &Status) -> Bytes {
+fn error_event(status: &Status, encoding: Encoding) -> Bytes {
+    if encoding == Encoding::Protobuf {
+        let mut out = BytesMut::new();
+        put_protobuf(&mut out, "ERROR", &status.to_value());
+        return out.freeze();
+    }
     let mut text = json!({"type": "ERROR", "object": status.to_value()}).to_string();
     text.push('\n');
     text.into()
+}
+
+fn put_protobuf(out: &mut BytesMut, told: &str, object: &Value) {
+    protobuf::put_event(out, told, &protobuf::encode(object).unwrap_or_default());
 }
 
 /// What a watch tells of an object.
@@ -113,6 +129,15 @@ enum Told {
 }
 
 impl Told {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+            Self::Bookmark => "BOOKMARK",
+        }
+    }
+
     fn opening(self) -> &'static [u8] {
         match self {
             Self::Added => br#"{"type":"ADDED","object":"#,
@@ -128,6 +153,7 @@ struct Watching {
     kind: &'static Kind,
     selection: Selection,
     form: Form,
+    encoding: Encoding,
     include: IncludeObject,
     initial: VecDeque<Arc<Entry>>,
     initial_revision: u64,
@@ -179,7 +205,7 @@ impl Watching {
             };
             let Some(event) = event else {
                 self.over = true;
-                return Some(too_old(self.after, self.server.0.store.oldest()));
+                return Some(too_old(self.after, self.server.0.store.oldest(), self.encoding));
             };
             if let Some(chunk) = self.chunk(event) {
                 return Some(chunk);
@@ -239,7 +265,7 @@ impl Watching {
 
     fn fail(&mut self, mut out: BytesMut, status: &Status) -> Bytes {
         self.over = true;
-        out.put_slice(&error_event(status));
+        out.put_slice(&error_event(status, self.encoding));
         out.freeze()
     }
 
@@ -270,18 +296,26 @@ impl Watching {
             }
         }
         let shared = told == natural && self.form == Form::Object && self.kind.is_storage_version();
-        if shared && let Some(bytes) = event.rendered.get() {
+        let kept = if self.encoding == Encoding::Protobuf { &event.encoded } else { &event.rendered };
+        if shared && let Some(bytes) = kept.get() {
             self.sent += 1;
             return Ok(Some(bytes.clone()));
         }
         let mut out = BytesMut::with_capacity(shown.value.bytes.len() + 128);
         self.put(&mut out, told, shown)?;
         let bytes = out.freeze();
-        Ok(Some(if shared { event.rendered.get_or_init(|| bytes).clone() } else { bytes }))
+        Ok(Some(if shared { kept.get_or_init(|| bytes).clone() } else { bytes }))
     }
 
     /// Appends an event.
     fn put(&mut self, out: &mut BytesMut, told: Told, entry: &Entry) -> Result<(), Status> {
+        if self.encoding == Encoding::Protobuf {
+            let object = codec::decode(self.kind, entry)?;
+            let object = if self.form == Form::Metadata { metadata_only(&object) } else { object };
+            put_protobuf(out, told.name(), &object);
+            self.sent += 1;
+            return Ok(());
+        }
         out.put_slice(told.opening());
         match self.form {
             Form::Object => codec::put_object(out, self.kind, entry)?,
@@ -313,6 +347,9 @@ impl Watching {
                 table::event(self.kind, &object, self.include, columns, self.server.0.clock.now())
             }
         };
+        if self.encoding == Encoding::Protobuf {
+            return put_protobuf(out, Told::Bookmark.name(), &object);
+        }
         out.put_slice(Told::Bookmark.opening());
         out.put_slice(object.to_string().as_bytes());
         out.put_slice(b"}\n");

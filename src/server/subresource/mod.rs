@@ -28,7 +28,6 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
         ("", "pods", "log") => log::answer(call).await,
         ("", "pods", "exec" | "attach" | "portforward") => streams::answer(call).await,
         ("", "serviceaccounts", "token") => token(call),
-        (_, _, "proxy") => Err(Status::new(501, "NotImplemented", "proxies are not served")),
         // status, approval, finalize, ephemeralcontainers, resize: the object itself, of which rules let a part be changed.
         _ => match call.info.verb.as_str() {
             "get" => get::answer(call),
