@@ -3,7 +3,7 @@
 //! The wiring room hands the implementations across.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -135,8 +135,9 @@ pub enum PodNetworkError {
 #[async_trait]
 pub trait PodNetwork: Send + Sync + 'static {
     /// Makes the namespace and address of the sandbox `id` on `node`; idempotent: a sandbox that has a namespace keeps
-    /// it and its address, across a restart of the process too.
-    async fn attach(&self, node: &str, id: &str) -> Result<PodAddress, PodNetworkError>;
+    /// it and its address, across a restart of the process too. With `netns`, that namespace is taken instead of a new one;
+    /// another one than before gets the address that the sandbox has.
+    async fn attach(&self, node: &str, id: &str, netns: Option<&Path>) -> Result<PodAddress, PodNetworkError>;
     /// Removes what `attach` made; unknown ids are no error.
     async fn detach(&self, node: &str, id: &str) -> Result<(), PodNetworkError>;
     /// Sandboxes on `node` that have a namespace (for cleaning up after a crash).

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -40,6 +41,25 @@ pub(crate) fn create(path: &Path) -> Result<(), NetworkError> {
         Ok(())
     })
     .map_err(error(path, "cannot be made"))
+}
+
+/// Mounts a namespace that others made at `path`, in place of another one that is there.
+pub(crate) fn take(given: &Path, path: &Path) -> Result<(), NetworkError> {
+    let same = |a: &Path, b: &Path| {
+        let of = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+        of(a).is_some_and(|a| of(b) == Some(a))
+    };
+    if exists(path) {
+        if same(given, path) {
+            return Ok(());
+        }
+        umount2(path, MntFlags::MNT_DETACH).map_err(|e| error(path, "cannot be unmounted")(e.into()))?;
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(error(path, "cannot make its directory"))?;
+    }
+    File::create(path).map_err(error(path, "cannot make its file"))?;
+    mount(Some(given), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(|e| error(path, "cannot be mounted")(e.into()))
 }
 
 /// Removes a namespace; its links go when its last process does.

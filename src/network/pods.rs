@@ -94,9 +94,12 @@ impl Pods {
         self.nodes.iter().position(|name| name == node).unwrap_or_default() as u32
     }
 
-    async fn connect_pod(&self, id: &str, number: u32, address: Ipv4Addr) -> Result<(), NetworkError> {
+    async fn connect_pod(&self, id: &str, number: u32, address: Ipv4Addr, netns: Option<&Path>) -> Result<(), NetworkError> {
         let path = self.namespace(id);
-        namespace::create(&path)?;
+        match netns {
+            Some(given) => namespace::take(given, &path)?,
+            None => namespace::create(&path)?,
+        }
         let runtime = tokio::runtime::Handle::current();
         let pod = namespace::inside(&path, move || {
             let _context = runtime.enter();
@@ -168,7 +171,7 @@ fn kernel(error: NetworkError) -> PodNetworkError {
 
 #[async_trait]
 impl PodNetwork for Pods {
-    async fn attach(&self, node: &str, id: &str) -> Result<PodAddress, PodNetworkError> {
+    async fn attach(&self, node: &str, id: &str, netns: Option<&Path>) -> Result<PodAddress, PodNetworkError> {
         let number = self.number(node);
         let range = self.ranges.node(number);
         let known = self.given.lock().sandboxes.get(id).copied();
@@ -183,7 +186,7 @@ impl PodNetwork for Pods {
                 address
             }
         };
-        self.connect_pod(id, number, address).await.map_err(kernel)?;
+        self.connect_pod(id, number, address, netns).await.map_err(kernel)?;
         Ok(PodAddress { netns: self.namespace(id), ips: vec![IpAddr::V4(address)] })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use coracle_api::seams::{PodAddress, PodNetwork, PodNetworkError};
@@ -35,7 +35,7 @@ impl SimulatedNetwork {
 
 #[async_trait]
 impl PodNetwork for SimulatedNetwork {
-    async fn attach(&self, node: &str, id: &str) -> Result<PodAddress, PodNetworkError> {
+    async fn attach(&self, node: &str, id: &str, _netns: Option<&Path>) -> Result<PodAddress, PodNetworkError> {
         let mut given = self.given.lock();
         if let Some((address, _)) = given.sandboxes.get(id) {
             return Ok(PodAddress { netns: PathBuf::new(), ips: vec![IpAddr::V4(*address)] });

@@ -141,7 +141,7 @@ impl NodeDialer for Dialer {
         let netns = if hosted {
             PathBuf::new()
         } else {
-            let address = agent.network.attach(&agent.name, &id).await.map_err(|error| plain(500, error.to_string()))?;
+            let address = agent.network.attach(&agent.name, &id, None).await.map_err(|error| plain(500, error.to_string()))?;
             if address.netns.as_os_str().is_empty() {
                 let ip = address.ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
                 return self.dial(ip, port).await;

@@ -60,11 +60,13 @@ fn pods_reach_each_other_and_the_host_reaches_pods() {
         let directory = tempfile::tempdir().unwrap();
         let lab = Lab::start(config(directory.path())).await.unwrap();
         let network = lab.pod_network();
-        let (a, b) =
-            (network.attach("one", "aaaaaaaaaaaaaaaaaa").await.unwrap(), network.attach("two", "bbbbbbbbbbbbbbbbbb").await.unwrap());
+        let (a, b) = (
+            network.attach("one", "aaaaaaaaaaaaaaaaaa", None).await.unwrap(),
+            network.attach("two", "bbbbbbbbbbbbbbbbbb", None).await.unwrap(),
+        );
         assert_eq!(a.ips, ["10.244.0.2".parse::<IpAddr>().unwrap()]);
         assert_eq!(b.ips, ["10.244.1.2".parse::<IpAddr>().unwrap()]);
-        assert_eq!(network.attach("one", "aaaaaaaaaaaaaaaaaa").await.unwrap(), a, "attaching again changes nothing");
+        assert_eq!(network.attach("one", "aaaaaaaaaaaaaaaaaa", None).await.unwrap(), a, "attaching again changes nothing");
 
         let address = SocketAddr::new(a.ips[0], 8080);
         let served = serve_once(a.netns.clone(), "from the lab");
@@ -108,13 +110,13 @@ fn a_new_process_finds_pods_and_addresses_and_stop_leaves_nothing() {
     in_own_namespace(async || {
         let directory = tempfile::tempdir().unwrap();
         let lab = Lab::start(config(directory.path())).await.unwrap();
-        let pod = lab.pod_network().attach("one", "aaaaaaaaaaaaaaaaaa").await.unwrap();
+        let pod = lab.pod_network().attach("one", "aaaaaaaaaaaaaaaaaa", None).await.unwrap();
         drop(lab);
         let lab = Lab::start(config(directory.path())).await.unwrap();
         let network = lab.pod_network();
         assert_eq!(network.attached("one").await.unwrap(), ["aaaaaaaaaaaaaaaaaa"]);
-        assert_eq!(network.attach("one", "aaaaaaaaaaaaaaaaaa").await.unwrap(), pod);
-        let other = network.attach("one", "cccccccccccccccccc").await.unwrap();
+        assert_eq!(network.attach("one", "aaaaaaaaaaaaaaaaaa", None).await.unwrap(), pod);
+        let other = network.attach("one", "cccccccccccccccccc", None).await.unwrap();
         assert_ne!(other.ips, pod.ips);
         network.detach("one", "aaaaaaaaaaaaaaaaaa").await.unwrap();
         network.detach("one", "aaaaaaaaaaaaaaaaaa").await.unwrap();

@@ -2,9 +2,12 @@
 
 pub(crate) mod admission;
 pub(crate) mod dispatch;
+pub(crate) mod eviction;
+pub(crate) mod image_gc;
 pub(crate) mod lease;
 pub(crate) mod machine;
 pub(crate) mod objects;
+pub(crate) mod pressure;
 pub(crate) mod register;
 mod shutdown;
 
@@ -84,6 +87,10 @@ pub(crate) struct Agent {
     pub(crate) workers: Mutex<HashMap<String, Arc<PodWorker>>>,
     /// One pull of an image at a time.
     pub(crate) pulls: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// When an image was last used, by id.
+    pub(crate) images_used: Mutex<HashMap<String, jiff::Timestamp>>,
+    /// What the machine is short of.
+    pub(crate) pressures: pressure::Watch,
     /// How many statuses are written at once: a node full of new pods must not flood the server.
     pub(crate) writes: Semaphore,
     /// Something that the node's status shows has changed.
@@ -101,6 +108,11 @@ impl Agent {
     /// Records an event about a pod or, with a field path, one of its containers.
     pub(crate) fn event(&self, pod: &Pod, field_path: Option<String>, kind: EventType, reason: &str, message: impl Into<String>) {
         self.events.event(&crate::pod::reference(pod, field_path), kind, reason, message);
+    }
+
+    /// An image is used now: it is not removed soon.
+    pub(crate) fn image_used(&self, id: &str) {
+        self.images_used.lock().insert(id.to_owned(), self.clock.now());
     }
 
     /// Directory of a pod's files.
@@ -147,6 +159,8 @@ impl Node {
             no_pod: Arc::default(),
             workers: Mutex::default(),
             pulls: Mutex::default(),
+            images_used: Mutex::default(),
+            pressures: pressure::Watch::default(),
             writes: Semaphore::new(WRITES),
             status_changed: Notify::new(),
             stop: CancellationToken::new(),
@@ -165,6 +179,8 @@ impl Node {
         spawn("dispatch", Box::pin(dispatch::run(agent.clone())));
         spawn("status", Box::pin(register::run(agent.clone())));
         spawn("lease", Box::pin(lease::run(agent.clone())));
+        spawn("eviction", Box::pin(eviction::run(agent.clone())));
+        spawn("images", Box::pin(image_gc::run(agent.clone())));
         Self { agent }
     }
 

@@ -25,13 +25,34 @@ const REPORT_EVERY: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_millis(500);
 const MOST_IMAGES: usize = 50;
 
-/// Type, status, reason and message of each condition, in upstream's order.
-const CONDITIONS: [(&str, &str, &str, &str); 4] = [
-    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-];
+/// Type, status, reason and message of each condition, in upstream's order; memory, disk and PID pressure as measured.
+fn facts(pressures: [bool; 3]) -> [(&'static str, &'static str, &'static str, &'static str); 4] {
+    let pick = |short: bool, kind, yes: (&'static str, &'static str), no: (&'static str, &'static str)| {
+        if short { (kind, "True", yes.0, yes.1) } else { (kind, "False", no.0, no.1) }
+    };
+    let [memory, disk, pids] = pressures;
+    [
+        pick(
+            memory,
+            "MemoryPressure",
+            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ),
+        pick(
+            disk,
+            "DiskPressure",
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ),
+        pick(
+            pids,
+            "PIDPressure",
+            ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ),
+        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+    ]
+}
 
 /// Registers, then reports every five minutes and whenever something changed.
 pub(crate) async fn run(agent: Arc<Agent>) {
@@ -167,7 +188,7 @@ async fn status(agent: &Agent, machine: &Machine, old: &NodeStatus) -> NodeStatu
         ]),
         allocatable: Some(resources.clone()),
         capacity: Some(resources),
-        conditions: Some(conditions(old, now)),
+        conditions: Some(conditions(old, agent.pressures.conditions(now), now)),
         daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: 10250 }) }),
         images: Some(images(agent).await),
         node_info: Some(NodeSystemInfo {
@@ -187,9 +208,9 @@ async fn status(agent: &Agent, machine: &Machine, old: &NodeStatus) -> NodeStatu
     }
 }
 
-fn conditions(old: &NodeStatus, now: Timestamp) -> Vec<NodeCondition> {
+fn conditions(old: &NodeStatus, pressures: [bool; 3], now: Timestamp) -> Vec<NodeCondition> {
     let seconds = || Some(Time(Timestamp::from_second(now.as_second()).unwrap_or(now)));
-    CONDITIONS
+    facts(pressures)
         .iter()
         .map(|(kind, status, reason, message)| {
             let before = old.conditions.iter().flatten().find(|condition| condition.type_ == *kind && condition.status == *status);
@@ -227,12 +248,14 @@ mod tests {
     #[test]
     fn a_condition_keeps_the_time_it_changed() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let first = conditions(&NodeStatus::default(), at(100));
+        let first = conditions(&NodeStatus::default(), [false; 3], at(100));
         let old = NodeStatus { conditions: Some(first), ..NodeStatus::default() };
-        let second = conditions(&old, at(200));
+        let second = conditions(&old, [false; 3], at(200));
         assert!(second.iter().all(|condition| condition.last_transition_time == Some(Time(at(100)))));
         assert!(second.iter().all(|condition| condition.last_heartbeat_time == Some(Time(at(200)))));
         let kinds: Vec<_> = second.iter().map(|condition| condition.type_.as_str()).collect();
         assert_eq!(kinds, ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"]);
+        let short = conditions(&old, [false, true, false], at(300));
+        assert_eq!((short[1].reason.as_deref(), &short[1].last_transition_time), (Some("KubeletHasDiskPressure"), &Some(Time(at(300)))));
     }
 }

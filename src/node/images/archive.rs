@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -19,7 +19,7 @@ use super::{ImageError, hex, io_error};
 /// Longest JSON document in an archive.
 const LONGEST_DOCUMENT: u64 = 8 << 20;
 
-fn invalid(reason: impl Into<String>) -> ImageError {
+pub(super) fn invalid(reason: impl Into<String>) -> ImageError {
     ImageError::Invalid { reason: reason.into() }
 }
 
@@ -32,16 +32,18 @@ struct DockerImage {
     layers: Vec<String>,
 }
 
+/// An image's configuration, as far as it is needed.
 #[derive(Deserialize)]
-struct ImageConfig {
+pub(super) struct ImageConfig {
     #[serde(default)]
-    config: Option<Config>,
-    rootfs: RootFs,
+    pub(super) config: Option<Config>,
+    pub(super) rootfs: RootFs,
 }
 
+/// Its layers.
 #[derive(Deserialize)]
-struct RootFs {
-    diff_ids: Vec<String>,
+pub(super) struct RootFs {
+    pub(super) diff_ids: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -166,11 +168,11 @@ impl Members {
     }
 }
 
-fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, ImageError> {
+pub(super) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, ImageError> {
     serde_json::from_slice(bytes).map_err(|e| invalid(format!("{name}: {e}")))
 }
 
-fn check(expected: &str, found: &str) -> Result<(), ImageError> {
+pub(super) fn check(expected: &str, found: &str) -> Result<(), ImageError> {
     if expected == found { Ok(()) } else { Err(ImageError::Digest { expected: expected.to_owned(), found: found.to_owned() }) }
 }
 
@@ -232,29 +234,28 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// Unpacks one layer: `diff_id` is the digest of its plain bytes, `blob` that of its bytes in the archive.
-fn add_layer(store: &Store, members: &mut Members, name: &str, diff_id: &str, blob: Option<&str>) -> Result<(), ImageError> {
+/// Unpacks one layer: `diff_id` is the digest of its plain bytes, `blob` that of its bytes as they are read.
+pub(super) fn add_layer(store: &Store, reader: impl Read, diff_id: &str, blob: Option<&str>) -> Result<(), ImageError> {
     if !super::reference::valid_digest(diff_id) {
         return Err(invalid(format!("digest {diff_id:?} is not supported")));
     }
     if store.has_layer(diff_id) {
         return Ok(());
     }
-    let mut magic = [0_u8; 4];
-    let length = members.member(name)?.read(&mut magic).map_err(|e| invalid(e.to_string()))?;
-    let compression = compression(magic.get(..length).unwrap_or_default())?;
+    let mut outer = BufReader::with_capacity(64 << 10, Hashing::new(reader));
+    let magic = outer.fill_buf().map_err(|e| invalid(e.to_string()))?;
+    let compression = compression(magic)?;
     let scratch = store.scratch()?;
-    let mut outer = Hashing::new(BufReader::with_capacity(64 << 10, members.member(name)?));
     let unpacked = match compression {
         Compression::None => unpack_hashed(&mut outer, &scratch),
-        Compression::Gzip => unpack_hashed(&mut MultiGzDecoder::new(BufReader::new(&mut outer)), &scratch),
+        Compression::Gzip => unpack_hashed(&mut MultiGzDecoder::new(&mut outer), &scratch),
     };
     let result = unpacked.map_err(|e| invalid(format!("layer {diff_id}: {e}"))).and_then(|(size, found)| {
         check(diff_id, &found)?;
         // What follows the compressed stream belongs to the digest too.
         io::copy(&mut outer, &mut io::sink()).map_err(|e| invalid(e.to_string()))?;
         if let Some(blob) = blob {
-            check(blob, &outer.digest())?;
+            check(blob, &outer.into_inner().digest())?;
         }
         store.add_layer(diff_id, &scratch, size)
     });
@@ -293,7 +294,9 @@ fn load_docker(store: &Store, members: &mut Members) -> Result<Vec<String>, Imag
             return Err(invalid("the image's configuration and manifest differ in their layers"));
         }
         for (name, diff_id) in image.layers.iter().zip(&config.rootfs.diff_ids) {
-            add_layer(store, members, name, diff_id, None)?;
+            if !store.has_layer(diff_id) {
+                add_layer(store, members.member(name)?, diff_id, None)?;
+            }
         }
         loaded.extend(finish(store, &id, config, &image.repo_tags.unwrap_or_default())?);
     }
@@ -313,7 +316,9 @@ fn load_layout(store: &Store, members: &mut Members) -> Result<Vec<String>, Imag
             return Err(invalid("the image's configuration and manifest differ in their layers"));
         }
         for (layer, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
-            add_layer(store, members, &blob_path(&layer.digest)?, diff_id, Some(&layer.digest))?;
+            if !store.has_layer(diff_id) {
+                add_layer(store, members.member(&blob_path(&layer.digest)?)?, diff_id, Some(&layer.digest))?;
+            }
         }
         loaded.extend(finish(store, &manifest.config.digest, config, &name.into_iter().collect::<Vec<_>>())?);
     }

@@ -1,4 +1,4 @@
-//! Images on a node: what is there, archives that are loaded, images made from the host's own programs.
+//! Images on a node: what is there, archives that are loaded, registries, images made from the host's own programs.
 //!
 //! Nothing here trusts an archive: digests are checked, and no path leads out of a layer's directory. What a crash
 //! interrupts is not there afterwards. Begin reading at `store`.
@@ -8,6 +8,7 @@ mod build;
 mod elf;
 mod kubia;
 pub mod reference;
+mod registry;
 pub mod rooted;
 mod store;
 mod unpack;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use build::{Extra, build, build_from_host};
 pub use kubia::{KUBIA, build_kubia, is_kubia};
+pub use registry::pull;
 pub use store::{Config, ImageRecord, Store};
 pub use unpack::{Bounds, unpack};
 

@@ -153,14 +153,18 @@ impl Store {
         record::write(&path, &LayerRecord { digest: digest.to_owned(), size }).map_err(|e| io_error("write", &path, e))
     }
 
-    /// Adds an image whose layers are here, under names.
+    /// Adds an image whose layers are here, under names; one with a digest is where it came from.
     pub fn add_image(&self, id: &str, config: Config, layers: Vec<String>, names: &[String]) -> Result<ImageRecord, ImageError> {
         let mut known = self.known.lock();
         let mut size = 0;
         for digest in &layers {
             size += self.layer(digest).ok_or_else(|| ImageError::Invalid { reason: format!("layer {digest} is missing") })?.size;
         }
-        let digests = known.images.get(id).map(|image| image.digests.clone()).unwrap_or_default();
+        let mut digests = known.images.get(id).map(|image| image.digests.clone()).unwrap_or_default();
+        let (from, names): (Vec<&String>, Vec<&String>) = names.iter().partition(|name| name.contains('@'));
+        digests.extend(from.into_iter().cloned());
+        digests.sort_unstable();
+        digests.dedup();
         let image = ImageRecord { id: id.to_owned(), config, layers, size, digests };
         let path = self.image_path(id);
         record::write(&path, &image).map_err(|e| io_error("write", &path, e))?;

@@ -1,5 +1,6 @@
 //! Making sandboxes and starting containers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use coracle_client::EventType;
@@ -7,7 +8,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::config::{self, TERMINATION_FILE};
-use super::plan::{Observed, ended};
+use super::plan::{Observed, ended, is_running};
+use super::pull::{Missing, Wanted};
 use super::worker::Life;
 use super::{Member, Role, hooks, host_network, member, resources, spec};
 use crate::runtime::{Container, ContainerState, Image, NamespaceMode, RuntimeError, SandboxConfig};
@@ -69,22 +71,44 @@ impl Life {
     pub(super) async fn create_sandbox(&mut self, attempt: u32) -> Result<(), String> {
         let agent = self.agent.clone();
         let id = self.network_id(attempt);
-        let netns = if host_network(&self.pod) {
+        let netns = if host_network(&self.pod) || agent.runtime.makes_networks() {
             None
         } else {
-            let address = agent.network.attach(&agent.name, &id).await.map_err(|error| chain(&error))?;
+            let address = agent.network.attach(&agent.name, &id, None).await.map_err(|error| chain(&error))?;
             let netns = address.netns.clone();
             self.address = Some(address);
             (!netns.as_os_str().is_empty()).then_some(netns)
         };
         let config = self.sandbox_config(attempt, netns);
-        if agent.runtime.has_files() {
-            config::write_pod_files(&agent, &self.pod, &self.pod_ips()).await.map_err(|error| error.to_string())?;
-        }
-        if let Err(error) = agent.runtime.run_sandbox(&config).await {
+        let made = match agent.runtime.run_sandbox(&config).await {
+            Ok(sandbox) => {
+                let made = self.finish_sandbox(&sandbox, &id).await;
+                if made.is_err() {
+                    let _ = agent.runtime.stop_sandbox(&sandbox).await;
+                    let _ = agent.runtime.remove_sandbox(&sandbox).await;
+                }
+                made
+            }
+            Err(error) => Err(chain(&error)),
+        };
+        if made.is_err() {
             let _ = agent.network.detach(&agent.name, &id).await;
             self.address = None;
-            return Err(chain(&error));
+        }
+        made
+    }
+
+    /// Plumbs a sandbox whose network the runtime made, and writes the files that tell the pod's addresses.
+    async fn finish_sandbox(&mut self, sandbox: &str, id: &str) -> Result<(), String> {
+        let agent = self.agent.clone();
+        if agent.runtime.makes_networks() && !host_network(&self.pod) {
+            let netns = agent.runtime.netns(sandbox).await.ok_or("the sandbox has no network namespace on this machine")?;
+            let address = agent.network.attach(&agent.name, id, Some(&netns)).await.map_err(|error| chain(&error))?;
+            self.address = Some(address);
+            self.plumbed = Some(netns);
+        }
+        if agent.runtime.has_files() {
+            config::write_pod_files(&agent, &self.pod, &self.pod_ips()).await.map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -106,12 +130,14 @@ impl Life {
                 super::hosts::kernel_hostname(&self.pod, &self.agent.cluster_domain)
             },
             netns,
+            host_network: host_network(&self.pod),
             pid: node_or(pod_spec.host_pid, pid),
             ipc: node_or(pod_spec.host_ipc, NamespaceMode::Pod),
             cgroup_parent: resources::cgroup_parent(&self.pod),
             sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
             annotations: self.pod.metadata.annotations.clone().unwrap_or_default(),
             log_directory: self.agent.log_dir(&self.pod),
+            limits: resources::pod_group_limits(&self.pod, self.agent.capacity.memory),
         }
     }
 
@@ -146,12 +172,17 @@ impl Life {
 
     async fn try_start(&mut self, member: &Member<'_>, observed: &Observed) -> Result<(), Failure> {
         let name = member.spec.name.clone();
-        let image = self.ensure_image(member).await.map_err(|missing| Failure {
+        let failed = |missing: Missing| Failure {
             event: Some(format!("Error: {}", missing.reason.reason)).filter(|_| missing.reason.reason != "ContainerCreating"),
             reason: missing.reason,
             retry: Some(missing.retry),
-        })?;
-        let id = self.make(member, &image, observed).await?;
+        };
+        let mut volumes = BTreeMap::new();
+        for (volume, wanted) in Wanted::volumes(&self.pod.clone(), member) {
+            volumes.insert(volume, self.ensure_image(&wanted).await.map_err(failed)?.id);
+        }
+        let image = self.ensure_image(&Wanted::of(member)).await.map_err(failed)?;
+        let id = self.make(member, &image, &volumes, observed).await?;
         let field_path = Some(member.field_path());
         self.agent.event(&self.pod, field_path.clone(), EventType::Normal, "Created", "Container created");
         if let Err(error) = self.agent.runtime.start_container(&id).await {
@@ -168,7 +199,13 @@ impl Life {
     }
 
     /// Makes the container, up to its start.
-    async fn make(&mut self, member: &Member<'_>, image: &Image, observed: &Observed) -> Result<String, Failure> {
+    async fn make(
+        &mut self,
+        member: &Member<'_>,
+        image: &Image,
+        volumes: &BTreeMap<String, String>,
+        observed: &Observed,
+    ) -> Result<String, Failure> {
         let now = self.now();
         let failed = |kind: &str, text: String| Failure {
             event: Some(format!("Error: {text}")),
@@ -180,9 +217,10 @@ impl Life {
         };
         let facts = self.facts();
         let restarts = self.restarts(&member.spec.name, observed);
-        let config = config::container(&self.agent, &self.pod, member, image, &facts, restarts)
+        let mut config = config::container(&self.agent, &self.pod, member, image, volumes, &facts, restarts)
             .await
             .map_err(|text| failed("CreateContainerConfigError", text))?;
+        config.target = self.target(&member.spec.name, observed);
         let id = self
             .agent
             .runtime
@@ -191,6 +229,14 @@ impl Life {
             .map_err(|error| failed("CreateContainerError", chain(&error)))?;
         self.collect(&member.spec.name, observed).await;
         Ok(id)
+    }
+
+    /// The container whose processes an ephemeral one is to see.
+    fn target(&self, name: &str, observed: &Observed) -> Option<String> {
+        let pod_spec = spec(&self.pod);
+        let ephemeral = pod_spec.ephemeral_containers.iter().flatten().find(|container| container.name == name)?;
+        let target = ephemeral.target_container_name.as_deref().filter(|target| !target.is_empty())?;
+        observed.newest(target).filter(|container| is_running(container)).map(|container| container.id.clone())
     }
 
     /// Number of the next instance: one more than the runtime or, when it has forgotten, the status knows.

@@ -28,6 +28,7 @@ pub(crate) async fn container(
     pod: &Pod,
     member: &Member<'_>,
     image: &Image,
+    volume_images: &BTreeMap<String, String>,
     facts: &Facts,
     attempt: u32,
 ) -> Result<ContainerConfig, String> {
@@ -40,7 +41,7 @@ pub(crate) async fn container(
     let mut labels = BTreeMap::new();
     let mut mounts = Vec::new();
     if agent.runtime.has_files() {
-        mounts = volumes::mounts(agent, pod, spec, &env).await?;
+        mounts = volumes::mounts(agent, pod, spec, volume_images, &env).await?;
         add_pod_files(agent, pod, spec, &mut mounts);
         let file = termination_file(agent, pod, spec).await.map_err(|error| error.to_string())?;
         labels.insert(TERMINATION_FILE.to_owned(), file.display().to_string());
@@ -70,13 +71,14 @@ pub(crate) async fn container(
         stdin_once: spec.stdin_once.unwrap_or(false),
         tty: spec.tty.unwrap_or(false),
         log_path: Path::new(&spec.name).join(format!("{attempt}.log")),
+        target: None,
         labels,
         env,
     })
 }
 
 fn bind(source: PathBuf, destination: &str) -> Mount {
-    Mount { source, destination: PathBuf::from(destination), read_only: false, propagation: PRIVATE.to_owned() }
+    Mount { source, destination: PathBuf::from(destination), propagation: PRIVATE.to_owned(), ..Mount::default() }
 }
 
 /// `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf`, where the container does not mount its own.

@@ -11,7 +11,9 @@ pub(crate) mod hosts;
 pub(crate) mod kill;
 pub(crate) mod plan;
 pub(crate) mod pull;
+pub(crate) mod resize;
 pub(crate) mod resources;
+pub(crate) mod secrets;
 pub(crate) mod security;
 pub(crate) mod worker;
 

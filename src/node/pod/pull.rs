@@ -1,13 +1,15 @@
 //! Getting a container's image, by its pull policy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_client::EventType;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Volume};
 
-use super::Member;
 use super::worker::Life;
-use crate::runtime::Image;
+use super::{Member, spec};
+use crate::runtime::{Credentials, Image, RuntimeError};
 use crate::status::Reason;
 
 /// Why there is no image, and when to look again.
@@ -40,99 +42,117 @@ fn name_error(name: &str) -> Option<String> {
     (!(well_formed && tagged)).then(|| "invalid reference format".to_owned())
 }
 
-impl Life {
-    fn image_event(&self, member: &Member<'_>, kind: EventType, reason: &str, message: String) {
-        self.agent.event(&self.pod, Some(member.field_path()), kind, reason, message);
+/// Which image is wanted, and where events about it point.
+pub(super) struct Wanted {
+    pub(super) name: String,
+    policy: Option<String>,
+    /// `None`: the pod.
+    path: Option<String>,
+}
+
+impl Wanted {
+    /// The image of a container.
+    pub(super) fn of(member: &Member<'_>) -> Self {
+        Self {
+            name: member.spec.image.clone().unwrap_or_default(),
+            policy: member.spec.image_pull_policy.clone(),
+            path: Some(member.field_path()),
+        }
     }
 
-    /// The image of `member`, fetched if need be. Events tell each step, as the kubelet's do.
-    pub(super) async fn ensure_image(&mut self, member: &Member<'_>) -> Result<Image, Missing> {
-        let name = member.spec.image.clone().unwrap_or_default();
+    /// The images of the image volumes that a container mounts, by the volume's name.
+    pub(super) fn volumes(pod: &Pod, member: &Member<'_>) -> Vec<(String, Self)> {
+        let pod_spec = spec(pod);
+        let mounted = |volume: &&Volume| member.spec.volume_mounts.iter().flatten().any(|mount| mount.name == volume.name);
+        let image = |volume: &Volume| {
+            let source = volume.image.as_ref()?;
+            let wanted = Self { name: source.reference.clone()?, policy: source.pull_policy.clone(), path: None };
+            Some((volume.name.clone(), wanted))
+        };
+        pod_spec.volumes.iter().flatten().filter(mounted).filter_map(image).collect()
+    }
+
+    fn policy(&self) -> &str {
+        let latest = self.name.ends_with(":latest") || !self.name.rsplit('/').next().unwrap_or_default().contains([':', '@']);
+        self.policy.as_deref().unwrap_or(if latest { "Always" } else { "IfNotPresent" })
+    }
+}
+
+impl Life {
+    fn image_event(&self, wanted: &Wanted, kind: EventType, reason: &str, message: String) {
+        self.agent.event(&self.pod, wanted.path.clone(), kind, reason, message);
+    }
+
+    /// The image, fetched if need be. Events tell each step, as the kubelet's do.
+    pub(super) async fn ensure_image(&mut self, wanted: &Wanted) -> Result<Image, Missing> {
+        let name = wanted.name.as_str();
         let now = self.now();
         let later = now + std::time::Duration::from_secs(10);
+        let credentials = self.credentials(name).await;
         let missing = |reason: &str, message: String| Missing { reason: Reason { reason: reason.to_owned(), message }, retry: later };
-        if let Some(error) = name_error(&name) {
+        if let Some(error) = name_error(name) {
             let message = format!("Failed to apply default image tag \"{name}\": couldn't parse image name \"{name}\": {error}");
-            self.image_event(member, EventType::Warning, "InspectFailed", message.clone());
+            self.image_event(wanted, EventType::Warning, "InspectFailed", message.clone());
             return Err(missing("InvalidImageName", message));
         }
-        let present = match self.agent.runtime.image(&name).await {
+        let present = match self.agent.runtime.image(name).await {
             Ok(present) => present,
             Err(error) => {
                 let message = format!("Failed to inspect image \"{name}\": {error}");
-                self.image_event(member, EventType::Warning, "InspectFailed", message.clone());
+                self.image_event(wanted, EventType::Warning, "InspectFailed", message.clone());
                 return Err(missing("ImageInspectError", message));
             }
         };
-        let default_policy = if name.ends_with(":latest") || !name.rsplit('/').next().unwrap_or_default().contains([':', '@']) {
-            "Always"
-        } else {
-            "IfNotPresent"
-        };
-        match (member.spec.image_pull_policy.as_deref().unwrap_or(default_policy), present) {
+        match (wanted.policy(), present) {
             ("Never", None) => {
                 let message = format!("Container image \"{name}\" is not present with pull policy of Never");
-                self.image_event(member, EventType::Warning, "ErrImageNeverPull", message.clone());
+                self.image_event(wanted, EventType::Warning, "ErrImageNeverPull", message.clone());
                 Err(missing("ErrImageNeverPull", message))
             }
             ("Never" | "IfNotPresent", Some(image)) => {
                 let message = format!("Container image \"{name}\" already present on machine and can be accessed by the pod");
-                self.image_event(member, EventType::Normal, "Pulled", message);
+                self.image_event(wanted, EventType::Normal, "Pulled", message);
+                self.agent.image_used(&image.id);
                 Ok(image)
             }
-            _ => self.pull(member, &name, now).await,
+            _ => self.pull(wanted, credentials, now).await,
         }
     }
 
-    async fn pull(&mut self, member: &Member<'_>, name: &str, now: Timestamp) -> Result<Image, Missing> {
+    async fn pull(&mut self, wanted: &Wanted, credentials: Vec<Credentials>, now: Timestamp) -> Result<Image, Missing> {
+        let name = wanted.name.as_str();
         if let Some((failed, text)) = self.pull_failures.get(name)
             && let Some((_, until)) = self.pull_backoffs.waiting(name, *failed, now)
         {
             let back_off = format!("Back-off pulling image \"{name}\"");
             let message = format!("{back_off}: ErrImagePull: {text}");
-            self.image_event(member, EventType::Normal, "BackOff", back_off);
+            self.image_event(wanted, EventType::Normal, "BackOff", back_off);
             let reason = Reason { reason: "ImagePullBackOff".to_owned(), message };
             return Err(Missing { reason, retry: until });
         }
-        self.image_event(member, EventType::Normal, "Pulling", format!("Pulling image \"{name}\""));
-        let lock = self.agent.pulls.lock().entry(name.to_owned()).or_default().clone();
-        let (runtime, wanted) = (self.agent.runtime.clone(), name.to_owned());
+        self.image_event(wanted, EventType::Normal, "Pulling", format!("Pulling image \"{name}\""));
         let begun = tokio::time::Instant::now();
-        // In a task of its own: a pod that is deleted meanwhile does not wait, and the image is there for the next one.
-        let mut task = tokio::spawn(async move {
-            let _turn = lock.lock().await;
-            let pulling = tokio::time::Instant::now();
-            (runtime.pull_image(&wanted).await, pulling.elapsed())
-        });
-        let ending = self.worker.ending.clone();
-        let done = tokio::select! {
-            done = &mut task => done,
-            () = ending.cancelled() => {
-                let reason = Reason { reason: "ContainerCreating".to_owned(), message: String::new() };
-                return Err(Missing { reason, retry: now });
-            }
-        };
-        self.agent.pulls.lock().retain(|_, lock| Arc::strong_count(lock) > 1);
-        let (result, took) = match done {
-            Ok(done) => done,
-            Err(error) => (Err(crate::runtime::RuntimeError::Engine { message: error.to_string() }), begun.elapsed()),
+        let Some((result, took)) = self.fetch(name, credentials).await else {
+            let reason = Reason { reason: "ContainerCreating".to_owned(), message: String::new() };
+            return Err(Missing { reason, retry: now });
         };
         match result {
             Ok(image) => {
                 self.pull_failures.remove(name);
                 let (size, waited) = (image.size, begun.elapsed());
                 let message = format!(
-                    "Successfully pulled image \"{name}\" in {}ms ({}ms including waiting). Image size: {size} bytes.",
-                    took.as_millis(),
-                    waited.as_millis()
+                    "Successfully pulled image \"{name}\" in {} ({} including waiting). Image size: {size} bytes.",
+                    go_time(took),
+                    go_time(waited)
                 );
-                self.image_event(member, EventType::Normal, "Pulled", message);
+                self.image_event(wanted, EventType::Normal, "Pulled", message);
+                self.agent.image_used(&image.id);
                 self.agent.status_changed.notify_one();
                 Ok(image)
             }
             Err(error) => {
                 let (text, now) = (error.to_string(), self.now());
-                self.image_event(member, EventType::Warning, "Failed", format!("Failed to pull image \"{name}\": {text}"));
+                self.image_event(wanted, EventType::Warning, "Failed", format!("Failed to pull image \"{name}\": {text}"));
                 let before = self.pull_failures.get(name).map_or(now, |(failed, _)| *failed);
                 self.pull_backoffs.tried(name, before, now);
                 self.pull_failures.insert(name.to_owned(), (now, text.clone()));
@@ -141,6 +161,32 @@ impl Life {
             }
         }
     }
+
+    /// Fetches an image, one pod at a time, and how long that took without the waiting; `None`: the pod ends.
+    async fn fetch(&self, name: &str, credentials: Vec<Credentials>) -> Option<(Result<Image, RuntimeError>, Duration)> {
+        let lock = self.agent.pulls.lock().entry(name.to_owned()).or_default().clone();
+        let (runtime, wanted) = (self.agent.runtime.clone(), name.to_owned());
+        // In a task of its own: a pod that is deleted meanwhile does not wait, and the image is there for the next one.
+        let mut task = tokio::spawn(async move {
+            let _turn = lock.lock().await;
+            let pulling = tokio::time::Instant::now();
+            (runtime.pull_image(&wanted, &credentials).await, pulling.elapsed())
+        });
+        let ending = self.worker.ending.clone();
+        let done = tokio::select! {
+            done = &mut task => done,
+            () = ending.cancelled() => return None,
+        };
+        self.agent.pulls.lock().retain(|_, lock| Arc::strong_count(lock) > 1);
+        let failed = |error: tokio::task::JoinError| (Err(RuntimeError::Engine { message: error.to_string() }), Duration::ZERO);
+        Some(done.unwrap_or_else(failed))
+    }
+}
+
+/// As Go prints a duration, in whole milliseconds.
+fn go_time(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    if milliseconds < 1_000 { format!("{milliseconds}ms") } else { format!("{}.{:03}s", milliseconds / 1_000, milliseconds % 1_000) }
 }
 
 #[cfg(test)]

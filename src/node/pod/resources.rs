@@ -152,6 +152,28 @@ pub(crate) fn limits(pod: &Pod, container: &Container, memory: i64) -> Limits {
     }
 }
 
+/// The limits of the pod as a whole: those of all containers, where all have one.
+pub(crate) fn pod_group_limits(pod: &Pod, memory: i64) -> Limits {
+    let own = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref()).and_then(|resources| resources.limits.as_ref());
+    let bounded = |name: &str| {
+        let of_all = members(pod).filter(|member| member.role != Role::Ephemeral).all(|member| {
+            let limits = member.spec.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+            limits.and_then(|limits| limits.get(name)).is_some_and(|limit| milli_of(limit) > 0)
+        });
+        of_all || own.is_some_and(|own| own.contains_key(name))
+    };
+    let (limits, requests) = (pod_limits(pod), pod_requests(pod));
+    let cpu_request = requests.get("cpu").map_or(0, milli_of);
+    let cpu_limit = limits.get("cpu").filter(|_| bounded("cpu")).map_or(0, milli_of);
+    Limits {
+        cpu_shares: u64::try_from(cpu_request * 1_024 / 1_000).unwrap_or(0).clamp(2, 262_144),
+        cpu_quota: if cpu_limit == 0 { 0 } else { (cpu_limit * 100).max(1_000) },
+        memory: limits.get("memory").filter(|_| bounded("memory")).map_or(0, whole),
+        pids: 0,
+        oom_score_adj: oom_score_adj(qos_class(pod), requests.get("memory").map_or(0, whole), memory),
+    }
+}
+
 /// How early the kernel kills a container when memory runs out.
 fn oom_score_adj(qos: &str, request: i64, memory: i64) -> i32 {
     match qos {

@@ -1,9 +1,9 @@
 //! Security settings of a container: its own over its pod's.
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile};
 
 use super::{display, spec};
-use crate::runtime::Security;
+use crate::runtime::{Seccomp, Security};
 
 /// The settings in force.
 pub(crate) fn security(pod: &Pod, container: &Container) -> Security {
@@ -25,6 +25,18 @@ pub(crate) fn security(pod: &Pod, container: &Container) -> Security {
         add_capabilities: bare(capabilities.add),
         drop_capabilities: bare(capabilities.drop),
         unmasked_proc: own.proc_mount.as_deref() == Some("Unmasked"),
+        seccomp: seccomp(own.seccomp_profile.or(pod_wide.seccomp_profile)),
+    }
+}
+
+/// No profile is none: a node that confines by default has to be told so.
+fn seccomp(profile: Option<SeccompProfile>) -> Seccomp {
+    match profile {
+        Some(SeccompProfile { type_, localhost_profile }) if type_ == "Localhost" => {
+            Seccomp::Localhost(localhost_profile.unwrap_or_default())
+        }
+        Some(SeccompProfile { type_, .. }) if type_ == "RuntimeDefault" => Seccomp::RuntimeDefault,
+        _ => Seccomp::Unconfined,
     }
 }
 

@@ -24,11 +24,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoffs;
 use super::plan::{Observed, Plan, SandboxPlan, ended, plan};
+use super::resize::Resizes;
 use super::{host_network, is_terminal, name, namespace, spec, uid};
 use crate::agent::Agent;
 use crate::agent::admission::admit;
 use crate::probes::Probes;
-use crate::runtime::RuntimeError;
+use crate::runtime::{Container, RuntimeError};
 use crate::status::{self, Inputs, Reason, writer};
 use crate::volumes;
 
@@ -41,6 +42,8 @@ pub(crate) struct PodWorker {
     /// A config map or secret of the pod's namespace changed.
     objects_changed: AtomicBool,
     wake: Notify,
+    /// Why the node ends the pod for the good of others.
+    evicted: Mutex<Option<Reason>>,
     /// Set when the pod is to end: long waits give up.
     pub(crate) ending: CancellationToken,
     pub(crate) probes: Probes,
@@ -54,6 +57,7 @@ impl PodWorker {
             removed: AtomicBool::new(false),
             objects_changed: AtomicBool::new(false),
             wake: Notify::new(),
+            evicted: Mutex::default(),
             ending: stop.child_token(),
             probes: Probes::default(),
         }
@@ -98,6 +102,16 @@ impl PodWorker {
         self.wake.notify_one();
     }
 
+    /// Ends the pod; says whether that was news.
+    pub(crate) fn evict(&self, reason: Reason) -> bool {
+        if self.ending.is_cancelled() {
+            return false;
+        }
+        let first = self.evicted.lock().replace(reason).is_none();
+        self.wake.notify_one();
+        first
+    }
+
     /// Something about the pod may have changed.
     pub(crate) fn poke(&self) {
         self.wake.notify_one();
@@ -113,6 +127,9 @@ impl PodWorker {
         self.removed.load(Ordering::Acquire)
     }
 }
+
+/// How long a worker lets a container that failed be, before it says that it waits.
+const LOOK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -146,11 +163,16 @@ pub(crate) struct Life {
     announced: BTreeMap<String, String>,
     messages: BTreeMap<String, String>,
     pub(super) address: Option<PodAddress>,
+    /// The network namespace of the runtime's making that has the address.
+    pub(super) plumbed: Option<std::path::PathBuf>,
     start_time: Timestamp,
     /// Why the node ends the pod.
     verdict: Option<Reason>,
     volumes: volumes::State,
     mount_failures: u32,
+    pub(super) resizes: Resizes,
+    /// What ran at the last look.
+    pub(super) observed_before: Vec<Container>,
 }
 
 /// Runs until the pod is gone.
@@ -196,6 +218,7 @@ impl Life {
     fn new(agent: Arc<Agent>, worker: Arc<PodWorker>) -> Self {
         let pod = worker.pod();
         let start_time = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map_or_else(|| agent.clock.now(), |time| time.0);
+        let resizes = Resizes::adopt(&pod);
         Self {
             agent,
             worker,
@@ -209,10 +232,13 @@ impl Life {
             announced: BTreeMap::new(),
             messages: BTreeMap::new(),
             address: None,
+            plumbed: None,
             start_time,
             verdict: None,
             volumes: volumes::State::default(),
             mount_failures: 0,
+            resizes,
+            observed_before: Vec::new(),
         }
     }
 
@@ -231,7 +257,7 @@ impl Life {
     }
 
     async fn step(&mut self) -> Next {
-        self.pod = self.worker.pod();
+        self.pod = self.resizes.effective(self.worker.pod());
         let result = match self.stage {
             Stage::Starting => self.start(),
             Stage::Syncing => self.sync().await,
@@ -258,7 +284,8 @@ impl Life {
         if !adopted {
             let others = crate::agent::dispatch::active_pods(&self.agent, &self.worker.uid);
             let node = self.agent.nodes.get("", &self.agent.name);
-            if let Err(verdict) = admit(&self.pod, node.as_deref(), &self.agent.capacity, &others) {
+            let pressed = || crate::agent::eviction::admit(&self.pod, &self.agent.pressures.now());
+            if let Err(verdict) = admit(&self.pod, node.as_deref(), &self.agent.capacity, &others).and_then(|()| pressed()) {
                 self.agent.event(&self.pod, None, EventType::Warning, &verdict.reason, verdict.message.clone());
                 let message = format!("Pod was rejected: {}", verdict.message);
                 self.verdict = Some(Reason { reason: verdict.reason, message });
@@ -286,9 +313,14 @@ impl Life {
             }
         }
         self.messages.retain(|id, _| observed.containers.iter().any(|container| &container.id == id));
-        if let (None, Some(sandbox), false) = (&self.address, observed.ready_sandbox(), host_network(&self.pod)) {
-            let id = self.network_id(sandbox.attempt);
-            self.address = self.agent.network.attach(&self.agent.name, &id).await.ok();
+        if let (Some(sandbox), false) = (observed.ready_sandbox(), host_network(&self.pod)) {
+            // A sandbox that was started again behind our back has another namespace.
+            let netns = self.agent.runtime.netns(&sandbox.id).await;
+            if self.address.is_none() || netns != self.plumbed {
+                let id = self.network_id(sandbox.attempt);
+                self.address = self.agent.network.attach(&self.agent.name, &id, netns.as_deref()).await.ok();
+                self.plumbed = netns;
+            }
         }
         self.worker.probes.observe(&self.pod, &observed);
         Ok(observed)
@@ -311,6 +343,7 @@ impl Life {
             reasons: &self.reasons,
             messages: &self.messages,
             health: &self.worker.probes.health(observed),
+            resizes: &self.resizes,
             runtime: self.agent.runtime.name(),
             host_ips: &self.agent.host_ips(),
             pod_ips: &pod_ips,
@@ -360,11 +393,18 @@ impl Life {
             self.verdict = Some(Reason { reason: "DeadlineExceeded".to_owned(), message: message.to_owned() });
             return Ok(self.begin_ending());
         }
+        let evicted = self.worker.evicted.lock().clone();
+        if evicted.is_some() {
+            self.verdict = evicted;
+            return Ok(self.begin_ending());
+        }
         let changed = self.worker.objects_changed.swap(false, Ordering::AcqRel);
         if changed {
             self.retry.clear();
         }
         let observed = self.observe().await?;
+        self.observed_before = observed.running().cloned().collect();
+        self.grant();
         let old = self.api_status();
         let new = self.generate(&observed, &old, false);
         let over = status::is_final(&new);
@@ -421,9 +461,19 @@ impl Life {
     /// Does what is planned.
     async fn act(&mut self, observed: &Observed, deadline: Option<Timestamp>) -> Result<Next, RuntimeError> {
         let now = self.now();
-        let plan = next_plan(self, observed);
+        let mut plan = next_plan(self, observed);
         if plan.kill_pod {
             self.kill_pod(observed, None).await?;
+            return Ok(Next::Again);
+        }
+        let resizing = !self.resizes.conditions.is_empty();
+        plan.kill.extend(self.resize(observed).await.into_iter().map(|container| super::plan::Kill {
+            message: format!("Container {} resize requires restart", container.name),
+            id: container.id,
+            name: container.name,
+            probe: None,
+        }));
+        if resizing && self.resizes.conditions.is_empty() {
             return Ok(Next::Again);
         }
         if let SandboxPlan::Create { attempt, changed } = plan.sandbox {
@@ -464,8 +514,12 @@ impl Life {
     ) -> Result<Next, RuntimeError> {
         let now = self.now();
         let mut acted = acted;
+        let mut look = None;
         for wait in &plan.wait {
-            acted |= self.announce(wait, observed);
+            if self.announce(wait, observed) {
+                // As the kubelet's, the status shows the end for a while before it shows the wait.
+                look = Some(now + LOOK);
+            }
         }
         for (role, container) in &plan.start {
             if self.worker.ending.is_cancelled() {
@@ -485,6 +539,7 @@ impl Life {
         }
         let waits = plan.wait.iter().map(|wait| wait.until).chain(self.retry.values().copied().filter(|&until| until > now));
         let until = waits.fold(earliest(deadline, self.volumes.refresh_at()), |until, wait| earliest(until, Some(wait)));
+        let until = earliest(until, look);
         self.retry.retain(|_, until| *until > now);
         Ok(Next::Wait(until))
     }
@@ -530,7 +585,14 @@ impl Life {
         if observed.running().next().is_some() {
             return Ok(Next::Wait(Some(self.now() + Duration::from_millis(500))));
         }
-        let old = self.api_status();
+        let mut old = self.api_status();
+        let ended_all = observed.containers.iter().map(|container| &container.name).collect::<std::collections::BTreeSet<_>>().len();
+        if !status::is_final(&old) && ended_all > 0 && ended_all < spec(&self.pod).containers.len() {
+            // Some ended, others never ran: how those ended is shown before it is said that the others are lost.
+            let new = status::hold(self.generate(&observed, &old, true), &old);
+            self.write(&old, &new).await;
+            old = self.api_status();
+        }
         if !status::is_final(&old) {
             let new = status::finish(self.generate(&observed, &old, true), &self.pod);
             if !self.write(&old, &new).await {
@@ -562,6 +624,9 @@ impl Life {
 
     /// How long containers may take to end: what the delete said, else what the pod says; at least a second.
     fn grace(&self) -> Duration {
+        if self.worker.evicted.lock().is_some() {
+            return Duration::from_secs(1);
+        }
         let asked = self.pod.metadata.deletion_grace_period_seconds.filter(|_| self.pod.metadata.deletion_timestamp.is_some());
         let seconds = asked.or(spec(&self.pod).termination_grace_period_seconds).unwrap_or(30);
         Duration::from_secs(u64::try_from(seconds).unwrap_or(0).max(1))

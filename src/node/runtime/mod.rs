@@ -3,6 +3,7 @@
 //! The runtime is the truth about what exists: the agent lists it and acts on the difference. Everything it returns
 //! survives a restart of the process, because it is read from the runtime's own records on disk.
 
+pub mod docker;
 pub mod native;
 pub mod simulated;
 
@@ -93,8 +94,11 @@ pub struct SandboxConfig {
     pub attempt: u32,
     /// Host name inside; empty with the host's network.
     pub hostname: String,
-    /// Network namespace to join; `None`: the host's.
+    /// Network namespace to join; `None`: the host's, or with a runtime that makes networks its own.
     pub netns: Option<PathBuf>,
+    /// The host's network.
+    #[serde(default)]
+    pub host_network: bool,
     /// PID namespace.
     pub pid: NamespaceMode,
     /// IPC namespace.
@@ -107,6 +111,9 @@ pub struct SandboxConfig {
     pub annotations: BTreeMap<String, String>,
     /// Directory for the pod's container logs, as `/var/log/pods/<ns>_<name>_<uid>` is for the kubelet.
     pub log_directory: PathBuf,
+    /// Limits of the pod as a whole.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// State of a sandbox.
@@ -131,8 +138,11 @@ pub struct Sandbox {
 /// A bind mount into a container.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Mount {
-    /// Path on the host.
+    /// Path on the host; with `image`, a path inside of it.
     pub source: PathBuf,
+    /// Id of an image whose files are mounted, read-only.
+    #[serde(default)]
+    pub image: Option<String>,
     /// Path in the container.
     pub destination: PathBuf,
     /// Not writable.
@@ -156,6 +166,18 @@ pub struct Limits {
     pub oom_score_adj: i32,
 }
 
+/// Which system calls a container may make.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Seccomp {
+    /// All.
+    #[default]
+    Unconfined,
+    /// The runtime's choice.
+    RuntimeDefault,
+    /// Those of a profile of the node, named by its path below the node's profiles.
+    Localhost(String),
+}
+
 /// Security settings of a container, as resolved from pod and container.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Security {
@@ -177,6 +199,9 @@ pub struct Security {
     pub drop_capabilities: Vec<String>,
     /// `procMount: Unmasked`.
     pub unmasked_proc: bool,
+    /// `seccompProfile`.
+    #[serde(default)]
+    pub seccomp: Seccomp,
 }
 
 /// What a container is made of.
@@ -212,6 +237,9 @@ pub struct ContainerConfig {
     pub tty: bool,
     /// Log file, relative to the sandbox's log directory: `<container>/<attempt>.log`.
     pub log_path: PathBuf,
+    /// A container whose PID namespace it joins.
+    #[serde(default)]
+    pub target: Option<String>,
     /// Free labels, kept and returned (`Container::labels`): the agent keeps a hash of the spec there.
     pub labels: BTreeMap<String, String>,
 }
@@ -303,6 +331,15 @@ pub struct Image {
     pub user: String,
 }
 
+/// What a registry may ask a client for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Name of the user.
+    pub username: String,
+    /// Password, or a token in its place.
+    pub password: String,
+}
+
 /// A piece of a log that has no file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ScriptedLog {
@@ -346,6 +383,16 @@ pub trait Runtime: Send + Sync + 'static {
     /// Every sandbox, ended ones included.
     async fn sandboxes(&self) -> Result<Vec<Sandbox>, RuntimeError>;
 
+    /// Whether sandboxes have network namespaces of the runtime's making ([`Runtime::netns`]), to be plumbed once they run.
+    fn makes_networks(&self) -> bool {
+        false
+    }
+    /// The namespace that the runtime made for a sandbox; it can change when the sandbox is started again behind our back.
+    async fn netns(&self, sandbox_id: &str) -> Option<PathBuf> {
+        let _ = sandbox_id;
+        None
+    }
+
     /// Makes a container; its image is present.
     async fn create_container(&self, sandbox_id: &str, config: &ContainerConfig) -> Result<String, RuntimeError>;
     /// Starts its process. On `RuntimeError::Start` the container is `Exited` with reason `StartError` and code 128.
@@ -356,8 +403,23 @@ pub trait Runtime: Send + Sync + 'static {
     async fn remove_container(&self, id: &str) -> Result<(), RuntimeError>;
     /// Every container, ended ones included.
     async fn containers(&self) -> Result<Vec<Container>, RuntimeError>;
+    /// Sets the limits of a running container anew.
+    async fn update_container(&self, id: &str, limits: &Limits) -> Result<(), RuntimeError> {
+        let _ = (id, limits);
+        Ok(())
+    }
+    /// Sets the limits of a pod as a whole anew.
+    async fn update_sandbox(&self, id: &str, limits: &Limits) -> Result<(), RuntimeError> {
+        let _ = (id, limits);
+        Ok(())
+    }
     /// What a running container used.
     async fn usage(&self, id: &str) -> Result<Usage, RuntimeError>;
+    /// Bytes of a container's writable layer.
+    async fn disk_usage(&self, id: &str) -> Result<u64, RuntimeError> {
+        let _ = id;
+        Ok(0)
+    }
 
     /// Runs a command to its end.
     async fn exec_sync(&self, id: &str, command: &[String], timeout: Option<Duration>) -> Result<ExecOutput, RuntimeError>;
@@ -370,8 +432,8 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// The image of this name, digest or id, if it is present.
     async fn image(&self, name: &str) -> Result<Option<Image>, RuntimeError>;
-    /// Fetches an image from its registry.
-    async fn pull_image(&self, name: &str) -> Result<Image, RuntimeError>;
+    /// Fetches an image from its registry, with the first of the credentials that the registry takes; none: as anybody.
+    async fn pull_image(&self, name: &str, credentials: &[Credentials]) -> Result<Image, RuntimeError>;
     /// Every image.
     async fn images(&self) -> Result<Vec<Image>, RuntimeError>;
     /// Adds the images of a docker-archive or OCI-layout tar (compressed or not); returns their names.
@@ -380,6 +442,10 @@ pub trait Runtime: Send + Sync + 'static {
     async fn build_image(&self, name: &str, programs: &[PathBuf]) -> Result<Image, RuntimeError> {
         let _ = programs;
         Err(RuntimeError::Image { message: format!("image {name}: the {} runtime builds no images", self.name()) })
+    }
+    /// Whether the images are this node's alone, so that unused ones may be removed.
+    fn owns_images(&self) -> bool {
+        false
     }
     /// Removes a name, and the image with its last name.
     async fn remove_image(&self, name: &str) -> Result<(), RuntimeError>;

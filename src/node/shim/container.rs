@@ -14,7 +14,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::Value;
 
 use super::executor::{Program, words};
-use super::protocol::{ContainerPaths, Exec, Failure, Plan, SandboxPaths};
+use super::protocol::{ContainerPaths, Exec, Failure, ImageMount, Plan, SandboxPaths};
 use super::record;
 use super::streams::pipe;
 
@@ -73,6 +73,9 @@ pub struct Started {
 pub fn start(sandbox: &SandboxPaths, id: &str, plan: &Plan) -> Result<Started, StartError> {
     let paths = sandbox.container(id);
     mount_root(&paths, plan)?;
+    for image in &plan.images {
+        mount_image(plan, image)?;
+    }
     make_working_dir(&paths.rootfs(), plan)?;
     let _ = fs::remove_dir_all(sandbox.library().join(id));
     step("make the library's directory", fs::create_dir_all(sandbox.library()))?;
@@ -271,6 +274,37 @@ fn mount_root(paths: &ContainerPaths, plan: &Plan) -> Result<(), StartError> {
     step("mount the root file system", result)
 }
 
+/// Mounts the files of an image, and binds the part of it that is wanted.
+fn mount_image(plan: &Plan, image: &ImageMount) -> Result<(), StartError> {
+    const NONE: Option<&str> = None;
+    step("make an image's directory", fs::create_dir_all(&image.target))?;
+    if let [layer] = image.layers.as_slice() {
+        // Overlay wants two.
+        step("mount an image", mount(Some(&plan.layer_root.join(layer)), &image.target, NONE, MsFlags::MS_BIND, NONE))?;
+    } else {
+        let options = format!("lowerdir={}", image.layers.join(":"));
+        let before = step("current directory", std::env::current_dir())?;
+        step("layers", nix::unistd::chdir(&plan.layer_root))?;
+        let result = mount(Some("overlay"), &image.target, Some("overlay"), MsFlags::MS_RDONLY, Some(options.as_str()));
+        step("current directory", nix::unistd::chdir(&before))?;
+        step("mount an image", result)?;
+    }
+    if image.inside.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let root = step("open an image", fs::File::open(&image.target))?;
+    let part = crate::images::rooted::open_file(&root, &image.inside);
+    let part = step(&format!("image_sub_path {} in the image", image.inside.display()), part)?;
+    let bound = image.path();
+    if part.metadata().is_ok_and(|meta| meta.is_dir()) {
+        step("make an image's directory", fs::create_dir_all(&bound))?;
+    } else {
+        step("make an image's file", fs::write(&bound, b""))?;
+    }
+    let from = PathBuf::from(format!("/proc/self/fd/{}", part.as_raw_fd()));
+    step("bind a part of an image", mount(Some(&from), &bound, NONE, MsFlags::MS_BIND, NONE))
+}
+
 /// Overlay's options separate by comma and colon.
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace('\\', "\\\\").replace(',', "\\,").replace(':', "\\:")
@@ -279,6 +313,9 @@ fn escaped(path: &Path) -> String {
 /// Takes away the root of an ended container.
 pub fn unmount_root(paths: &ContainerPaths) {
     let _ = umount2(&paths.rootfs(), MntFlags::MNT_DETACH);
+    for entry in fs::read_dir(paths.images()).into_iter().flatten().flatten() {
+        let _ = umount2(&entry.path(), MntFlags::MNT_DETACH);
+    }
 }
 
 /// Makes the working directory inside the root, following links only inside of it.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 /// Longest text of one entry.
-const PART: usize = 16 << 10;
+pub const PART: usize = 16 << 10;
 
 /// A container's log file.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Log {
     }
 
     /// Writes whole entries at once; a full disk loses lines, it does not stop the container.
-    fn write(&mut self, entries: &[u8]) {
+    pub fn write(&mut self, entries: &[u8]) {
         let _ = self.file.write_all(entries);
     }
 }

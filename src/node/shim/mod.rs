@@ -12,7 +12,7 @@
 
 mod container;
 mod executor;
-mod log;
+pub(crate) mod log;
 mod memory;
 pub mod protocol;
 pub mod record;

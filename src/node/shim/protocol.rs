@@ -188,6 +188,10 @@ impl ContainerPaths {
     pub fn rootfs(&self) -> PathBuf {
         self.0.join("rootfs")
     }
+    /// Where images are mounted for it.
+    pub fn images(&self) -> PathBuf {
+        self.0.join("images")
+    }
     /// Writable layer.
     pub fn upper(&self) -> PathBuf {
         self.0.join("upper")
@@ -198,6 +202,24 @@ impl ContainerPaths {
     }
 }
 
+/// An image mounted for a container to read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImageMount {
+    /// Where its root is mounted, in the shim's mount namespace.
+    pub target: PathBuf,
+    /// Layers, the uppermost first.
+    pub layers: Vec<String>,
+    /// The part of it that is wanted; empty: all of it.
+    pub inside: PathBuf,
+}
+
+impl ImageMount {
+    /// What the container gets.
+    pub fn path(&self) -> PathBuf {
+        if self.inside.as_os_str().is_empty() { self.target.clone() } else { self.target.with_extension("part") }
+    }
+}
+
 /// What the shim needs to know of a container beside its OCI bundle.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Plan {
@@ -205,6 +227,8 @@ pub struct Plan {
     pub layer_root: PathBuf,
     /// Layers, the uppermost first.
     pub layers: Vec<String>,
+    /// Images whose files it sees.
+    pub images: Vec<ImageMount>,
     /// Working directory, made when missing.
     pub working_dir: PathBuf,
     /// Absolute path of the log; `None`: no log.

@@ -225,7 +225,7 @@ impl Shim {
             self.connections.retain(|c| c.key != key);
             for (pid, command) in &self.commands {
                 if command.connection == key && command.bound {
-                    let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+                    kill_session(*pid);
                 }
             }
         }
@@ -282,7 +282,7 @@ impl Shim {
             Request::Exec(exec) => self.exec(key, &exec),
             Request::KillExec => {
                 for (pid, _) in self.commands.iter().filter(|(_, command)| command.connection == key) {
-                    let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+                    kill_session(*pid);
                 }
             }
             Request::Attach { id, stdin, stdout, stderr } => match self.attach(&id, stdin, [stdout, stderr]) {
@@ -487,6 +487,12 @@ impl Shim {
         cgroup::remove(&group);
         let _ = std::fs::remove_dir_all(self.paths.library().join(id));
     }
+}
+
+/// Ends a command with what it started: it leads a session of its own.
+fn kill_session(pid: i32) {
+    let _ = nix::sys::signal::killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
 }
 
 fn failed(failure: Failure, message: &str) -> Reply {

@@ -5,10 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Inputs;
 use super::containers::{Lists, by_name};
+use crate::pod::resize::{IN_PROGRESS, PENDING};
 use crate::pod::{init_members, is_sidecar, main_members};
 
 /// Types of the conditions that this agent writes.
-pub(crate) const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+pub(crate) const OWNED: [&str; 7] =
+    [PENDING, IN_PROGRESS, "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+/// Those of them that a pod always has.
+const LASTING: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 struct Draft {
     status: bool,
@@ -32,25 +36,22 @@ pub(super) fn conditions(inputs: &Inputs<'_>, phase: &str, lists: &Lists, sandbo
     let ready = ready(inputs, &containers_ready);
     let drafts = [Draft::plain(sandbox_ready), initialized(inputs, phase, lists), ready, containers_ready, Draft::plain(true)];
     let old = inputs.old.conditions.as_deref().unwrap_or_default();
-    let mut out: Vec<PodCondition> = OWNED
-        .iter()
-        .zip(drafts)
-        .map(|(&kind, draft)| {
-            let status = if draft.status { "True" } else { "False" };
-            let before = old.iter().find(|condition| condition.type_ == kind && condition.status == status);
-            PodCondition {
-                type_: kind.to_owned(),
-                status: status.to_owned(),
-                observed_generation: inputs.pod.metadata.generation,
-                last_probe_time: None,
-                last_transition_time: before
-                    .and_then(|before| before.last_transition_time.clone())
-                    .or_else(|| Some(Time(jiff::Timestamp::from_second(inputs.now.as_second()).unwrap_or(inputs.now)))),
-                reason: draft.reason.map(str::to_owned),
-                message: draft.message,
-            }
-        })
-        .collect();
+    let lasting = LASTING.iter().zip(drafts).map(|(&kind, draft)| {
+        let status = if draft.status { "True" } else { "False" };
+        let before = old.iter().find(|condition| condition.type_ == kind && condition.status == status);
+        PodCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            observed_generation: inputs.pod.metadata.generation,
+            last_probe_time: None,
+            last_transition_time: before
+                .and_then(|before| before.last_transition_time.clone())
+                .or_else(|| Some(Time(jiff::Timestamp::from_second(inputs.now.as_second()).unwrap_or(inputs.now)))),
+            reason: draft.reason.map(str::to_owned),
+            message: draft.message,
+        }
+    });
+    let mut out: Vec<PodCondition> = inputs.resizes.conditions.iter().cloned().chain(lasting).collect();
     out.extend(old.iter().filter(|condition| !OWNED.contains(&condition.type_.as_str())).cloned());
     out
 }

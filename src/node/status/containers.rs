@@ -162,7 +162,8 @@ fn from_runtime(inputs: &Inputs<'_>, member: &Member<'_>, container: &Container)
         Role::Init => (running, ended(container).is_some_and(|(code, _)| code == 0)),
         _ => (running && health.is_none_or(|health| health.started), running && health.is_none_or(|health| health.started && health.ready)),
     };
-    let resources = member.spec.resources.clone().unwrap_or_default();
+    let granted = member.spec.resources.clone().unwrap_or_default();
+    let actual = inputs.resizes.actual.get(&container.id).unwrap_or(&granted).clone();
     ContainerStatus {
         name: container.name.clone(),
         state: Some(state_of(inputs, container)),
@@ -173,8 +174,8 @@ fn from_runtime(inputs: &Inputs<'_>, member: &Member<'_>, container: &Container)
         image: container.image.clone(),
         image_id: container.image_id.clone(),
         container_id: Some(id(inputs, container)),
-        allocated_resources: resources.requests.clone().filter(|requests| !requests.is_empty()),
-        resources: Some(resources),
+        allocated_resources: granted.requests.filter(|requests| !requests.is_empty()),
+        resources: Some(actual),
         stop_signal: member.spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone()),
         user: container.labels.get(USER).and_then(|text| user(text)),
         ..ContainerStatus::default()

@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 pub(crate) use self::containers::USER;
 use crate::pod::plan::Observed;
+use crate::pod::resize::Resizes;
 use crate::pod::resources::{pod_limits, pod_requests, qos_class};
 use crate::pod::{init_members, is_sidecar, main_members, restart_policy};
 
@@ -45,6 +46,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) messages: &'a BTreeMap<String, String>,
     /// Health of running instances by the runtime's container id; absent: no probes.
     pub(crate) health: &'a BTreeMap<String, Health>,
+    /// Resources that are not what the spec says.
+    pub(crate) resizes: &'a Resizes,
     /// Prefix of container ids, as `native`.
     pub(crate) runtime: &'a str,
     pub(crate) host_ips: &'a [IpAddr],

@@ -3,6 +3,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::pod::resize::Resizes;
 use crate::runtime::{Container, ContainerState, Sandbox};
 
 fn at(second: i64) -> Timestamp {
@@ -80,6 +81,7 @@ impl Case {
             reasons: &self.reasons,
             messages: &BTreeMap::new(),
             health: &self.health,
+            resizes: &Resizes::default(),
             runtime: "native",
             host_ips: &["10.0.0.1".parse().unwrap()],
             pod_ips: &["10.244.0.2".parse().unwrap()],

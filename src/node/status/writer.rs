@@ -51,6 +51,12 @@ fn conditions(old: Option<&Value>, new: &Value, out: &mut Map<String, Value>) {
             (before != Some(condition)).then(|| with_removals(before, condition))
         })
         .collect();
+    let gone = |condition: &&Value| {
+        let kind = kind(condition);
+        OWNED.contains(&kind.as_str()) && !new.iter().any(|other| other["type"] == kind.as_str())
+    };
+    let removed = old.iter().filter(gone).map(|condition| json!({"type": kind(condition), "$patch": "delete"}));
+    let changed: Vec<Value> = changed.into_iter().chain(removed).collect();
     if changed.is_empty() {
         return;
     }

@@ -71,11 +71,11 @@ fn run(name: &str, cases: &[cases::Case]) -> bool {
             }
             println!("test {name}::{} ... {verdict} ({} ms)", case.name, begun.elapsed().as_millis());
         }
-        runtime.block_on(subject.clear());
-        subject.place()
+        (runtime.block_on(subject.clear()), subject.place())
     };
     drop(runtime);
-    let left = leftovers::of(&place);
+    let (mut left, place) = place;
+    left.extend(leftovers::of(&place));
     if !left.is_empty() {
         println!("test {name}::leaves_nothing ... FAILED: {left:#?}");
         good = false;

@@ -1,6 +1,6 @@
 //! Directories and files of volumes.
 
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::EmptyDirVolumeSource;
@@ -16,6 +16,27 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Bytes on the disk of everything at and below `path`, on its own file system.
+pub(crate) fn size_of(path: &Path) -> u64 {
+    let Ok(top) = std::fs::symlink_metadata(path) else { return 0 };
+    let mut seen = std::collections::HashSet::new();
+    let (mut total, mut open) = (top.blocks() * 512, vec![path.to_owned()]);
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            // A file with several names counts once.
+            if meta.dev() != top.dev() || (meta.nlink() > 1 && !meta.is_dir() && !seen.insert(meta.ino())) {
+                continue;
+            }
+            total += meta.blocks() * 512;
+            if meta.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    total
 }
 
 /// As container runtimes do: a host path that does not exist becomes a directory.

@@ -11,17 +11,20 @@ mod payload;
 mod subpath;
 mod token;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::agent::Agent;
 use crate::pod::fields::Facts;
 use crate::pod::{spec, uid};
 use crate::runtime::Mount;
 
+pub(crate) use self::disk::size_of;
 pub(crate) use self::mounts::unmount_below;
 
 /// A volume that could not be made; the message ends the event `MountVolume.SetUp failed for volume "v" : …`.
@@ -64,6 +67,8 @@ enum Source<'a> {
     },
     Empty(&'a k8s_openapi::api::core::v1::EmptyDirVolumeSource),
     Host(&'a k8s_openapi::api::core::v1::HostPathVolumeSource),
+    /// Files of an image, which the runtime mounts.
+    Image,
     Unsupported(String),
 }
 
@@ -83,6 +88,9 @@ fn source(volume: &Volume) -> Source<'_> {
     }
     if let Some(host) = &volume.host_path {
         return Source::Host(host);
+    }
+    if volume.image.is_some() {
+        return Source::Image;
     }
     if let Some(empty) = &volume.empty_dir {
         return Source::Empty(empty);
@@ -130,8 +138,21 @@ fn path(dir: &Path, volume: &Volume) -> PathBuf {
         Source::Payload { plugin, .. } => dir.join("volumes").join(plugin).join(&volume.name),
         Source::Empty(_) => dir.join("volumes/kubernetes.io~empty-dir").join(&volume.name),
         Source::Host(host) => PathBuf::from(&host.path),
-        Source::Unsupported(_) => dir.join("volumes/unsupported").join(&volume.name),
+        Source::Image | Source::Unsupported(_) => dir.join("volumes/unsupported").join(&volume.name),
     }
+}
+
+/// Volumes on disk that are bounded or count for the pod: name, directory, limit.
+pub(crate) fn local(agent: &Agent, pod: &Pod) -> Vec<(String, PathBuf, Option<Quantity>)> {
+    let (pod_spec, dir) = (spec(pod), agent.pod_dir(uid(pod)));
+    let on_disk = |volume: &&Volume| match source(volume) {
+        Source::Empty(empty) => empty.medium.as_deref() != Some("Memory"),
+        Source::Payload { in_memory, .. } => !in_memory,
+        _ => false,
+    };
+    let limit = |volume: &Volume| volume.empty_dir.as_ref().and_then(|empty| empty.size_limit.clone());
+    let volumes = pod_spec.volumes.iter().flatten().filter(on_disk);
+    volumes.map(|volume| (volume.name.clone(), path(&dir, volume), limit(volume))).collect()
 }
 
 /// Makes what is missing, renews what is out of date. Each volume is tried, whatever became of the others.
@@ -173,7 +194,7 @@ async fn set_up_one(agent: &Agent, pod: &Pod, facts: &Facts, dir: &Path, volume:
             let host = host.clone();
             disk::blocking(move || host_path::check(&host)).await.map(|()| None)
         }
-        Source::Empty(_) | Source::Host(_) => Ok(None),
+        Source::Empty(_) | Source::Host(_) | Source::Image => Ok(None),
         Source::Payload { in_memory, .. } => {
             let payload = payload::collect(agent, pod, facts, volume, has_files.then_some(target.as_path())).await?;
             if has_files {
@@ -186,7 +207,13 @@ async fn set_up_one(agent: &Agent, pod: &Pod, facts: &Facts, dir: &Path, volume:
 }
 
 /// The container's mounts of volumes, in the order of its spec; the error's text is what the container waits with.
-pub(crate) async fn mounts(agent: &Agent, pod: &Pod, container: &Container, env: &[(String, String)]) -> Result<Vec<Mount>, String> {
+pub(crate) async fn mounts(
+    agent: &Agent,
+    pod: &Pod,
+    container: &Container,
+    images: &BTreeMap<String, String>,
+    env: &[(String, String)],
+) -> Result<Vec<Mount>, String> {
     let dir = agent.pod_dir(uid(pod));
     let pod_spec = spec(pod);
     let mut out = Vec::new();
@@ -194,8 +221,18 @@ pub(crate) async fn mounts(agent: &Agent, pod: &Pod, container: &Container, env:
         let Some(volume) = pod_spec.volumes.iter().flatten().find(|volume| volume.name == mount.name) else {
             return Err(format!("cannot find volume \"{}\" to mount into container \"{}\"", mount.name, container.name));
         };
-        let base = path(&dir, volume);
         let inside = subpath::inside(mount, env)?;
+        if volume.image.is_some() {
+            out.push(Mount {
+                source: PathBuf::from(inside),
+                image: Some(images.get(&volume.name).cloned().unwrap_or_default()),
+                destination: PathBuf::from(&mount.mount_path),
+                read_only: true,
+                propagation: "private".to_owned(),
+            });
+            continue;
+        }
+        let base = path(&dir, volume);
         let read_only = mount.read_only == Some(true) || matches!(source(volume), Source::Payload { .. });
         let source = if inside.is_empty() {
             disk::ensure_exists(&base).await;
@@ -213,7 +250,8 @@ pub(crate) async fn mounts(agent: &Agent, pod: &Pod, container: &Container, env:
             Some("HostToContainer") => "rslave",
             _ => "private",
         };
-        out.push(Mount { source, destination: PathBuf::from(&mount.mount_path), read_only, propagation: propagation.to_owned() });
+        let destination = PathBuf::from(&mount.mount_path);
+        out.push(Mount { source, image: None, destination, read_only, propagation: propagation.to_owned() });
     }
     Ok(out)
 }

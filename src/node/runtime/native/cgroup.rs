@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
 
-use crate::runtime::Usage;
+use crate::runtime::{Limits, Usage};
 
 #[derive(Debug, PartialEq)]
 struct Hierarchy {
@@ -100,6 +100,57 @@ pub fn usage(group: &Path) -> Option<Usage> {
     let inactive = fs::read_to_string(directory.join("memory.stat")).ok().and_then(|text| count(&text, "inactive_file"));
     let used = number(&directory.join("memory.current")).unwrap_or(0);
     Some(Usage { cpu_nanoseconds: microseconds * 1000, memory_bytes: used.saturating_sub(inactive.unwrap_or(0)) })
+}
+
+/// Makes the group where its limits are kept, with what is above it.
+pub fn make(group: &Path) -> std::io::Result<()> {
+    for controller in ["cpu", "memory", "pids"] {
+        if let Some(directory) = v1(controller, group) {
+            fs::create_dir_all(directory)?;
+        }
+    }
+    if !unified() {
+        return Ok(());
+    }
+    let parts: Vec<&Path> = group.ancestors().collect();
+    for parent in parts.iter().rev() {
+        if let Some(directory) = v2(parent) {
+            fs::create_dir_all(&directory)?;
+            if *parent != group {
+                // A controller that the machine lacks must not keep the others away.
+                for controller in ["+cpu", "+memory", "+pids"] {
+                    let _ = fs::write(directory.join("cgroup.subtree_control"), controller);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sets the limits of a group that is there; what is zero has none.
+pub fn set(group: &Path, limits: &Limits) -> std::io::Result<()> {
+    let or_none = |value: i64, none: &str| if value > 0 { value.to_string() } else { none.to_owned() };
+    if let Some(cpu) = v1("cpu", group) {
+        if limits.cpu_shares > 0 {
+            fs::write(cpu.join("cpu.shares"), limits.cpu_shares.max(2).to_string())?;
+        }
+        fs::write(cpu.join("cpu.cfs_quota_us"), or_none(limits.cpu_quota, "-1"))?;
+        if let Some(memory) = v1("memory", group) {
+            fs::write(memory.join("memory.limit_in_bytes"), or_none(limits.memory, "-1"))?;
+        }
+        return Ok(());
+    }
+    let Some(directory) = v2(group) else { return Ok(()) };
+    if limits.cpu_shares > 0 {
+        fs::write(directory.join("cpu.weight"), weight(limits.cpu_shares).to_string())?;
+    }
+    fs::write(directory.join("cpu.max"), format!("{} 100000", or_none(limits.cpu_quota, "max")))?;
+    fs::write(directory.join("memory.max"), or_none(limits.memory, "max"))
+}
+
+/// Version 2's weight for version 1's shares, as engines convert it.
+fn weight(shares: u64) -> u64 {
+    1 + (shares.clamp(2, 262_144) - 2) * 9_999 / 262_142
 }
 
 fn processes(group: &Path) -> Vec<i32> {

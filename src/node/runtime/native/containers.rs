@@ -10,9 +10,9 @@ use super::connection::Connection;
 use super::shims::PATIENCE;
 use super::spec::{ImageProcess, Inputs, arguments, spec, working_dir};
 use super::{ContainerEntry, ContainerRecord, Native, blocking, cgroup, io, new_id, user};
-use crate::images::Store;
-use crate::runtime::{ContainerConfig, NamespaceMode, RuntimeError};
-use crate::shim::protocol::{Failure, Plan, Reply, Request, SandboxPaths};
+use crate::images::{ImageRecord, Store};
+use crate::runtime::{ContainerConfig, Limits, NamespaceMode, RuntimeError};
+use crate::shim::protocol::{ContainerPaths, Failure, ImageMount, Plan, Reply, Request, SandboxPaths};
 use crate::shim::record::{self, Record};
 
 /// How long the kernel may take to end a killed process.
@@ -20,6 +20,15 @@ const KILL_PATIENCE: Duration = Duration::from_secs(30);
 
 fn not_found(what: &str, id: &str) -> RuntimeError {
     RuntimeError::NotFound { what: format!("{what} {id}") }
+}
+
+/// The layers of an image, the uppermost first.
+fn layer_names(image: &ImageRecord) -> Vec<String> {
+    let mut layers: Vec<String> = image.layers.iter().rev().map(|digest| Store::layer_name(digest)).collect();
+    // Overlay refuses a layer that is there twice.
+    let mut seen = std::collections::HashSet::new();
+    layers.retain(|layer| seen.insert(layer.clone()));
+    layers
 }
 
 impl Native {
@@ -38,12 +47,11 @@ impl Native {
         let id = new_id();
         let mut config = config.clone();
         config.image_id.clone_from(&image.id);
-        let mut layers: Vec<String> = image.layers.iter().rev().map(|digest| Store::layer_name(digest)).collect();
-        // Overlay refuses a layer that is there twice.
-        let mut seen = std::collections::HashSet::new();
-        layers.retain(|layer| seen.insert(layer.clone()));
+        let layers = layer_names(&image);
         let group = self.0.config.cgroup_root.join(sandbox.cgroup_parent.trim_start_matches('/')).join(&id);
         let images = self.image_store();
+        let mounted = self.mounted_images(&config, &paths.container(&id)).await?;
+        let target = config.target.as_ref().and_then(|target| self.process(target));
         let (container, container_id, sandbox_id) = (paths.container(&id), id.clone(), sandbox_id.to_owned());
         let record = blocking(move || {
             let read = |path: &str| images.read_file(&image, Path::new(path)).unwrap_or_default();
@@ -58,21 +66,31 @@ impl Native {
             if arguments(&config, &process).is_empty() {
                 return Err(RuntimeError::Engine { message: "no command specified".to_owned() });
             }
+            let mut resolved = config.clone();
+            for (at, image) in &mounted {
+                resolved.mounts[*at].source = image.path();
+            }
+            let shared = |pid: i32| PathBuf::from(format!("/proc/{pid}/ns/pid"));
+            let pid_namespace = match target {
+                Some(pid) => Some(shared(pid)),
+                None => pid_namespace(&paths, sandbox.pid)?,
+            };
             let spec = spec(&Inputs {
-                config: &config,
+                config: &resolved,
                 sandbox: &sandbox,
                 image: &process,
                 user: &user,
                 rootfs: &container.rootfs(),
                 cgroup: &group,
                 shm: &paths.shm(),
-                pid_namespace: pid_namespace(&paths, sandbox.pid)?,
+                pid_namespace,
                 unified: cgroup::unified(),
             });
             let log = (!config.log_path.as_os_str().is_empty()).then(|| sandbox.log_directory.join(&config.log_path));
             let plan = Plan {
                 layer_root: images.layer_root(),
                 layers: layers.clone(),
+                images: mounted.iter().map(|(_, image)| image.clone()).collect(),
                 working_dir: working_dir(&config, &process),
                 log_path: log,
                 stdin: config.stdin,
@@ -84,7 +102,7 @@ impl Native {
                 id: container_id,
                 sandbox_id,
                 created: Timestamp::now(),
-                layers,
+                layers: layers.into_iter().chain(mounted.into_iter().flat_map(|(_, image)| image.layers)).collect(),
                 cgroup: group,
                 stop_signal: image.config.stop_signal.clone(),
                 config,
@@ -102,6 +120,49 @@ impl Native {
         let (process, _) = watch::channel(Record::Created);
         self.0.state.lock().containers.insert(id.clone(), ContainerEntry { record, process });
         Ok(id)
+    }
+
+    /// The images that the container mounts, by the number of the mount.
+    async fn mounted_images(&self, config: &ContainerConfig, paths: &ContainerPaths) -> Result<Vec<(usize, ImageMount)>, RuntimeError> {
+        let mut out = Vec::new();
+        for (at, mount) in config.mounts.iter().enumerate() {
+            let Some(name) = &mount.image else { continue };
+            let image = self.find_image(name).await?.ok_or_else(|| not_found("image", name))?;
+            let layers = layer_names(&image);
+            out.push((at, ImageMount { target: paths.images().join(at.to_string()), layers, inside: mount.source.clone() }));
+        }
+        Ok(out)
+    }
+
+    /// PID of a container's first process, while it runs.
+    fn process(&self, id: &str) -> Option<i32> {
+        match &*self.0.state.lock().containers.get(id)?.process.borrow() {
+            Record::Running { pid, .. } => Some(*pid),
+            _ => None,
+        }
+    }
+
+    pub(super) async fn set_limits(&self, id: &str, limits: &Limits) -> Result<(), RuntimeError> {
+        let (paths, _) = self.located(id)?;
+        let record = {
+            let mut state = self.0.state.lock();
+            let entry = state.containers.get_mut(id).ok_or_else(|| not_found("container", id))?;
+            entry.record.config.limits = *limits;
+            entry.record.clone()
+        };
+        let (limits, file) = (*limits, paths.container(id).0.join("container.json"));
+        blocking(move || {
+            cgroup::set(&record.cgroup, &limits).map_err(io(format!("set limits of {}", record.id)))?;
+            record::write(&file, &record).map_err(io(format!("write {}", file.display())))
+        })
+        .await
+    }
+
+    /// Bytes of a container's writable layer.
+    pub(super) async fn written(&self, id: &str) -> Result<u64, RuntimeError> {
+        let (paths, _) = self.located(id)?;
+        let upper = paths.container(id).upper();
+        blocking(move || Ok(crate::volumes::size_of(&upper))).await
     }
 
     /// The paths of a container's sandbox, and its process.

@@ -31,7 +31,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, broadcast, watch};
 
 use super::{
-    Container, ContainerConfig, ContainerState, ExecOutput, Image, Runtime, RuntimeError, RuntimeEvent, Sandbox, SandboxConfig, Usage,
+    Container, ContainerConfig, ContainerState, Credentials, ExecOutput, Image, Limits, Runtime, RuntimeError, RuntimeEvent, Sandbox,
+    SandboxConfig, Usage,
 };
 use crate::images::{ImageError, ImageRecord, Store, build_from_host, build_kubia, is_kubia};
 use crate::shim::protocol::SandboxPaths;
@@ -305,6 +306,18 @@ impl Runtime for Native {
         cgroup::usage(&group).ok_or_else(|| RuntimeError::NotRunning { id: id.to_owned() })
     }
 
+    async fn update_container(&self, id: &str, limits: &Limits) -> Result<(), RuntimeError> {
+        self.set_limits(id, limits).await
+    }
+
+    async fn update_sandbox(&self, id: &str, limits: &Limits) -> Result<(), RuntimeError> {
+        self.set_pod_limits(id, limits).await
+    }
+
+    async fn disk_usage(&self, id: &str) -> Result<u64, RuntimeError> {
+        self.written(id).await
+    }
+
     async fn exec_sync(&self, id: &str, command: &[String], timeout: Option<Duration>) -> Result<ExecOutput, RuntimeError> {
         self.run_command(id, command, timeout).await
     }
@@ -325,19 +338,20 @@ impl Runtime for Native {
         Ok(self.find_image(name).await?.map(|record| self.image_of(record)))
     }
 
-    async fn pull_image(&self, name: &str) -> Result<Image, RuntimeError> {
+    async fn pull_image(&self, name: &str, credentials: &[Credentials]) -> Result<Image, RuntimeError> {
         let reference = crate::images::reference::Reference::parse(name).map_err(|e| RuntimeError::Image { message: e.to_string() })?;
         if is_kubia(name)
             && let Some(image) = self.image(name).await?
         {
             return Ok(image);
         }
-        Err(RuntimeError::Image {
-            message: format!(
-                "failed to pull and unpack image \"{reference}\": failed to resolve reference \"{reference}\": \
-                 this runtime does not reach registries; load the image with `coracle image load` or make it with `coracle image build`"
-            ),
-        })
+        let record = crate::images::pull(&self.0.images, &reference, credentials).await.map_err(image_error)?;
+        self.publish(RuntimeEvent::Images);
+        Ok(self.image_of(record))
+    }
+
+    fn owns_images(&self) -> bool {
+        true
     }
 
     async fn images(&self) -> Result<Vec<Image>, RuntimeError> {

@@ -80,7 +80,7 @@ impl Native {
             stdout: streams.stdout,
             stderr: streams.stderr && !streams.tty,
             combined: false,
-            bound: false,
+            bound: true,
         };
         let (mut connection, reply, descriptors) = self.ask_shim(id, &Request::Exec(exec)).await?;
         let ends = ends(&reply, descriptors)?;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::connection::Connection;
 use super::{ContainerEntry, ContainerRecord, Native, SandboxEntry, SandboxRecord, State, blocking, cgroup, io, new_id};
-use crate::runtime::{RuntimeError, RuntimeEvent, SandboxConfig};
+use crate::runtime::{Limits, RuntimeError, RuntimeEvent, SandboxConfig};
 use crate::shim::protocol::{Reply, Request, SandboxPaths};
 use crate::shim::record::{self, Record};
 
@@ -60,9 +60,13 @@ impl Native {
         let (theirs, ours) = UnixStream::pair().map_err(io("make a socket"))?;
         let log = {
             let shown = paths.0.display().to_string();
-            let (paths, found) = (paths.clone(), found.clone());
+            let (paths, found, group) = (paths.clone(), found.clone(), self.pod_group(config));
             let make = move || {
                 std::fs::create_dir_all(paths.containers())?;
+                if let Err(error) = cgroup::make(&group).and_then(|()| cgroup::set(&group, &found.config.limits)) {
+                    // A plain user may have no control groups at all.
+                    tracing::debug!(%error, group = %group.display(), "the pod as a whole has no limits");
+                }
                 record::write(&paths.config(), &found)?;
                 std::fs::File::options().append(true).create(true).open(paths.0.join("shim.log"))
             };
@@ -80,6 +84,21 @@ impl Native {
                 Err(error)
             }
         }
+    }
+
+    /// The control group of a pod.
+    fn pod_group(&self, config: &SandboxConfig) -> std::path::PathBuf {
+        self.0.config.cgroup_root.join(config.cgroup_parent.trim_start_matches('/'))
+    }
+
+    pub(super) async fn set_pod_limits(&self, id: &str, limits: &Limits) -> Result<(), RuntimeError> {
+        let group = {
+            let state = self.0.state.lock();
+            let Some(entry) = state.sandboxes.get(id) else { return Ok(()) };
+            self.pod_group(&entry.record.config)
+        };
+        let (limits, shown) = (*limits, format!("set limits of {}", group.display()));
+        blocking(move || cgroup::set(&group, &limits).map_err(io(shown))).await
     }
 
     async fn spawn(

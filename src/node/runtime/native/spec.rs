@@ -310,6 +310,19 @@ fn devices() -> Vec<Value> {
     found
 }
 
+/// A lower score than our own takes a right that even root may lack, as in a container; then ours has to do.
+fn allowed_score(wanted: i32) -> i32 {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let own = read("/proc/self/oom_score_adj").trim().parse::<i32>().unwrap_or(0);
+    if wanted >= own {
+        return wanted;
+    }
+    let status = read("/proc/self/status");
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    let has = CAPABILITIES.iter().position(|name| *name == "SYS_RESOURCE").is_some_and(|bit| effective.unwrap_or(0) >> bit & 1 == 1);
+    if has { wanted } else { own }
+}
+
 /// The specification.
 pub fn spec(inputs: &Inputs<'_>) -> Value {
     let config = inputs.config;
@@ -356,7 +369,7 @@ pub fn spec(inputs: &Inputs<'_>) -> Value {
             "cwd": working_dir(config, inputs.image),
             "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
             "noNewPrivileges": security.no_new_privileges,
-            "oomScoreAdj": config.limits.oom_score_adj,
+            "oomScoreAdj": allowed_score(config.limits.oom_score_adj),
         },
         "root": {"path": inputs.rootfs, "readonly": security.read_only_root},
         "mounts": mounts(inputs),

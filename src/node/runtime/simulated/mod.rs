@@ -35,8 +35,8 @@ use tokio::sync::{broadcast, watch};
 
 use self::script::Script;
 use super::{
-    Container, ContainerConfig, ContainerState, ExecOutput, Image, Runtime, RuntimeError, RuntimeEvent, Sandbox, SandboxConfig,
-    ScriptedLog, Usage,
+    Container, ContainerConfig, ContainerState, Credentials, ExecOutput, Image, Runtime, RuntimeError, RuntimeEvent, Sandbox,
+    SandboxConfig, ScriptedLog, Usage,
 };
 
 /// How the simulation behaves where no annotation says more.
@@ -348,7 +348,7 @@ impl Runtime for Simulated {
         Ok(Some(self.0.images.lock().entry(name.to_owned()).or_insert_with(|| image_of(name)).clone()))
     }
 
-    async fn pull_image(&self, name: &str) -> Result<Image, RuntimeError> {
+    async fn pull_image(&self, name: &str, _: &[Credentials]) -> Result<Image, RuntimeError> {
         self.image(name).await?.ok_or_else(|| RuntimeError::Image {
             message: format!("failed to pull and unpack image \"{name}\": failed to resolve image: {name}: not found"),
         })
@@ -474,7 +474,7 @@ mod tests {
     async fn some_images_do_not_exist() {
         let runtime = Simulated::default();
         assert!(runtime.image("docker.io/library/absent:1").await.unwrap().is_none());
-        assert!(runtime.pull_image("nosuch").await.is_err());
+        assert!(runtime.pull_image("nosuch", &[]).await.is_err());
         assert!(runtime.image("busybox:1.36").await.unwrap().is_some());
     }
 }

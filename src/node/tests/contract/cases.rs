@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use coracle_api::seams::{Session, StreamOptions, TerminalSize};
-use coracle_node::runtime::{ContainerState, Limits, Mount, NamespaceMode, RuntimeError};
+use coracle_node::runtime::{ContainerState, Limits, Mount, NamespaceMode, RuntimeError, RuntimeEvent, Seccomp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,8 +20,26 @@ macro_rules! cases {
     ($($name:ident),* $(,)?) => { vec![$(Case { name: stringify!($name), run: |subject| $name(subject).boxed() }),*] };
 }
 
-pub fn all() -> Vec<Case> {
+/// What holds without processes too.
+pub fn simulated() -> Vec<Case> {
+    cases![states_are_told, removal]
+}
+
+pub fn docker() -> Vec<Case> {
+    let mut all = with_processes();
+    all.extend(cases![the_death_of_a_sandbox, profiles_of_system_calls]);
+    all
+}
+
+pub fn native() -> Vec<Case> {
+    let mut all = with_processes();
+    all.extend(cases![the_death_of_a_shim, many_commands_leak_nothing]);
+    all
+}
+
+fn with_processes() -> Vec<Case> {
     cases![
+        states_are_told,
         exit_codes_and_logs,
         a_command_that_cannot_start,
         commands_in_a_container,
@@ -38,9 +56,7 @@ pub fn all() -> Vec<Case> {
         images_are_listed_and_removed,
         the_demo_server,
         a_restart_of_the_agent,
-        the_death_of_a_shim,
         removal,
-        many_commands_leak_nothing,
     ]
 }
 
@@ -62,6 +78,31 @@ async fn sh(subject: &Subject, id: &str, script: &str) -> String {
     let command = ["sh", "-c", script].map(str::to_owned);
     let result = subject.runtime().exec_sync(id, &command, Some(Duration::from_secs(20))).await.unwrap();
     String::from_utf8(result.output).unwrap()
+}
+
+async fn states_are_told(subject: &Subject) {
+    let runtime = subject.runtime();
+    let mut events = runtime.events();
+    let (_, other) = subject.started("other", &subject.script("c", "sleep 1000")).await;
+    let sandbox = runtime.run_sandbox(&subject.sandbox("told")).await.unwrap();
+    let image = runtime.image(IMAGE).await.unwrap().unwrap();
+    let mut config = subject.script("c", "sleep 1000");
+    (config.attempt, config.image_id) = (3, image.id.clone());
+    config.labels = [("hash".to_owned(), "abc".to_owned())].into();
+    let id = runtime.create_container(&sandbox, &config).await.unwrap();
+    let made = subject.container(&id).await.unwrap();
+    assert_eq!((&made.state, made.attempt, made.pid), (&ContainerState::Created, 3, None));
+    assert_eq!((&made.sandbox_id, made.labels["hash"].as_str(), &made.image_id), (&sandbox, "abc", &image.id));
+    runtime.start_container(&id).await.unwrap();
+    runtime.start_container(&id).await.unwrap();
+    assert!(matches!(subject.container(&id).await.unwrap().state, ContainerState::Running { .. }));
+    let (sandboxes, containers) = runtime.pod("uid-told").await.unwrap();
+    assert_eq!((sandboxes.len(), containers.len(), containers[0].id == other), (1, 1, false));
+    assert!(sandboxes[0].ready && sandboxes[0].name == "told" && sandboxes[0].namespace == "default");
+    runtime.stop_container(&id, None, Duration::ZERO).await.unwrap();
+    assert!(matches!(subject.container(&id).await.unwrap().state, ContainerState::Exited { started: Some(_), .. }));
+    let told = async { while events.recv().await.unwrap() != (RuntimeEvent::Container { pod_uid: "uid-told".to_owned() }) {} };
+    tokio::time::timeout(Duration::from_secs(60), told).await.unwrap();
 }
 
 async fn exit_codes_and_logs(subject: &Subject) {
@@ -105,14 +146,17 @@ async fn a_command_that_cannot_start(subject: &Subject) {
     let mut config = subject.script("c", "true");
     config.working_dir = "/etc/passwd".to_owned();
     let id = runtime.create_container(&sandbox, &config).await.unwrap();
-    let error = runtime.start_container(&id).await.unwrap_err();
-    assert_eq!(error.to_string(), "mkdir /etc/passwd: not a directory");
+    // The engine has its own words for both of these.
+    let error = runtime.start_container(&id).await.unwrap_err().to_string();
+    assert!(error == "mkdir /etc/passwd: not a directory" || subject.is("docker") && error.contains("/etc/passwd"), "{error}");
     config.working_dir.clear();
     let lost = Mount { source: "/no/such/source".into(), destination: "/x".into(), ..Mount::default() };
     config.mounts = vec![lost];
-    let id = runtime.create_container(&sandbox, &config).await.unwrap();
-    let error = runtime.start_container(&id).await.unwrap_err().to_string();
-    assert!(error.contains("/no/such/source") && error.contains("No such file or directory"), "{error}");
+    let error = match runtime.create_container(&sandbox, &config).await {
+        Ok(id) => runtime.start_container(&id).await.unwrap_err().to_string(),
+        Err(error) => error.to_string(),
+    };
+    assert!(error.contains("/no/such/source"), "{error}");
     config.mounts.clear();
     config.image = "coracle.local/none:1".to_owned();
     assert!(matches!(runtime.create_container(&sandbox, &config).await, Err(RuntimeError::NotFound { .. })));
@@ -311,13 +355,16 @@ async fn namespaces_of_the_pod(subject: &Subject) {
             destination: destination.into(),
             read_only,
             propagation: "private".to_owned(),
+            ..Mount::default()
         };
         config.mounts = vec![mount("/data", false), mount("/frozen", true)];
         let id = runtime.create_container(&sandbox, &config).await.unwrap();
         runtime.start_container(&id).await.unwrap();
         ids.push(id);
     }
-    let links = "readlink /proc/self/ns/ipc /proc/self/ns/uts /proc/self/ns/net; hostname";
+    // An engine's containers have names of the host of their own, equal ones.
+    let uts = if subject.is("docker") { "" } else { "/proc/self/ns/uts" };
+    let links = &format!("readlink /proc/self/ns/ipc {uts} /proc/self/ns/net; hostname");
     let (a, b) = (sh(subject, &ids[0], links).await, sh(subject, &ids[1], links).await);
     assert_eq!(a, b);
     assert!(a.ends_with("\npod\n"), "{a}");
@@ -390,8 +437,8 @@ async fn images_are_listed_and_removed(subject: &Subject) {
     assert_eq!(runtime.image(&image.id).await.unwrap(), Some(image.clone()));
     assert!(runtime.images().await.unwrap().contains(&image));
     assert!(runtime.image("none").await.unwrap().is_none());
-    let error = runtime.pull_image("none").await.unwrap_err().to_string();
-    assert!(error.starts_with("failed to pull and unpack image \"docker.io/library/none:latest\": failed to resolve reference"), "{error}");
+    let error = runtime.pull_image("127.0.0.1:9/none", &[]).await.unwrap_err().to_string();
+    assert!(error.starts_with("failed to pull and unpack image \"127.0.0.1:9/none:latest\": failed to resolve image"), "{error}");
     assert!(matches!(runtime.remove_image("none").await, Err(RuntimeError::NotFound { .. })));
     assert!(runtime.load_images(std::path::Path::new("/dev/null")).await.is_err());
 }
@@ -402,15 +449,16 @@ async fn the_demo_server(subject: &Subject) {
     config.command.clear();
     config.image = "coracle.local/kubia:1.1".to_owned();
     assert!(runtime.image(&config.image).await.unwrap().is_some());
-    let (_, id) = subject.started("kubia", &config).await;
+    let (sandbox, id) = subject.started("kubia", &config).await;
     subject.log(&id, "Listening on port 8080").await;
-    let answer = subject.netns.inside(|| {
+    let connect = || {
         let mut stream = std::net::TcpStream::connect("127.0.0.1:8080").unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         text
-    });
+    };
+    let answer = subject.inside(&sandbox, connect).await;
     assert!(answer.ends_with("\n\r\nHey there, this is kubia. Your IP is 127.0.0.1.\n"), "{answer}");
     assert!(subject.log(&id, "Received request for /").await.contains("from 127.0.0.1"));
     runtime.stop_container(&id, None, Duration::from_secs(20)).await.unwrap();
@@ -462,6 +510,50 @@ async fn the_death_of_a_shim(subject: &Subject) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(matches!(runtime.exec_sync(&id, &words("true"), None).await, Err(RuntimeError::NotRunning { .. })));
+}
+
+async fn the_death_of_a_sandbox(subject: &Subject) {
+    let runtime = subject.runtime();
+    let (sandbox, id) = subject.started("death", &subject.script("c", "sleep 1000")).await;
+    let netns = runtime.netns(&sandbox).await.unwrap();
+    let pid = netns.components().nth(2).unwrap().as_os_str().to_string_lossy().parse().unwrap();
+    let mut events = runtime.events();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    while runtime.sandboxes().await.unwrap().iter().any(|s| s.id == sandbox && s.ready) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), events.recv()).await;
+    }
+    assert_eq!(runtime.netns(&sandbox).await, None);
+    assert!(runtime.create_container(&sandbox, &subject.script("d", "true")).await.is_err());
+    runtime.stop_sandbox(&sandbox).await.unwrap();
+    assert_eq!(subject.ended(&id).await.0, 137);
+}
+
+async fn profiles_of_system_calls(subject: &Subject) {
+    let runtime = subject.runtime();
+    let sandbox = runtime.run_sandbox(&subject.sandbox("seccomp")).await.unwrap();
+    let profile = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}"#;
+    subject.seccomp_profile("own/no-mkdir.json", profile);
+    let no_mkdir = "[ -d /x ] && echo made || echo not made";
+    let cases = [
+        (Seccomp::Unconfined, "0", "made"),
+        (Seccomp::RuntimeDefault, "2", "made"),
+        (Seccomp::Localhost("own/no-mkdir.json".to_owned()), "2", "not made"),
+    ];
+    for (number, (seccomp, mode, made)) in cases.into_iter().enumerate() {
+        let script =
+            format!("while read name value; do [ $name = Seccomp: ] && echo mode $value; done < /proc/self/status; mkdir /x; {no_mkdir}");
+        let mut config = subject.script(&format!("s{number}"), &script);
+        config.security.seccomp = seccomp;
+        let id = runtime.create_container(&sandbox, &config).await.unwrap();
+        runtime.start_container(&id).await.unwrap();
+        subject.ended(&id).await;
+        let log = subject.log(&id, "made").await;
+        assert!(log.contains(&format!("stdout F mode {mode}\n")) && log.ends_with(&format!("stdout F {made}\n")), "{log}");
+    }
+    let mut config = subject.script("none", "true");
+    config.security.seccomp = Seccomp::Localhost("no/such.json".to_owned());
+    let error = runtime.create_container(&sandbox, &config).await.unwrap_err().to_string();
+    assert!(error.starts_with("failed to load seccomp profile"), "{error}");
 }
 
 async fn many_commands_leak_nothing(subject: &Subject) {

@@ -1,11 +1,13 @@
 //! What the suite runs against.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_node::images::{Config, build};
+use coracle_node::runtime::docker::{Docker, DockerConfig, Engine};
 use coracle_node::runtime::native::{Native, NativeConfig};
+use coracle_node::runtime::simulated::Simulated;
 use coracle_node::runtime::{Container, ContainerConfig, ContainerState, NamespaceMode, Runtime, SandboxConfig};
 use parking_lot::Mutex;
 
@@ -18,12 +20,15 @@ const TOOLS: [&str; 14] = ["sh", "sleep", "cat", "stty", "env", "id", "ls", "mou
 
 /// The runtimes and their cases.
 pub fn subjects() -> Vec<(&'static str, Vec<Case>)> {
-    vec![("native", cases::all())]
+    vec![("simulated", cases::simulated()), ("native", cases::native()), ("docker", cases::docker())]
 }
 
 /// Why a runtime cannot be tried here.
-pub fn missing(name: &str) -> Option<&'static str> {
-    (name == "native" && !nix::unistd::geteuid().is_root()).then_some("needs root")
+pub fn missing(name: &str) -> Option<String> {
+    if name != "simulated" && !nix::unistd::geteuid().is_root() {
+        return Some("needs root".to_owned());
+    }
+    if name == "docker" { Engine::find().err() } else { None }
 }
 
 /// Where a subject keeps things, for the look at what it left.
@@ -32,38 +37,75 @@ pub struct Place {
     pub cgroup_root: PathBuf,
 }
 
+/// How a runtime under test is made.
+enum Making {
+    Native(NativeConfig),
+    Docker(DockerConfig),
+    Simulated,
+}
+
+impl Making {
+    fn new(name: &str, directory: &Path, cgroup_root: &Path) -> Self {
+        let own: OsString = std::env::current_exe().unwrap().into();
+        let (data_dir, cgroup_root, demo) = (directory.join("data"), cgroup_root.to_owned(), vec![own.clone(), "__kubia".into()]);
+        match name {
+            "docker" => Self::Docker(DockerConfig {
+                engine: Engine::find().unwrap(),
+                cluster: format!("contract-{}", std::process::id()),
+                node: "node".to_owned(),
+                data_dir,
+                cgroup_root,
+                demo,
+            }),
+            "native" => Self::Native(NativeConfig { data_dir, cgroup_root, shim: vec![own, "__shim".into()], demo }),
+            _ => Self::Simulated,
+        }
+    }
+
+    async fn open(&self) -> Arc<dyn Runtime> {
+        match self {
+            Self::Native(config) => Arc::new(Native::open(config.clone()).await.unwrap()),
+            Self::Docker(config) => Arc::new(Docker::open(config.clone()).await.unwrap()),
+            Self::Simulated => Arc::new(Simulated::default()),
+        }
+    }
+}
+
 /// A runtime under test.
 pub struct Subject {
-    config: NativeConfig,
+    name: String,
+    making: Making,
     runtime: Mutex<Option<Arc<dyn Runtime>>>,
     place: Mutex<Option<Place>>,
+    data: PathBuf,
     logs: PathBuf,
-    pub netns: Netns,
+    netns: Netns,
 }
 
 impl Subject {
-    pub async fn new(_name: &str) -> Self {
+    pub async fn new(name: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("coracle-contract-").tempdir().unwrap();
         let cgroup_root = PathBuf::from(format!("/coracle-contract-{}", std::process::id()));
-        let own = std::env::current_exe().unwrap();
-        let config = NativeConfig {
-            data_dir: directory.path().join("data"),
-            cgroup_root: cgroup_root.clone(),
-            shim: vec![own.clone().into(), "__shim".into()],
-            demo: vec![own.into(), "__kubia".into()],
-        };
-        let native = Native::open(config.clone()).await.unwrap();
+        let making = Making::new(name, directory.path(), &cgroup_root);
+        let runtime = making.open().await;
         let find = |name: &&str| ["/bin", "/usr/bin"].iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists());
         let tools: Vec<PathBuf> = TOOLS.iter().filter_map(find).collect();
-        build(&native.image_store(), &tools, &[], &[(vec![IMAGE.to_owned()], Config::default())]).unwrap();
-        let logs = directory.path().join("logs");
+        if runtime.has_files() && name != "simulated" {
+            runtime.build_image(IMAGE, &tools).await.unwrap();
+        }
         Self {
-            config,
-            runtime: Mutex::new(Some(Arc::new(native))),
+            name: name.to_owned(),
+            making,
+            runtime: Mutex::new(Some(runtime)),
+            data: directory.path().join("data"),
+            logs: directory.path().join("logs"),
             place: Mutex::new(Some(Place { directory, cgroup_root })),
-            logs,
             netns: Netns::new(),
         }
+    }
+
+    pub fn is(&self, name: &str) -> bool {
+        self.name == name
     }
 
     pub fn runtime(&self) -> Arc<dyn Runtime> {
@@ -73,23 +115,47 @@ impl Subject {
     /// As after a restart of the process.
     pub async fn reopen(&self) -> Arc<dyn Runtime> {
         *self.runtime.lock() = None;
-        let native: Arc<dyn Runtime> = Arc::new(Native::open(self.config.clone()).await.unwrap());
-        *self.runtime.lock() = Some(Arc::clone(&native));
-        native
+        let runtime = self.making.open().await;
+        *self.runtime.lock() = Some(Arc::clone(&runtime));
+        runtime
     }
 
-    pub async fn clear(&self) {
+    /// Removes everything; what the runtime then still knows of is an error.
+    pub async fn clear(&self) -> Vec<String> {
         let runtime = self.runtime();
         for sandbox in runtime.sandboxes().await.unwrap() {
             runtime.stop_sandbox(&sandbox.id).await.unwrap();
             runtime.remove_sandbox(&sandbox.id).await.unwrap();
         }
+        let _ = runtime.remove_image(IMAGE).await;
+        let runtime = self.reopen().await;
+        let sandboxes = runtime.sandboxes().await.unwrap().into_iter().map(|sandbox| format!("{sandbox:?}"));
+        let left = sandboxes.chain(runtime.containers().await.unwrap().into_iter().map(|container| format!("{container:?}"))).collect();
         *self.runtime.lock() = None;
+        left
+    }
+
+    /// Runs something in the network of a sandbox.
+    pub async fn inside<T: Send + 'static>(&self, sandbox: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let Some(path) = self.runtime().netns(sandbox).await else { return self.netns.inside(work) };
+        let entering = move || {
+            let file = std::fs::File::open(path).unwrap();
+            nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        };
+        std::thread::spawn(entering).join().unwrap()
+    }
+
+    /// Puts down a profile of the node's own.
+    pub fn seccomp_profile(&self, name: &str, text: &str) {
+        let path = self.data.join("seccomp").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
     }
 
     /// What the shims complained about.
     pub fn shim_logs(&self) -> String {
-        let sandboxes = std::fs::read_dir(self.config.data_dir.join("sandboxes")).into_iter().flatten().flatten();
+        let sandboxes = std::fs::read_dir(self.data.join("sandboxes")).into_iter().flatten().flatten();
         let take = |path: std::path::PathBuf| {
             let text = std::fs::read_to_string(&path).ok();
             let _ = std::fs::write(&path, "");
@@ -110,7 +176,7 @@ impl Subject {
             name: name.to_owned(),
             uid: format!("uid-{name}"),
             hostname: name.to_owned(),
-            netns: Some(self.netns.path.clone()),
+            netns: self.is("native").then(|| self.netns.path.clone()),
             pid: NamespaceMode::Container,
             cgroup_parent: format!("burstable/pod-{name}"),
             log_directory: self.logs.join(name),

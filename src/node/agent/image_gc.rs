@@ -1,0 +1,114 @@
+//! Removing images that nobody uses when the disk fills up: from 85 % down to 80 %, the longest unused first.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Agent;
+use super::pressure::Measured;
+use crate::runtime::Image;
+
+const EVERY: Duration = Duration::from_secs(300);
+const HIGH_PERCENT: u64 = 85;
+const LOW_PERCENT: u64 = 80;
+/// An image that was used or came so recently stays.
+const YOUNG: Duration = Duration::from_secs(120);
+
+/// How much is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Bytes.
+    Bytes(u64),
+    /// Everything that is not in use.
+    All,
+}
+
+/// Runs until stopped.
+pub(crate) async fn run(agent: Arc<Agent>) {
+    if !agent.runtime.has_files() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(EVERY).await;
+        if let Some(bytes) = excess(Measured::read(&agent.data_dir).disk) {
+            collect(&agent, Need::Bytes(bytes)).await;
+        }
+    }
+}
+
+/// Bytes to free on a disk with `available` of `total`.
+fn excess((available, total): (u64, u64)) -> Option<u64> {
+    let used = total.saturating_sub(available);
+    let percent = |share: u64| total / 100 * share;
+    (total > 0 && used >= percent(HIGH_PERCENT)).then(|| used.saturating_sub(percent(LOW_PERCENT)))
+}
+
+/// Images to remove, the longest unused first.
+fn choose(mut images: Vec<(Image, Option<Timestamp>)>, used: &HashSet<String>, need: Need, now: Timestamp) -> Vec<Image> {
+    let young = |last: &Option<Timestamp>| last.is_some_and(|last| now < last + YOUNG);
+    images.retain(|(image, last)| !used.contains(&image.id) && (need == Need::All || !young(last)));
+    images.sort_by_key(|(image, last)| (*last, image.id.clone()));
+    let mut freed = 0;
+    let enough = |freed: u64| matches!(need, Need::Bytes(bytes) if freed >= bytes);
+    images
+        .into_iter()
+        .map(|(image, _)| image)
+        .take_while(|image| {
+            let go_on = !enough(freed);
+            freed += image.size;
+            go_on
+        })
+        .collect()
+}
+
+/// Removes unused images; answers with the bytes they had.
+pub(crate) async fn collect(agent: &Agent, need: Need) -> u64 {
+    if !agent.runtime.owns_images() {
+        return 0;
+    }
+    let containers = agent.runtime.containers().await.unwrap_or_default();
+    let used: HashSet<String> = containers.into_iter().map(|container| container.image_id).collect();
+    let images = agent.runtime.images().await.unwrap_or_default();
+    let known = agent.images_used.lock().clone();
+    let listed = images.into_iter().map(|image| (known.get(&image.id).copied(), image)).map(|(last, image)| (image, last)).collect();
+    let mut freed = 0;
+    for image in choose(listed, &used, need, agent.clock.now()) {
+        match agent.runtime.remove_image(&image.id).await {
+            Ok(()) => {
+                tracing::info!(node = agent.name, image = image.id, bytes = image.size, "an unused image was removed");
+                agent.images_used.lock().remove(&image.id);
+                freed += image.size;
+            }
+            Err(error) => tracing::warn!(node = agent.name, image = image.id, %error, "an unused image was not removed"),
+        }
+    }
+    freed
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn a_disk_is_emptied_to_four_fifths() {
+        assert_eq!(excess((200, 1_000)), None);
+        assert_eq!(excess((150, 1_000)), Some(50));
+        assert_eq!(excess((0, 0)), None);
+    }
+
+    #[test]
+    fn the_longest_unused_goes_first_and_what_is_used_stays() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let image = |id: &str| Image { id: id.to_owned(), size: 100, ..Image::default() };
+        let images =
+            || vec![(image("new"), Some(at(990))), (image("b"), Some(at(500))), (image("a"), Some(at(100))), (image("used"), None)];
+        let used = HashSet::from(["used".to_owned()]);
+        let chosen = |need| choose(images(), &used, need, at(1_000)).into_iter().map(|image| image.id).collect::<Vec<_>>();
+        assert_eq!(chosen(Need::Bytes(100)), ["a"]);
+        assert_eq!(chosen(Need::Bytes(1_000)), ["a", "b"]);
+        assert_eq!(chosen(Need::All), ["a", "b", "new"]);
+    }
+}
