@@ -5,12 +5,14 @@
 
 pub mod apply;
 pub mod clock;
+pub mod cron;
 pub mod field;
 pub mod identity;
 pub mod kinds;
 pub mod names;
 pub mod openapi;
 pub mod patch;
+pub mod placement;
 pub mod protobuf;
 pub mod quantity;
 pub mod rules;

@@ -11,10 +11,15 @@
 //! - each controller acts as its own service account in `kube-system`, named as upstream names it, so RBAC applies;
 //! - a replica set never has more pods created than it asks for: it does not act before its cache has seen its own writes.
 
+mod cronjob;
+mod daemonset;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod event_expiry;
+mod family;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_lifecycle;
 mod ownership;
@@ -23,8 +28,12 @@ mod pod_control;
 mod pods;
 mod replicaset;
 mod resources;
+mod revisions;
 mod root_ca;
 mod service_account;
+mod statefulset;
+mod taint_eviction;
+mod ttl_after_finished;
 mod volume_protection;
 mod wiring;
 
@@ -72,6 +81,13 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
         "deployment-controller" => deployment::run,
         "replicaset-controller" => replicaset::replica_sets,
         "replication-controller" => replicaset::replication_controllers,
+        "daemon-set-controller" => daemonset::run,
+        "job-controller" => job::run,
+        "cronjob-controller" => cronjob::run,
+        "ttl-after-finished-controller" => ttl_after_finished::run,
+        "disruption-controller" => disruption::run,
+        "taint-eviction-controller" => taint_eviction::run,
+        "statefulset-controller" => statefulset::run,
         "namespace-controller" => namespace::run,
         "generic-garbage-collector" => garbage_collector::run,
         "service-account-controller" => service_account::run,

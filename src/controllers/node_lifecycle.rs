@@ -154,8 +154,12 @@ async fn mark_not_ready(
     Ok(())
 }
 
-/// Taints that follow from conditions and from cordoning, by key.
-fn implied_taints(node: &Node) -> Vec<&'static str> {
+/// Keeps new pods away; [`LEAVE`] sends away those that are there.
+const STAY_AWAY: &str = "NoSchedule";
+const LEAVE: &str = "NoExecute";
+
+/// Taints that follow from conditions and from cordoning: key and effect.
+fn implied_taints(node: &Node) -> Vec<(&'static str, &'static str)> {
     let ready = match status_of(node, "Ready") {
         Some("True") => None,
         Some("False") => Some("node.kubernetes.io/not-ready"),
@@ -169,29 +173,32 @@ fn implied_taints(node: &Node) -> Vec<&'static str> {
     ];
     let pressed = pressure.into_iter().filter(|(kind, _)| status_of(node, kind) == Some("True")).map(|(_, taint)| taint);
     let cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
-    ready.into_iter().chain(pressed).chain(cordoned.then_some("node.kubernetes.io/unschedulable")).collect()
+    let away = ready.into_iter().chain(pressed).chain(cordoned.then_some("node.kubernetes.io/unschedulable"));
+    away.map(|key| (key, STAY_AWAY)).chain(ready.map(|key| (key, LEAVE))).collect()
 }
 
-const MANAGED: [&str; 7] = [
-    "node.kubernetes.io/not-ready",
-    "node.kubernetes.io/unreachable",
-    "node.kubernetes.io/memory-pressure",
-    "node.kubernetes.io/disk-pressure",
-    "node.kubernetes.io/pid-pressure",
-    "node.kubernetes.io/network-unavailable",
-    "node.kubernetes.io/unschedulable",
+const MANAGED: [(&str, &str); 9] = [
+    ("node.kubernetes.io/not-ready", STAY_AWAY),
+    ("node.kubernetes.io/not-ready", LEAVE),
+    ("node.kubernetes.io/unreachable", STAY_AWAY),
+    ("node.kubernetes.io/unreachable", LEAVE),
+    ("node.kubernetes.io/memory-pressure", STAY_AWAY),
+    ("node.kubernetes.io/disk-pressure", STAY_AWAY),
+    ("node.kubernetes.io/pid-pressure", STAY_AWAY),
+    ("node.kubernetes.io/network-unavailable", STAY_AWAY),
+    ("node.kubernetes.io/unschedulable", STAY_AWAY),
 ];
 
 /// The node's taints as they should be; `None` when they are.
 fn wanted_taints(node: &Node, now: Timestamp) -> Option<Vec<Taint>> {
     let current = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let implied = implied_taints(node);
-    let managed = |taint: &Taint| taint.effect == "NoSchedule" && MANAGED.contains(&taint.key.as_str());
-    let mut wanted: Vec<Taint> = current.iter().filter(|taint| !managed(taint) || implied.contains(&taint.key.as_str())).cloned().collect();
-    for key in implied {
-        if !wanted.iter().any(|taint| taint.key == key && taint.effect == "NoSchedule") {
-            let (effect, key) = ("NoSchedule".to_owned(), key.to_owned());
-            wanted.push(Taint { effect, key, time_added: Some(Time(now)), value: None });
+    let of = |taint: &Taint, (key, effect): &(&str, &str)| taint.key == *key && taint.effect == *effect;
+    let in_list = |list: &[(&str, &str)], taint: &Taint| list.iter().any(|one| of(taint, one));
+    let mut wanted: Vec<Taint> = current.iter().filter(|taint| !in_list(&MANAGED, taint) || in_list(&implied, taint)).cloned().collect();
+    for one in implied {
+        if !wanted.iter().any(|taint| of(taint, &one)) {
+            wanted.push(Taint { effect: one.1.to_owned(), key: one.0.to_owned(), time_added: Some(Time(now)), value: None });
         }
     }
     (wanted != current).then_some(wanted)
@@ -210,14 +217,14 @@ mod tests {
 
     #[rstest]
     #[case::ready(json!([{"type": "Ready", "status": "True"}]), json!({}), None)]
-    #[case::not_ready(json!([{"type": "Ready", "status": "False"}]), json!({}), Some("node.kubernetes.io/not-ready"))]
-    #[case::lost(json!([{"type": "Ready", "status": "Unknown"}]), json!({}), Some("node.kubernetes.io/unreachable"))]
-    #[case::cordoned(json!([{"type": "Ready", "status": "True"}]), json!({"unschedulable": true}), Some("node.kubernetes.io/unschedulable"))]
+    #[case::not_ready(json!([{"type": "Ready", "status": "False"}]), json!({}), Some("node.kubernetes.io/not-ready:NoSchedule,node.kubernetes.io/not-ready:NoExecute"))]
+    #[case::lost(json!([{"type": "Ready", "status": "Unknown"}]), json!({}), Some("node.kubernetes.io/unreachable:NoSchedule,node.kubernetes.io/unreachable:NoExecute"))]
+    #[case::cordoned(json!([{"type": "Ready", "status": "True"}]), json!({"unschedulable": true}), Some("node.kubernetes.io/unschedulable:NoSchedule"))]
     #[case::back(json!([{"type": "Ready", "status": "True"}]), json!({"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]}), Some(""))]
     #[case::own(json!([{"type": "Ready", "status": "True"}]), json!({"taints": [{"key": "mine", "effect": "NoSchedule"}]}), None)]
     fn taints_follow_conditions(#[case] conditions: Value, #[case] spec: Value, #[case] expected: Option<&str>) {
         let taints = wanted_taints(&node(conditions, spec), Timestamp::UNIX_EPOCH);
-        let keys = taints.map(|taints| taints.iter().map(|taint| taint.key.clone()).collect::<Vec<_>>().join(","));
+        let keys = taints.map(|taints| taints.iter().map(|taint| format!("{}:{}", taint.key, taint.effect)).collect::<Vec<_>>().join(","));
         assert_eq!(keys.as_deref(), expected);
     }
 

@@ -35,12 +35,23 @@ pub(crate) async fn run(context: Context) -> Run {
         let known: HashSet<String> = nodes.list().iter().map(|node| name_of(node.as_ref()).to_owned()).collect();
         let all = pods.list();
         note_missing(&mut missing, &all, &known, context.clock.now());
-        for pod in doomed(&all, &missing, context.clock.now(), KEPT) {
-            if let Err(error) = remove(&client, &pod).await {
+        let out: HashSet<String> =
+            nodes.list().iter().filter(|node| is_out_of_service(node)).map(|node| name_of(node.as_ref()).to_owned()).collect();
+        let shut_down = all.iter().filter(|pod| pods::is_terminating(pod) && out.contains(pods::node(pod)));
+        for pod in doomed(&all, &missing, context.clock.now(), KEPT).iter().chain(shut_down) {
+            if let Err(error) = remove(&client, pod).await {
                 tracing::debug!(pod = name_of(pod.as_ref()), %error, "pod was not collected");
             }
         }
     }
+}
+
+/// Someone says that the node, which does not report, is shut down for good: what was being deleted there is gone.
+fn is_out_of_service(node: &Node) -> bool {
+    let tainted =
+        node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).any(|taint| taint.key == "node.kubernetes.io/out-of-service");
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    tainted && !conditions.into_iter().any(|one| one.type_ == "Ready" && one.status == "True")
 }
 
 /// Keeps since when each node that pods name has been missing.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{Change, Informer, Queue, Watchable, is_conflict, is_not_found};
+use futures::StreamExt;
 use kube::Resource;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
@@ -78,6 +79,11 @@ pub(crate) async fn follow_latest<K: Watchable>(informer: Informer<K>, mut each:
         Change::Resync => {}
     })
     .await;
+}
+
+/// Runs the futures, `most` at a time, and collects what they end with, in the order they end.
+pub(crate) async fn together<F: Future>(futures: Vec<F>, most: usize) -> Vec<F::Output> {
+    futures::stream::iter(futures).buffer_unordered(most).collect().await
 }
 
 /// Reconciles the keys of `queue` with `count` workers, until aborted. Failures are retried with back-off.

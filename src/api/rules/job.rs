@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::check::{Errors, Fill, Path, Read};
 use super::template::{self, Restart};
-use super::{Rules, cron, pod, selector};
+use super::{Rules, pod, selector};
+use crate::cron;
 
 pub(crate) static JOB: Rules = Rules {
     generation: true,
@@ -177,7 +178,7 @@ fn validate_cron_job(object: &Value, out: &mut Errors) {
     if spec.text("schedule").is_empty() {
         out.required(path.child("schedule"), "");
     } else {
-        if let Err(message) = cron::check(spec.text("schedule")) {
+        if let Err(message) = cron::parse(spec.text("schedule")) {
             out.invalid(path.child("schedule"), spec.text("schedule"), message);
         }
         if spec.text("schedule").contains("TZ") && spec.has("timeZone") {

@@ -7,7 +7,6 @@
 mod admission;
 mod check;
 mod config;
-mod cron;
 mod deployment;
 mod endpoints;
 mod job;

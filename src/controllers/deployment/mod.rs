@@ -25,6 +25,7 @@ use crate::ownership::{claim_all, controller_key, controller_of, matches, orphan
 use crate::pods;
 use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, uid_of, work};
 use plan::{Plan, Write};
+pub(crate) use replicas::scaled;
 
 const NAME: &str = "deployment-controller";
 const WORKERS: usize = 5;

@@ -55,7 +55,8 @@ fn fenceposts(deployment: &Deployment) -> (i32, i32) {
     }
 }
 
-fn scaled(value: &IntOrString, total: i64, up: bool) -> i32 {
+/// A count, or a percentage of `total` rounded `up` or down.
+pub(crate) fn scaled(value: &IntOrString, total: i64, up: bool) -> i32 {
     let number = match value {
         IntOrString::Int(number) => i64::from(*number),
         IntOrString::String(text) => {

@@ -1,5 +1,6 @@
 //! Taints keep pods away that do not tolerate them.
 
+use coracle_api::placement::tolerates;
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use super::{Filter, Reject, Score, normalized};
@@ -16,22 +17,8 @@ fn taints(node: &NodeInfo) -> impl Iterator<Item = &Taint> {
     node.node.spec.iter().flat_map(|spec| spec.taints.iter().flatten())
 }
 
-/// Does the toleration cover a taint of this key, value and effect.
-pub(crate) fn tolerates(toleration: &Toleration, key: &str, value: &str, effect: &str) -> bool {
-    let wants = |field: &Option<String>| field.clone().unwrap_or_default();
-    let (own_effect, own_key) = (wants(&toleration.effect), wants(&toleration.key));
-    if !own_effect.is_empty() && own_effect != effect || !own_key.is_empty() && own_key != key {
-        return false;
-    }
-    match toleration.operator.as_deref().unwrap_or_default() {
-        "Exists" => true,
-        "" | "Equal" => wants(&toleration.value) == value && !own_key.is_empty(),
-        _ => false,
-    }
-}
-
 fn is_tolerated(pod: &PodInfo, taint: &Taint) -> bool {
-    tolerations(pod).any(|toleration| tolerates(toleration, &taint.key, taint.value.as_deref().unwrap_or_default(), &taint.effect))
+    tolerations(pod).any(|toleration| tolerates(toleration, taint))
 }
 
 impl Filter for TaintToleration {
@@ -56,26 +43,5 @@ impl Score for TaintToleration {
             i64::try_from(count).unwrap_or(i64::MAX)
         };
         normalized(nodes.iter().map(unwanted).collect(), true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::*;
-    use rstest::rstest;
-    use serde_json::{Value, json};
-
-    #[rstest]
-    #[case(json!({"key": "k", "value": "v"}), true)]
-    #[case(json!({"key": "k", "operator": "Equal", "value": "w"}), false)]
-    #[case(json!({"key": "k", "operator": "Exists"}), true)]
-    #[case(json!({"operator": "Exists"}), true)]
-    #[case(json!({"key": "other", "operator": "Exists"}), false)]
-    #[case(json!({"key": "k", "operator": "Exists", "effect": "NoExecute"}), false)]
-    #[case(json!({"key": "k", "operator": "Exists", "effect": "NoSchedule"}), true)]
-    fn tolerations_cover_taints(#[case] toleration: Value, #[case] expected: bool) {
-        let toleration: Toleration = serde_json::from_value(toleration).unwrap();
-        assert_eq!(tolerates(&toleration, "k", "v", "NoSchedule"), expected);
     }
 }

@@ -1,6 +1,9 @@
 //! Cordoned nodes take no new pods, except those that tolerate it.
 
-use super::taints::{self, tolerations};
+use coracle_api::placement::tolerates;
+use k8s_openapi::api::core::v1::Taint;
+
+use super::taints::tolerations;
 use super::{Filter, Reject};
 use crate::pod::PodInfo;
 use crate::snapshot::NodeInfo;
@@ -10,9 +13,9 @@ pub(crate) struct NodeUnschedulable;
 impl Filter for NodeUnschedulable {
     fn filter(&self, pod: &PodInfo, node: &NodeInfo) -> Vec<Reject> {
         let cordoned = node.node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
-        if cordoned
-            && !tolerations(pod).any(|toleration| taints::tolerates(toleration, "node.kubernetes.io/unschedulable", "", "NoSchedule"))
-        {
+        let (key, effect) = ("node.kubernetes.io/unschedulable".to_owned(), "NoSchedule".to_owned());
+        let taint = Taint { key, effect, ..Taint::default() };
+        if cordoned && !tolerations(pod).any(|toleration| tolerates(toleration, &taint)) {
             return vec![Reject::unresolvable("node(s) were unschedulable")];
         }
         Vec::new()
