@@ -3,6 +3,7 @@
 //!
 //! Objects are `serde_json::Value` with sorted keys. Begin reading at `kinds`.
 
+pub mod amounts;
 pub mod apply;
 pub mod clock;
 pub mod cron;
@@ -15,6 +16,7 @@ pub mod patch;
 pub mod placement;
 pub mod protobuf;
 pub mod quantity;
+pub mod quota;
 pub mod rules;
 pub mod schema;
 pub mod seams;

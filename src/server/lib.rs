@@ -39,6 +39,7 @@ mod streams;
 mod subresource;
 mod table;
 mod vocabulary;
+mod webhook;
 
 pub use http::body::{BODY_LIMIT, Body};
 pub use http::serve::PeerCertificates;

@@ -147,7 +147,7 @@ impl Server {
             control,
             bootstrap,
             authenticator: Authenticator::new(key, objects.clone(), clock.clone()),
-            admission: Admission::new(objects.clone(), authorizer.clone()),
+            admission: Admission::new(objects.clone(), authorizer.clone(), clock.clone(), dialer.clone()),
             authorizer,
             objects,
             store,

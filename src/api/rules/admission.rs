@@ -1,33 +1,10 @@
-//! Webhook configurations, CSI drivers and runtime classes: kinds whose rules are mostly defaults.
+//! CSI drivers and runtime classes: kinds whose rules are mostly defaults.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::check::{Fill, Path, Read};
 use super::{Rules, meta};
 use crate::names;
-
-pub(crate) static WEBHOOKS: Rules = Rules {
-    generation: true,
-    desired: &["webhooks"],
-    default: |object| {
-        let mutating = object.text("kind").starts_with("Mutating");
-        object.for_each("webhooks", |hook| webhook(hook, mutating));
-    },
-    ..Rules::PLAIN
-};
-
-fn webhook(hook: &mut Value, mutating: bool) {
-    hook.fill("failurePolicy", "Fail");
-    hook.fill("matchPolicy", "Equivalent");
-    hook.fill("namespaceSelector", json!({}));
-    hook.fill("objectSelector", json!({}));
-    hook.fill("timeoutSeconds", 10);
-    if mutating {
-        hook.fill("reinvocationPolicy", "Never");
-    }
-    hook.for_each("rules", |rule| rule.fill("scope", "*"));
-    hook.with("clientConfig", |config| config.with("service", |service| service.fill("port", 443)));
-}
 
 pub(crate) static CSI_DRIVER: Rules = Rules {
     default: |object| {

@@ -16,12 +16,14 @@ mod network;
 mod node;
 mod pod;
 mod policy;
+mod quota;
 mod rbac;
 mod replicaset;
 mod selector;
 mod service;
 mod template;
 mod volumes;
+mod webhooks;
 mod workloads;
 
 use jiff::Timestamp;
@@ -111,7 +113,7 @@ fn of(kind: &Kind) -> &'static Rules {
         ("", "PersistentVolume") => &volumes::VOLUME,
         ("", "PersistentVolumeClaim") => &volumes::CLAIM,
         ("", "LimitRange") => &policy::LIMIT_RANGE,
-        ("", "ResourceQuota") => &policy::QUOTA,
+        ("", "ResourceQuota") => &quota::QUOTA,
         ("" | "events.k8s.io", "Event") => &policy::EVENT,
         ("apps", "Deployment") => &deployment::RULES,
         ("apps", "ReplicaSet") => &replicaset::RULES,
@@ -133,7 +135,7 @@ fn of(kind: &Kind) -> &'static Rules {
         ("scheduling.k8s.io", "PriorityClass") => &policy::PRIORITY_CLASS,
         ("storage.k8s.io", "StorageClass") => &volumes::CLASS,
         ("storage.k8s.io", "CSIDriver") => &admission::CSI_DRIVER,
-        ("admissionregistration.k8s.io", name) if name.ends_with("WebhookConfiguration") => &admission::WEBHOOKS,
+        ("admissionregistration.k8s.io", name) if name.ends_with("WebhookConfiguration") => &webhooks::RULES,
         ("admissionregistration.k8s.io" | "resource.k8s.io", name) if name.ends_with("Binding") || name == "ResourceSlice" => {
             &admission::COUNTED
         }
@@ -253,6 +255,11 @@ pub fn allows_unconditional_update(kind: &Kind) -> bool {
 /// Whether PUT on a name that does not exist creates the object.
 pub fn allows_create_on_update(kind: &Kind) -> bool {
     of(kind).create_on_update
+}
+
+/// Whether a pod has the quality-of-service class `BestEffort`.
+pub fn is_best_effort(pod: &Value) -> bool {
+    pod::qos::class(pod) == "BestEffort"
 }
 
 /// The fields a field selector may name, with this object's values.

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::check::{Errors, Fill, Path, Read, quantity};
-use super::pod::resources;
 use super::{Rules, selector};
 
 pub(crate) static EVENT: Rules = Rules {
@@ -148,27 +147,6 @@ fn validate_limits(object: &Value, out: &mut Errors) {
         }
     }
 }
-
-pub(crate) static QUOTA: Rules = Rules {
-    status: |_| json!({}),
-    validate: |object, out| {
-        let path = Path::new("spec");
-        for (name, value) in object["spec"].map("hard") {
-            let at = path.child("hard").key(name);
-            if !name.contains('/') && !name.starts_with("count/") && !resources::is_standard(name) {
-                out.invalid(&at, name.as_str(), "must be a standard resource for quota");
-            }
-            resources::validate_amount(name, value, &at, out);
-        }
-        let scopes = ["BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating"];
-        for scope in object["spec"].items("scopes").iter().filter_map(Value::as_str) {
-            if !scopes.contains(&scope) {
-                out.invalid(path.child("scopes"), object["spec"]["scopes"].clone(), "unsupported scope");
-            }
-        }
-    },
-    ..Rules::PLAIN
-};
 
 pub(crate) static AUTOSCALER: Rules = Rules {
     status: |_| json!({"desiredReplicas": 0}),

@@ -1,31 +1,20 @@
 //! LimitRanger: fills containers' requests and limits from a namespace's LimitRanges and refuses what is out of bounds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use coracle_api::amounts::{self, Amounts};
 use coracle_api::quantity::Quantity;
 use coracle_api::status::Status;
 use serde_json::{Value, json};
 
-use super::{Request, text};
+use super::{Operation, Request, text};
 use crate::objects::Lookup;
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
-/// Amounts by resource name.
-type Amounts = BTreeMap<String, Quantity>;
-
 fn amounts(object: &Value, path: &str) -> Amounts {
-    let map = object.pointer(path).and_then(Value::as_object);
-    map.into_iter().flatten().filter_map(|(name, amount)| Some((name.clone(), parse(amount)?))).collect()
-}
-
-fn parse(amount: &Value) -> Option<Quantity> {
-    match amount {
-        Value::String(text) => text.parse().ok(),
-        Value::Number(number) => number.to_string().parse().ok(),
-        _ => None,
-    }
+    object.pointer(path).map(amounts::of).unwrap_or_default()
 }
 
 fn items(range: &Value) -> impl Iterator<Item = &Value> {
@@ -106,7 +95,7 @@ fn fill(container: &mut Value, field: &str, defaults: &Amounts) -> BTreeSet<Stri
 
 /// Refuses what is out of the bounds of a LimitRange.
 pub(super) fn check(lookup: &dyn Lookup, request: &Request<'_>, object: &Value) -> Result<(), Status> {
-    let pod = request.is("", "pods");
+    let pod = request.creates("", "pods") || (request.subresource == "resize" && request.operation == Operation::Update);
     if !pod && !request.is("", "persistentvolumeclaims") {
         return Ok(());
     }
@@ -169,31 +158,9 @@ impl Usage {
         Self { kind, requests: amounts(container, "/resources/requests"), limits: amounts(container, "/resources/limits") }
     }
 
-    /// What a pod uses: its containers and restartable init containers together, or its largest init container if that is more.
+    /// What a pod uses in all.
     fn of_pod(pod: &Value) -> Self {
-        let list = |field: &str| pod["spec"].get(field).and_then(Value::as_array).into_iter().flatten();
-        let total = |path: &str| {
-            let mut sum = Amounts::new();
-            for container in list("containers") {
-                add(&mut sum, &amounts(container, path));
-            }
-            let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
-            for container in list("initContainers") {
-                let own = amounts(container, path);
-                if container["restartPolicy"] == "Always" {
-                    add(&mut sum, &own);
-                    add(&mut sidecars, &own);
-                    raise(&mut peak, &sidecars);
-                } else {
-                    let mut together = own;
-                    add(&mut together, &sidecars);
-                    raise(&mut peak, &together);
-                }
-            }
-            raise(&mut sum, &peak);
-            sum
-        };
-        Self { kind: "Pod", requests: total("/resources/requests"), limits: total("/resources/limits") }
+        Self { kind: "Pod", requests: amounts::pod_requests(pod), limits: amounts::pod_limits(pod) }
     }
 
     fn below(&self, name: &str, bound: &Quantity) -> Option<String> {
@@ -226,21 +193,6 @@ impl Usage {
                 let ratio = limit.as_f64() / asked.as_f64();
                 (ratio > bound.as_f64()).then(|| format!("{head}, but provided ratio is {ratio:.6}"))
             }
-        }
-    }
-}
-
-fn add(sum: &mut Amounts, more: &Amounts) {
-    for (name, amount) in more {
-        *sum.entry(name.clone()).or_insert(Quantity::ZERO) += *amount;
-    }
-}
-
-fn raise(floor: &mut Amounts, other: &Amounts) {
-    for (name, amount) in other {
-        let own = floor.entry(name.clone()).or_insert(*amount);
-        if *own < *amount {
-            *own = *amount;
         }
     }
 }

@@ -2,25 +2,33 @@
 //! upstream's with its name and its order.
 //!
 //! [`Admission::mutate`] runs before the strategy and validation of the kind, [`Admission::validate`] on the finished
-//! object right before it is written.
+//! object right before it is written. Webhooks and policies come last in each, then the quotas.
 
+mod conditions;
 mod default_class;
 mod limit_ranger;
+mod matching;
 mod namespace_lifecycle;
 mod priority;
+pub(crate) mod quota;
 mod service_account;
 mod storage_protection;
 mod tolerations;
+mod webhooks;
 
 use std::sync::Arc;
 
+use coracle_api::clock::Clock;
 use coracle_api::identity::Identity;
-use coracle_api::kinds::Kind;
+use coracle_api::kinds::{Kind, Subresource};
+use coracle_api::seams::NodeDialer;
 use coracle_api::status::Status;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::authz::Authorizer;
+use crate::http::query::Query;
 use crate::objects::Lookup;
+use crate::webhook::WebhookClient;
 
 /// What a write does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,16 +44,19 @@ pub enum Operation {
 }
 
 /// A write to be admitted.
-#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// Who writes.
     pub identity: &'a Identity,
-    /// Kind of the object (of the resource, for a subresource).
+    /// Kind of the object (of the resource, for a subresource), in its storage version.
     pub kind: &'a Kind,
-    /// Namespace; empty at cluster scope.
+    /// The same in the version the client speaks.
+    pub asked: &'a Kind,
+    /// Namespace; empty at cluster scope. For a namespace itself, its name.
     pub namespace: &'a str,
-    /// Name; may be empty in a create with `generateName`.
+    /// Name; empty in a create with `generateName`.
     pub name: &'a str,
+    /// What messages call the object.
+    pub called: String,
     /// Subresource; may be empty.
     pub subresource: &'a str,
     /// What is done.
@@ -54,9 +65,11 @@ pub struct Request<'a> {
     pub dry_run: bool,
     /// The object as it is, for update and delete.
     pub old: Option<&'a Value>,
+    /// The request's query.
+    pub query: &'a Query,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     fn is(&self, group: &str, plural: &str) -> bool {
         self.kind.group == group && self.kind.plural == plural && self.subresource.is_empty()
     }
@@ -65,9 +78,39 @@ impl Request<'_> {
         self.operation == Operation::Create && self.is(group, plural)
     }
 
+    /// Whether something is made or changed.
+    fn writes(&self) -> bool {
+        matches!(self.operation, Operation::Create | Operation::Update)
+    }
+
+    /// The subresource, where its objects have a kind of their own.
+    fn own_type(&self) -> Option<&'a Subresource> {
+        self.asked.subresource(self.subresource).filter(|own| own.kind != self.asked.kind)
+    }
+
+    /// The options of the request, as an object.
+    fn options(&self) -> Value {
+        let kind = match self.operation {
+            Operation::Create => "CreateOptions",
+            Operation::Update => "UpdateOptions",
+            Operation::Delete => "DeleteOptions",
+            Operation::Connect => return Value::Null,
+        };
+        let mut options = json!({"apiVersion": "meta.k8s.io/v1", "kind": kind});
+        for field in ["fieldManager", "fieldValidation"] {
+            if let Some(value) = self.query.text(field) {
+                options[field] = json!(value);
+            }
+        }
+        if self.dry_run {
+            options["dryRun"] = json!(["All"]);
+        }
+        options
+    }
+
     /// 403 for the object, in upstream's form.
     fn forbidden(&self, why: &str) -> Status {
-        let name = if self.name.is_empty() { "Unknown" } else { self.name };
+        let name = if self.called.is_empty() { "Unknown" } else { &self.called };
         Status::forbidden(&self.kind.group, &self.kind.plural, name, why)
     }
 }
@@ -76,19 +119,38 @@ impl Request<'_> {
 pub struct Admission {
     lookup: Arc<dyn Lookup>,
     authorizer: Arc<Authorizer>,
+    clock: Arc<dyn Clock>,
+    webhooks: WebhookClient,
+    conditions: conditions::Conditions,
+    turns: quota::Turns,
 }
 
 impl Admission {
-    /// A chain that reads what it needs in `lookup`.
-    pub fn new(lookup: Arc<dyn Lookup>, authorizer: Arc<Authorizer>) -> Self {
-        Self { lookup, authorizer }
+    /// A chain that reads what it needs in `lookup` and reaches webhooks in the cluster through `dialer`.
+    pub fn new(lookup: Arc<dyn Lookup>, authorizer: Arc<Authorizer>, clock: Arc<dyn Clock>, dialer: Arc<dyn NodeDialer>) -> Self {
+        let webhooks = WebhookClient::new(dialer);
+        Self { lookup, authorizer, clock, webhooks, conditions: conditions::Conditions, turns: quota::Turns::default() }
     }
 
-    /// Adds to the object what plugins add; an object that cannot be admitted is refused.
+    fn caller(&self) -> webhooks::Caller<'_> {
+        webhooks::Caller { lookup: &*self.lookup, client: &self.webhooks, conditions: &self.conditions }
+    }
+
+    /// Adds to the object what plugins and webhooks add; an object that cannot be admitted is refused.
     ///
     /// # Errors
     /// The answer that refuses the write.
-    pub fn mutate(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
+    pub async fn mutate(&self, request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
+        let mut rounds = webhooks::Rounds::default();
+        self.fill(request, object)?;
+        while webhooks::mutate(self.caller(), request, object, &mut rounds, warnings).await? {
+            self.fill(request, object)?;
+        }
+        Ok(())
+    }
+
+    /// The plugins that need nobody outside.
+    fn fill(&self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
         let lookup = &*self.lookup;
         namespace_lifecycle::check(lookup, request)?;
         if request.creates("", "pods") {
@@ -96,7 +158,7 @@ impl Admission {
             service_account::fill(lookup, request, object)?;
             priority::fill(lookup, request, object)?;
         }
-        if request.is("", "pods") && matches!(request.operation, Operation::Create | Operation::Update) {
+        if request.is("", "pods") && request.writes() {
             tolerations::fill(object);
         }
         default_class::fill(lookup, request, object);
@@ -104,19 +166,32 @@ impl Admission {
         Ok(())
     }
 
-    /// Checks a finished object, or (`None`) a delete or a stream.
+    /// Checks a finished object, or (`None`) a delete; says what the write costs, which is to be applied once it happened.
     ///
     /// # Errors
     /// The answer that refuses the write.
-    pub fn validate(&self, request: &Request<'_>, object: Option<&Value>) -> Result<(), Status> {
+    pub(crate) async fn validate(
+        &self,
+        request: &Request<'_>,
+        object: Option<&Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<quota::Charge>, Status> {
+        self.check(request, object)?;
+        webhooks::validate(self.caller(), request, object, warnings).await?;
+        match object {
+            Some(object) if request.writes() => quota::check(&self.turns, &*self.lookup, &*self.clock, request, object).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// The plugins that need nobody outside.
+    fn check(&self, request: &Request<'_>, object: Option<&Value>) -> Result<(), Status> {
         let lookup = &*self.lookup;
-        if matches!(request.operation, Operation::Delete | Operation::Connect) {
+        if !request.writes() {
             return namespace_lifecycle::check(lookup, request);
         }
         let Some(object) = object else { return Ok(()) };
-        if request.operation == Operation::Create {
-            limit_ranger::check(lookup, request, object)?;
-        }
+        limit_ranger::check(lookup, request, object)?;
         if request.is("scheduling.k8s.io", "priorityclasses") {
             priority::check_class(lookup, request, object)?;
         }

@@ -1,11 +1,40 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use coracle_api::clock::SystemClock;
 use coracle_api::kinds;
+use coracle_api::seams::{Duplex, LogOptions, PodRef, Session, StreamOptions};
 use coracle_store::{Options, Store};
+use futures::stream::BoxStream;
 use serde_json::json;
 
 use super::*;
 use crate::objects::testing::Fixture;
+
+/// No node is there.
+struct Nobody;
+
+#[async_trait]
+impl NodeDialer for Nobody {
+    async fn logs(&self, _: &PodRef, _: &str, _: LogOptions) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status> {
+        Err(Status::internal("no node"))
+    }
+    async fn exec(&self, _: &PodRef, _: &str, _: Vec<String>, _: StreamOptions) -> Result<Session, Status> {
+        Err(Status::internal("no node"))
+    }
+    async fn attach(&self, _: &PodRef, _: &str, _: StreamOptions) -> Result<Session, Status> {
+        Err(Status::internal("no node"))
+    }
+    async fn port_forward(&self, _: &PodRef, _: u16) -> Result<Box<dyn Duplex>, Status> {
+        Err(Status::internal("no node"))
+    }
+    async fn dial(&self, _: IpAddr, _: u16) -> Result<Box<dyn Duplex>, Status> {
+        Err(Status::internal("no node"))
+    }
+}
 
 struct Chain {
     objects: Arc<Fixture>,
@@ -32,7 +61,8 @@ fn chain(more: &[(&str, &str, Value)]) -> Chain {
         objects.put(group, plural, object.clone());
     }
     let authorizer = Arc::new(Authorizer::new(store).unwrap());
-    Chain { admission: Admission::new(objects.clone(), authorizer), objects, _dir: dir }
+    let admission = Admission::new(objects.clone(), authorizer, Arc::new(SystemClock), Arc::new(Nobody));
+    Chain { admission, objects, _dir: dir }
 }
 
 impl Chain {
@@ -43,22 +73,46 @@ impl Chain {
         namespace: &str,
         object: &mut Value,
     ) -> Result<(), Status> {
+        self.admit_as(&Identity::admin(), operation, (group, version, plural), (namespace, ""), object, None).map(drop)
+    }
+
+    /// Admits a write by somebody; answers with the warnings.
+    fn admit_as(
+        &self,
+        identity: &Identity,
+        operation: Operation,
+        (group, version, plural): (&str, &str, &str),
+        (namespace, subresource): (&str, &str),
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Vec<String>, Status> {
         let name = text(object, "/metadata/name").to_owned();
+        let kind = kinds::find(group, version, plural).unwrap();
+        let query = Query::default();
         let request = Request {
-            identity: &Identity::admin(),
-            kind: kinds::find(group, version, plural).unwrap(),
+            identity,
+            kind,
+            asked: kind,
             namespace,
             name: &name,
-            subresource: "",
+            called: name.clone(),
+            subresource,
             operation,
             dry_run: false,
-            old: None,
+            old,
+            query: &query,
         };
-        if operation == Operation::Delete {
-            return self.admission.validate(&request, None);
-        }
-        self.admission.mutate(&request, object)?;
-        self.admission.validate(&request, Some(object))
+        let mut warnings = Vec::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            if operation == Operation::Delete {
+                self.admission.validate(&request, None, &mut warnings).await?;
+                return Ok(());
+            }
+            self.admission.mutate(&request, object, &mut warnings).await?;
+            self.admission.validate(&request, Some(object), &mut warnings).await.map(drop)
+        })?;
+        Ok(warnings)
     }
 
     fn pod(&self, spec: Value) -> Result<Value, Status> {

@@ -65,10 +65,12 @@ pub(crate) async fn store(call: &mut Call, mut object: Value, options: &WriteOpt
     let generate = |object: &mut Value| {
         object["metadata"]["name"] = json!(names::generate_name(&prefix, &mut rand::rng()));
     };
+    gate::mutate(call, &mut object, None, options.dry_run).await?;
+    // A webhook may have given it a name.
+    let generated = generated && body::text(&object, "name").is_empty();
     if generated {
         generate(&mut object);
     }
-    gate::mutate(call, &mut object, None, options.dry_run).await?;
     fill_system_fields(call, &mut object);
     rules::prepare_create(kind, &mut object);
     rules::stamp(kind, &mut object, None, call.server.0.clock.now());
@@ -78,7 +80,7 @@ pub(crate) async fn store(call: &mut Call, mut object: Value, options: &WriteOpt
         let name = body::text(&object, "name");
         return Err(Status::invalid(&kind.group, &kind.kind, name, &errors));
     }
-    let reserved = gate::validate(call, &mut object, None, options.dry_run).await?;
+    let mut reserved = gate::validate(call, &mut object, None, options.dry_run).await?;
     call.warnings.extend(rules::warnings(kind, &object, None, ""));
     for attempt in 1.. {
         let key = codec::key(kind, call.namespace(), body::text(&object, "name"));
@@ -89,11 +91,8 @@ pub(crate) async fn store(call: &mut Call, mut object: Value, options: &WriteOpt
             return Ok(Shown::Object(object));
         }
         let write = Write { key, expect: Expect::Absent, change: Change::Put(codec::encode(&object)?) };
-        match call.server.0.store.write(write).await {
-            Ok(written) => {
-                reserved.keep();
-                return Ok(Shown::Entry(written.entry));
-            }
+        match reserved.write(&call.server.0.store, write).await {
+            Ok(written) => return Ok(Shown::Entry(written.entry)),
             Err(WriteError::Exists(_)) if generated && attempt < NAME_ATTEMPTS => {
                 generate(&mut object);
                 name_call(call, &object);

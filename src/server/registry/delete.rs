@@ -105,7 +105,7 @@ pub(crate) async fn delete(call: &mut Call, options: &DeleteOptions) -> Result<D
         let entry = call.find()?;
         let old = codec::decode_stored(call.kind, &entry)?;
         check_preconditions(call, options, &entry, &old)?;
-        gate::delete(call, &old, options.dry_run)?;
+        gate::delete(call, &old, options.dry_run).await?;
         let plan = plan(call.kind, &old, options, call.server.0.clock.now());
         match carry_out(call, &entry, &old, plan, options).await {
             Ok(deleted) => return Ok(deleted),

@@ -10,6 +10,7 @@ use http::Response;
 use serde_json::{Value, json};
 
 use super::{Call, Shown, body, create};
+use crate::gate::Reserved;
 use crate::http::body::Body;
 use crate::options::{WriteOptions, parse_revision};
 use crate::vocabulary::{self, Manager};
@@ -106,12 +107,16 @@ pub(crate) async fn replace(
         let manager = Manager { name: &options.manager, subresource: &subresource, now: call.server.0.clock.now() };
         new = vocabulary::book(kind, Some(&old), new, &manager);
     }
-    gate::mutate(call, &mut new, Some(&old), options.dry_run).await?;
+    // A Scale was admitted as what it is.
+    let admitted = subresource == "scale";
+    if !admitted {
+        gate::mutate(call, &mut new, Some(&old), options.dry_run).await?;
+    }
     let errors = rules::validate_update(kind, &new, &old, &subresource);
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.group, &kind.kind, &call.info.name, &errors));
     }
-    let reserved = gate::validate(call, &mut new, Some(&old), options.dry_run).await?;
+    let mut reserved = if admitted { Reserved::default() } else { gate::validate(call, &mut new, Some(&old), options.dry_run).await? };
     call.warnings.extend(rules::warnings(kind, &new, Some(&old), &subresource));
     let stored = codec::encode(&new)?;
     if stored == entry.value {
@@ -123,9 +128,8 @@ pub(crate) async fn replace(
     }
     let change = if last { Change::Delete } else { Change::Put(stored) };
     let write = Write { key: call.key(), expect: Expect::Revision(entry.revision), change };
-    match call.server.0.store.write(write).await {
+    match reserved.write(&call.server.0.store, write).await {
         Ok(written) => {
-            reserved.keep();
             if last {
                 new["metadata"]["resourceVersion"] = json!(written.entry.revision.to_string());
                 gate::deleted(call, &new);

@@ -11,7 +11,7 @@ use crate::http::body::Body;
 use crate::options::WriteOptions;
 use crate::registry::update::CONFLICT_ATTEMPTS;
 use crate::registry::{Call, body};
-use crate::{answer, codec};
+use crate::{answer, codec, gate};
 
 /// Answers a POST of a Binding.
 pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
@@ -27,6 +27,7 @@ pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
         call.kind = pods;
     }
     check(call, &binding)?;
+    gate::admit(call, &mut binding, None, options.dry_run).await?;
     for _ in 0..CONFLICT_ATTEMPTS {
         let entry = call.find()?;
         let mut pod = codec::decode_stored(call.kind, &entry)?;

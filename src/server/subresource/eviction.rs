@@ -12,7 +12,7 @@ use crate::http::body::Body;
 use crate::options::{DeleteOptions, WriteOptions};
 use crate::registry::update::CONFLICT_ATTEMPTS;
 use crate::registry::{Call, body, delete};
-use crate::{answer, codec};
+use crate::{answer, codec, gate};
 
 /// A budget with more pods on their way out than this is not kept up by its controller.
 const MOST_DISRUPTED: usize = 2_000;
@@ -28,6 +28,7 @@ pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     body::place(call, &mut eviction)?;
     let mut options = DeleteOptions::parse(&call.query, &eviction["deleteOptions"])?;
     options.dry_run |= writing.dry_run;
+    gate::admit(call, &mut eviction, None, options.dry_run).await?;
     let pod = codec::decode_stored(call.kind, &*call.find()?)?;
     if !ignores_budgets(&pod) {
         ask_budget(call, &pod, options.dry_run).await?;

@@ -11,7 +11,7 @@ use crate::options::WriteOptions;
 use crate::registry::patch::Patch;
 use crate::registry::update::{Booking, CONFLICT_ATTEMPTS, replace, revision_of};
 use crate::registry::{Call, Shown, body};
-use crate::{answer, codec};
+use crate::{answer, codec, gate};
 
 const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 
@@ -75,12 +75,14 @@ async fn change(call: &mut Call, options: &WriteOptions, make: impl Fn(Value) ->
     for _ in 0..CONFLICT_ATTEMPTS {
         let entry = call.find()?;
         let mut object = codec::decode(call.kind, &entry)?;
-        let mut scale = make(scale_of(call, &object)?)?;
+        let before = scale_of(call, &object)?;
+        let mut scale = make(before.clone())?;
         body::check_name(call, &mut scale)?;
         body::place(call, &mut scale)?;
         if revision_of(&scale)?.is_some_and(|wanted| wanted != entry.revision) {
             return Err(call.stale());
         }
+        gate::admit(call, &mut scale, Some(&before), options.dry_run).await?;
         let replicas = match &scale["spec"]["replicas"] {
             Value::Null => 0,
             value => value.as_i64().filter(|value| i32::try_from(*value).is_ok()).ok_or_else(|| {

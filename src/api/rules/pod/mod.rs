@@ -3,7 +3,7 @@
 mod container;
 pub(crate) mod defaults;
 mod probe;
-mod qos;
+pub(crate) mod qos;
 pub(crate) mod resources;
 mod scheduling;
 mod security;

@@ -1,6 +1,7 @@
 //! A server over a store in a temporary directory, asked through the tower service.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, missing_docs)]
 
+pub mod hooks;
 pub mod kubectl;
 
 use std::net::IpAddr;
