@@ -27,6 +27,7 @@ mod pod_collector;
 mod pod_control;
 mod pods;
 mod replicaset;
+mod resource_quota;
 mod resources;
 mod revisions;
 mod root_ca;
@@ -91,6 +92,7 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
         "namespace-controller" => namespace::run,
         "generic-garbage-collector" => garbage_collector::run,
         "service-account-controller" => service_account::run,
+        "resourcequota-controller" => resource_quota::run,
         "root-ca-cert-publisher" => root_ca::run,
         "endpointslice-controller" => endpoints::slices::run,
         "endpoint-controller" => endpoints::legacy::run,

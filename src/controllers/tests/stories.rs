@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use harness::ControlPlane;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Pod, ResourceQuota, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams, PropagationPolicy};
@@ -175,4 +175,48 @@ async fn a_pod_without_a_fitting_node_waits_and_says_why() {
     let label = kube::api::Patch::Merge(json!({"metadata": {"labels": {"disk": "ssd"}}}));
     nodes.patch("node-0", &Default::default(), &label).await.unwrap();
     plane.eventually("bound", |pods: &[Pod]| pods[0].spec.as_ref().unwrap().node_name.as_deref() == Some("node-0")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_is_kept_by_many_writers_and_freed_by_what_goes() {
+    let plane = ControlPlane::start(1, true).await;
+    plane.create::<ResourceQuota>(json!({"metadata": {"name": "few"}, "spec": {"hard": {"count/configmaps": "10", "configmaps": "10", "pods": "2", "requests.cpu": "1"}}})).await;
+    let used = |quotas: &[ResourceQuota], name: &str| {
+        let used = quotas.first()?.status.as_ref()?.used.as_ref()?.get(name)?.0.clone();
+        Some(used)
+    };
+    // kube-root-ca.crt is one
+    plane.eventually("counted", |all: &[ResourceQuota]| used(all, "configmaps").as_deref() == Some("1")).await;
+    let write = |number: usize| {
+        let (api, map) = (plane.api::<ConfigMap>(), json!({"metadata": {"name": format!("m{number}")}}));
+        async move { api.create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await }
+    };
+    let written = futures::future::join_all((0..40).map(write)).await;
+    assert_eq!(written.iter().filter(|made| made.is_ok()).count(), 9, "ten, the certificate among them");
+    let refused = written.iter().find_map(|made| made.as_ref().err()).unwrap().to_string();
+    let wanted = "is forbidden: exceeded quota: few, requested: configmaps=1,count/configmaps=1, used: configmaps=10,count/configmaps=10, \
+                  limited: configmaps=10,count/configmaps=10";
+    assert!(refused.contains(wanted), "{refused}");
+    let now = plane.api::<ResourceQuota>().list(&Default::default()).await.unwrap().items;
+    assert_eq!(used(&now, "configmaps").as_deref(), Some("10"), "charged with the write");
+    let one = plane.eventually("maps", |all: &[ConfigMap]| all.len() >= 10).await;
+    let name = one.iter().find_map(|map| map.metadata.name.clone().filter(|name| name.starts_with('m'))).unwrap();
+    plane.api::<ConfigMap>().delete(&name, &DeleteParams::default()).await.unwrap();
+    plane.eventually("freed", |all: &[ResourceQuota]| used(all, "configmaps").as_deref() == Some("9")).await;
+
+    let pod = |name: &str, cpu: &str| json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}]}});
+    plane.create::<Pod>(pod("a", "600m")).await;
+    let greedy: Pod = serde_json::from_value(pod("b", "600m")).unwrap();
+    let refused = plane.api::<Pod>().create(&PostParams::default(), &greedy).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("exceeded quota: few, requested: requests.cpu=600m, used: requests.cpu=600m, limited: requests.cpu=1"),
+        "{refused}"
+    );
+    let silent: Pod =
+        serde_json::from_value(json!({"metadata": {"name": "s"}, "spec": {"containers": [{"name": "c", "image": "i"}]}})).unwrap();
+    let refused = plane.api::<Pod>().create(&PostParams::default(), &silent).await.unwrap_err().to_string();
+    assert!(refused.contains("failed quota: few: must specify requests.cpu for: c"), "{refused}");
+    plane.api::<Pod>().delete("a", &DeleteParams::default()).await.unwrap();
+    plane.eventually("room again", |all: &[ResourceQuota]| used(all, "requests.cpu").as_deref() == Some("0")).await;
+    plane.create::<Pod>(pod("b", "1")).await;
 }
