@@ -36,7 +36,7 @@ pub(crate) async fn answer(mut call: Call, body: Streamed) -> Result<Response<Bo
         "services" => place::service(objects, &call.info.namespace, &call.info.name)?,
         _ => place::node(objects, &call.info.name)?,
     };
-    gate::connect(&call, &object)?;
+    gate::connect(&mut call).await?;
     let place = match place {
         Place::Agent => return Ok(agent(objects, &object, &rest(call.parts.uri.path(), kind.namespaced))),
         place => place,
