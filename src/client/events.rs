@@ -11,6 +11,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::correlate::{Correlator, Subject, Verdict, Written};
 use crate::revision::is_not_found;
@@ -39,6 +40,40 @@ impl EventType {
     }
 }
 
+/// How fast events are written: so many at once, then so many a second.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Events that need not wait.
+    pub burst: u32,
+    /// Events a second once these are used up.
+    pub per_second: u32,
+}
+
+impl Pace {
+    /// The kubelet's, by default (eventBurst, eventRecordQPS).
+    pub const KUBELET: Self = Self { burst: 100, per_second: 50 };
+}
+
+/// What a pace leaves to be used: the moment at which the last event that was let through would have been due.
+struct Tokens {
+    pace: Pace,
+    due: Instant,
+}
+
+impl Tokens {
+    fn new(pace: Pace) -> Self {
+        Self { pace, due: Instant::now() }
+    }
+
+    /// When the next event may be written.
+    fn next(&mut self, now: Instant) -> Instant {
+        let each = Duration::from_secs(1) / self.pace.per_second.max(1);
+        let credit = each * self.pace.burst.saturating_sub(1);
+        self.due = self.due.max(now) + each;
+        (self.due - each).checked_sub(credit).unwrap_or(now).max(now)
+    }
+}
+
 struct Recorded {
     object: ObjectReference,
     event_type: EventType,
@@ -63,8 +98,14 @@ impl EventRecorder {
 
     /// The same, with time from `clock`.
     pub fn with_clock(client: kube::Client, component: &str, host: &str, clock: Arc<dyn Clock>) -> Self {
+        Self::paced(client, component, host, clock, None)
+    }
+
+    /// The same, writing no faster than `pace` allows: what comes in a burst is written later, in order.
+    pub fn paced(client: kube::Client, component: &str, host: &str, clock: Arc<dyn Clock>, pace: Option<Pace>) -> Self {
         let (waiting, queue) = mpsc::channel(WAITING);
-        let writer = Writer { client, component: component.to_owned(), host: host.to_owned(), correlator: Correlator::default() };
+        let (component, host) = (component.to_owned(), host.to_owned());
+        let writer = Writer { client, component, host, correlator: Correlator::default(), pace: pace.map(Tokens::new) };
         // Ends when the last recorder is dropped and its events are written.
         tokio::spawn(writer.run(queue));
         Self { waiting, clock }
@@ -86,6 +127,7 @@ struct Writer {
     component: String,
     host: String,
     correlator: Correlator,
+    pace: Option<Tokens>,
 }
 
 impl Writer {
@@ -98,6 +140,9 @@ impl Writer {
     async fn record(&mut self, event: Recorded) {
         let subject = subject(&event);
         let Verdict::Write { key, message, earlier } = self.correlator.judge(&subject, &event.message, event.at) else { return };
+        if let Some(pace) = &mut self.pace {
+            tokio::time::sleep_until(pace.next(Instant::now())).await;
+        }
         let mut delay = FIRST_RETRY;
         for attempt in 1..=TRIES {
             match self.write(&event, &message, earlier.as_ref()).await {
@@ -204,6 +249,18 @@ mod tests {
         let at = Timestamp::from_nanosecond(0x17ab_cdef_0123_4567).unwrap();
         assert_eq!(event_name("kubia", at), "kubia.17abcdef01234567");
         assert_eq!(event_name(&"x".repeat(300), at).len(), 253);
+    }
+
+    #[test]
+    fn a_pace_lets_a_burst_through_and_then_so_many_a_second() {
+        let start = Instant::now();
+        let mut tokens = Tokens { pace: Pace { burst: 3, per_second: 10 }, due: start };
+        let after = |tokens: &mut Tokens, now| (tokens.next(now) - start).as_millis();
+        let waits: Vec<_> = (0..5).map(|_| after(&mut tokens, start)).collect();
+        assert_eq!(waits, [0, 0, 0, 100, 200]);
+        let later = start + Duration::from_secs(5);
+        let waits: Vec<_> = (0..4).map(|_| after(&mut tokens, later)).collect();
+        assert_eq!(waits, [5000, 5000, 5000, 5100]);
     }
 
     #[tokio::test]

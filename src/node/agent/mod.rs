@@ -19,7 +19,7 @@ use std::sync::Arc;
 use coracle_api::clock::Clock;
 use coracle_api::identity::Identity;
 use coracle_api::seams::PodNetwork;
-use coracle_client::{Clients, EventRecorder, EventType, Index, Informer, Informers};
+use coracle_client::{Clients, EventRecorder, EventType, Index, Informer, Informers, Pace};
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -141,7 +141,7 @@ impl Node {
         let by_node =
             pods.index("spec.nodeName", |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).into_iter().collect());
         let agent = Arc::new(Agent {
-            events: EventRecorder::with_clock(client.clone(), "kubelet", &config.name, config.clock.clone()),
+            events: EventRecorder::paced(client.clone(), "kubelet", &config.name, config.clock.clone(), Some(Pace::KUBELET)),
             objects: Objects::new(client.clone(), &config.informers),
             capacity: config.capacity.unwrap_or_else(|| Capacity::of_machine(&config.data_dir)),
             nodes: config.informers.of::<NodeObject>(),

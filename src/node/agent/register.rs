@@ -22,6 +22,8 @@ use super::machine::{Machine, architecture};
 pub(crate) const KUBERNETES_VERSION: &str = "v1.36.0";
 
 const REPORT_EVERY: Duration = Duration::from_secs(300);
+/// What changed is reported so long after the last report at the earliest, as the kubelet's status loop does.
+const REPORT_AGAIN: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(500);
 const MOST_IMAGES: usize = 50;
 
@@ -54,7 +56,7 @@ fn facts(pressures: [bool; 3]) -> [(&'static str, &'static str, &'static str, &'
     ]
 }
 
-/// Registers, then reports every five minutes and whenever something changed.
+/// Registers, then reports every five minutes, and soon when something changed.
 pub(crate) async fn run(agent: Arc<Agent>) {
     let machine = Machine::read();
     event(&agent, EventType::Normal, "Starting", "Starting kubelet.");
@@ -72,6 +74,7 @@ pub(crate) async fn run(agent: Arc<Agent>) {
     event(&agent, EventType::Normal, "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods");
     let mut was_ready = agent.nodes.get("", &agent.name).is_some_and(|node| is_ready(&node));
     loop {
+        let begun = tokio::time::Instant::now();
         let wait = match report(&agent, &machine).await {
             Ok(()) => {
                 if !std::mem::replace(&mut was_ready, true) {
@@ -86,7 +89,7 @@ pub(crate) async fn run(agent: Arc<Agent>) {
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = agent.status_changed.notified() => tokio::time::sleep(Duration::from_millis(100)).await,
+            () = agent.status_changed.notified() => tokio::time::sleep_until(begun + REPORT_AGAIN).await,
         }
     }
 }
