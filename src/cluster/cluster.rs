@@ -193,6 +193,7 @@ impl Cluster {
         }
         steps
             .take("nodes", async {
+                let turns = coracle_node::Turns::default();
                 for (number, name) in names.iter().enumerate() {
                     let runtime = self.runtime(config, name).await?;
                     controls.runtimes.lock().push(runtime.clone());
@@ -208,6 +209,7 @@ impl Cluster {
                         capacity: None,
                         pod_cidr: self.lab.as_ref().map(|lab| lab.ranges().node(number as u32).to_string()),
                         cluster_domain: DOMAIN.to_owned(),
+                        turns: turns.clone(),
                         labels: role(number),
                     });
                     dialer.add(&node);

@@ -25,5 +25,5 @@ pub mod shim;
 mod status;
 mod volumes;
 
-pub use agent::{Capacity, Node, NodeConfig};
+pub use agent::{Capacity, Node, NodeConfig, Turns};
 pub use dialer::Dialer;

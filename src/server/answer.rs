@@ -33,6 +33,11 @@ pub(crate) fn json(code: u16, bytes: Bytes) -> Response<Body> {
     response(code, "application/json", Body::full(bytes))
 }
 
+/// JSON that is made while it is sent.
+pub(crate) fn json_body(code: u16, body: Body) -> Response<Body> {
+    response(code, "application/json", body)
+}
+
 /// A document that a client may have kept.
 pub(crate) fn document(headers: &HeaderMap, content_type: &'static str, body: Bytes, etag: Option<String>) -> Response<Body> {
     let tag = etag.and_then(|etag| HeaderValue::try_from(etag).ok());

@@ -148,9 +148,7 @@ pub(crate) fn put_object(out: &mut BytesMut, kind: &Kind, entry: &Entry) -> Resu
 /// Appends an object as an item of a LIST, in the version of `kind`.
 pub(crate) fn put_item(out: &mut BytesMut, kind: &Kind, entry: &Entry) -> Result<(), Status> {
     if kind.is_storage_version() {
-        out.reserve(entry.value.bytes.len() + 22);
-        out.put_u8(b'{');
-        put(out, entry);
+        put_stored_item(out, entry);
         return Ok(());
     }
     let mut object = decode(kind, entry)?;
@@ -162,6 +160,19 @@ pub(crate) fn put_item(out: &mut BytesMut, kind: &Kind, entry: &Entry) -> Result
     Ok(())
 }
 
+/// Appends an object as an item of a LIST, as it is stored.
+pub(crate) fn put_stored_item(out: &mut BytesMut, entry: &Entry) {
+    out.reserve(item_size(entry));
+    out.put_u8(b'{');
+    put(out, entry);
+}
+
+/// Bytes that an object takes as an item of a LIST.
+pub(crate) fn item_size(entry: &Entry) -> usize {
+    let digits = entry.revision.checked_ilog10().unwrap_or(0) as usize + 1;
+    1 + entry.value.bytes.len() + digits
+}
+
 /// The bytes of an object as GET answers it.
 pub(crate) fn object_bytes(kind: &Kind, entry: &Entry) -> Result<Bytes, Status> {
     let mut out = BytesMut::with_capacity(entry.value.bytes.len() + 96);
@@ -170,9 +181,8 @@ pub(crate) fn object_bytes(kind: &Kind, entry: &Entry) -> Result<Bytes, Status> 
 }
 
 fn item_bytes(entry: &Entry) -> BytesMut {
-    let mut out = BytesMut::with_capacity(entry.value.bytes.len() + 24);
-    out.put_u8(b'{');
-    put(&mut out, entry);
+    let mut out = BytesMut::new();
+    put_stored_item(&mut out, entry);
     out
 }
 
@@ -243,6 +253,7 @@ mod tests {
             assert_eq!(decode(kind, &entry).unwrap(), wanted);
             let served: Value = serde_json::from_slice(&object_bytes(kind, &entry).unwrap()).unwrap();
             assert_eq!(served, wanted);
+            assert_eq!(item_bytes(&entry).len(), item_size(&entry));
         }
     }
 

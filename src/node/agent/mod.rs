@@ -22,7 +22,7 @@ use coracle_api::seams::PodNetwork;
 use coracle_client::{Clients, EventRecorder, EventType, Index, Informer, Informers, Pace};
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,7 +32,19 @@ use crate::runtime::Runtime;
 
 pub use self::machine::Capacity;
 
+/// How many statuses the nodes of a process write at once: nodes full of new pods must not flood the server, nor hold up
+/// the scheduler.
 const WRITES: usize = 4;
+
+/// Turns at writing statuses, shared by the nodes of a process.
+#[derive(Clone)]
+pub struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(WRITES)))
+    }
+}
 
 /// What a node is started with.
 pub struct NodeConfig {
@@ -56,6 +68,8 @@ pub struct NodeConfig {
     pub pod_cidr: Option<String>,
     /// Domain of service names, as `cluster.local`.
     pub cluster_domain: String,
+    /// Turns at writing statuses, shared with the process' other nodes.
+    pub turns: Turns,
     /// Labels on top of the usual ones (`node-role.kubernetes.io/control-plane`, …).
     pub labels: BTreeMap<String, String>,
 }
@@ -91,8 +105,7 @@ pub(crate) struct Agent {
     pub(crate) images_used: Mutex<HashMap<String, jiff::Timestamp>>,
     /// What the machine is short of.
     pub(crate) pressures: pressure::Watch,
-    /// How many statuses are written at once: a node full of new pods must not flood the server.
-    pub(crate) writes: Semaphore,
+    pub(crate) turns: Turns,
     /// Something that the node's status shows has changed.
     pub(crate) status_changed: Notify,
     pub(crate) stop: CancellationToken,
@@ -106,6 +119,11 @@ impl Agent {
     }
 
     /// Records an event about a pod or, with a field path, one of its containers.
+    /// Waits for a turn at writing a status.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.0.acquire().await.ok()
+    }
+
     pub(crate) fn event(&self, pod: &Pod, field_path: Option<String>, kind: EventType, reason: &str, message: impl Into<String>) {
         self.events.event(&crate::pod::reference(pod, field_path), kind, reason, message);
     }
@@ -161,7 +179,7 @@ impl Node {
             pulls: Mutex::default(),
             images_used: Mutex::default(),
             pressures: pressure::Watch::default(),
-            writes: Semaphore::new(WRITES),
+            turns: config.turns,
             status_changed: Notify::new(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -359,7 +359,7 @@ impl Life {
         if self.worker.is_removed() {
             return true;
         }
-        let _turn = self.agent.writes.acquire().await;
+        let _turn = self.agent.turn().await;
         match writer::write(&self.agent.client, &self.pod, old, new).await {
             Ok(None) => true,
             Ok(Some(pod)) => {

@@ -24,6 +24,7 @@ pub struct Body(Inner);
 
 enum Inner {
     Chunks(VecDeque<Bytes>),
+    Made { next: Box<dyn FnMut() -> Option<Bytes> + Send>, left: u64 },
     Stream(Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>),
 }
 
@@ -39,6 +40,12 @@ impl Body {
         Self(Inner::Chunks(if bytes.is_empty() { VecDeque::new() } else { VecDeque::from([bytes]) }))
     }
 
+    /// `size` bytes, a part made whenever the connection has room for it, so that making and sending overlap and the
+    /// whole is never in memory.
+    pub fn made(size: u64, next: impl FnMut() -> Option<Bytes> + Send + 'static) -> Self {
+        Self(Inner::Made { next: Box::new(next), left: size })
+    }
+
     /// Bytes that come when they come.
     pub fn stream(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Self {
         Self(Inner::Stream(Box::pin(stream)))
@@ -52,17 +59,27 @@ impl http_body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.0 {
             Inner::Chunks(chunks) => Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
+            Inner::Made { next, left } => {
+                let part = next();
+                *left = left.saturating_sub(part.as_ref().map_or(*left, |part| part.len() as u64));
+                Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+            }
             Inner::Stream(stream) => stream.as_mut().poll_next(context).map(|next| next.map(|chunk| chunk.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Inner::Chunks(chunks) if chunks.is_empty())
+        match &self.0 {
+            Inner::Chunks(chunks) => chunks.is_empty(),
+            Inner::Made { left, .. } => *left == 0,
+            Inner::Stream(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Chunks(chunks) => SizeHint::with_exact(chunks.iter().map(|chunk| chunk.len() as u64).sum()),
+            Inner::Made { left, .. } => SizeHint::with_exact(*left),
             Inner::Stream(_) => SizeHint::default(),
         }
     }

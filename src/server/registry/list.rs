@@ -93,8 +93,10 @@ pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
     if accepted.encoding == Encoding::Protobuf {
         return in_protobuf(call.kind, accepted.form, &page);
     }
-    let size: usize = page.entries.iter().map(|entry| entry.value.bytes.len() + 24).sum();
-    let mut out = BytesMut::with_capacity(size + 512);
+    if accepted.form == Form::Object && accepted.encoding == Encoding::Json && call.kind.is_storage_version() {
+        return Ok(answer::json_body(200, stored(call.kind, page)));
+    }
+    let mut out = BytesMut::new();
     opening(&mut out, call.kind, accepted.form, &page);
     for (at, entry) in page.entries.iter().enumerate() {
         if at > 0 {
@@ -105,7 +107,7 @@ pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
             _ => codec::put_item(&mut out, call.kind, entry)?,
         }
     }
-    out.put_slice(b"]}");
+    out.put_slice(CLOSING);
     Ok(answer::encoded(200, out.freeze(), accepted.encoding))
 }
 
@@ -119,6 +121,42 @@ fn in_protobuf(kind: &Kind, form: Form, page: &Page) -> Result<Response<Body>, S
         list.push(&codec::decode(kind, entry)?);
     }
     Ok(answer::protobuf(200, list.finish(&version, name)))
+}
+
+/// What ends a list.
+const CLOSING: &[u8] = b"]}";
+/// Bytes of a list that are put together at a time.
+const PART: usize = 64 << 10;
+
+/// A list of stored objects as they are stored.
+fn stored(kind: &Kind, page: Page) -> Body {
+    let mut head = BytesMut::new();
+    opening(&mut head, kind, Form::Object, &page);
+    let commas = page.entries.len().saturating_sub(1);
+    let size = head.len() + page.entries.iter().map(|entry| codec::item_size(entry)).sum::<usize>() + commas + CLOSING.len();
+    let mut entries = page.entries.into_iter().peekable();
+    let mut ended = false;
+    Body::made(size as u64, move || {
+        if ended {
+            return None;
+        }
+        let mut out = std::mem::take(&mut head);
+        let first = entries.peek().map_or(0, |entry| codec::item_size(entry));
+        out.reserve(PART.max(first) + 1 + CLOSING.len());
+        let mut fits = true;
+        while let Some(entry) = entries.next_if(|_| fits) {
+            codec::put_stored_item(&mut out, &entry);
+            if let Some(next) = entries.peek() {
+                out.put_u8(b',');
+                fits = out.len() + codec::item_size(next) < PART;
+            }
+        }
+        if entries.peek().is_none() {
+            out.put_slice(CLOSING);
+            ended = true;
+        }
+        Some(out.freeze())
+    })
 }
 
 /// Appends a list up to its first item.

@@ -6,7 +6,7 @@ use coracle_api::status::Status;
 use http::Response;
 use serde_json::Value;
 
-use super::update::{Booking, CONFLICT_ATTEMPTS, replace, revision_of};
+use super::update::{Booking, CONFLICT_ATTEMPTS, replace, replace_known, revision_of};
 use super::{Call, body, create};
 use crate::codec;
 use crate::http::body::Body;
@@ -65,7 +65,9 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     }
     for _ in 0..CONFLICT_ATTEMPTS {
         let entry = call.find()?;
-        let live = codec::decode(call.kind, &entry)?;
+        let old = codec::decode_stored(call.kind, &entry)?;
+        let mut live = old.clone();
+        convert(call.kind.storage_kind(), call.kind, &mut live);
         let mut new = patch.apply(&call.kind.schema, live)?;
         body::typed(&mut new, &call.kind.api_version(), &call.kind.kind)?;
         body::check_name(call, &mut new)?;
@@ -74,7 +76,7 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
         if revision_of(&new)?.is_some_and(|wanted| wanted != entry.revision) {
             return Err(call.stale());
         }
-        if let Some(shown) = replace(call, &entry, new, &options, Booking::Update).await? {
+        if let Some(shown) = replace_known(call, &entry, old, new, &options, Booking::Update).await? {
             return call.show(200, &shown);
         }
     }

@@ -87,12 +87,24 @@ pub(crate) enum Booking {
 pub(crate) async fn replace(
     call: &mut Call,
     entry: &Arc<Entry>,
+    new: Value,
+    options: &WriteOptions,
+    booking: Booking,
+) -> Result<Option<Shown>, Status> {
+    let old = codec::decode_stored(call.kind, entry)?;
+    replace_known(call, entry, old, new, options, booking).await
+}
+
+/// [`replace`] of an entry that is decoded already, in its storage version.
+pub(crate) async fn replace_known(
+    call: &mut Call,
+    entry: &Arc<Entry>,
+    old: Value,
     mut new: Value,
     options: &WriteOptions,
     booking: Booking,
 ) -> Result<Option<Shown>, Status> {
     let kind = call.kind.storage_kind();
-    let old = codec::decode_stored(kind, entry)?;
     let subresource = call.info.subresource.clone();
     let (uid, own) = (body::text(&new, "uid"), body::text(&old, "uid"));
     if !uid.is_empty() && uid != own {

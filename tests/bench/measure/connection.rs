@@ -64,6 +64,16 @@ impl Connection {
         self.send(Method::GET, path, Bytes::new()).await
     }
 
+    /// Reads an answer and counts its bytes.
+    pub async fn count(&self, path: &str) -> Result<usize, Failure> {
+        let mut body = self.open_stream(Method::GET, path, Bytes::new()).await?.into_body();
+        let mut count = 0;
+        while let Some(frame) = body.frame().await {
+            count += frame?.data_ref().map_or(0, Bytes::len);
+        }
+        Ok(count)
+    }
+
     pub async fn post(&self, path: &str, body: Bytes) -> Result<Bytes, Failure> {
         self.send(Method::POST, path, body).await
     }

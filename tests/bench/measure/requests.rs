@@ -1,4 +1,4 @@
-//! Creates, and watches of them: ConfigMaps of 1 KiB.
+//! Creates, and watches of them: ConfigMaps of 1 KiB; lists of pods.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +23,10 @@ const TOGETHER: usize = 10_000;
 const OBSERVED: usize = 2_000;
 const WATCHES: usize = 100;
 const EVENTS: usize = 500;
+/// Pods of a list, and bytes of it for each: as many as upstream's pods have that are bound and not yet run.
+const PODS: usize = 3_000;
+const POD_BYTES: usize = 2_600;
+const LISTS: usize = 15;
 /// Connections that the watches share.
 const CONNECTIONS: usize = 4;
 
@@ -44,8 +48,34 @@ pub async fn measure(target: &Target) -> Result<Vec<(Row, f64)>, Failure> {
     out.push((Row::CreateTogether, TOGETHER as f64 / begun.elapsed().as_secs_f64()));
     out.push((Row::WatchLatency, latency(&connection).await?));
     out.push((Row::WatchThroughput, throughput(target, &connection).await?));
+    out.push((Row::List, list(&connection).await?));
     target.delete_namespace(NAMESPACE).await?;
     Ok(out)
+}
+
+/// Milliseconds of a list of pods, the median. Nobody schedules them, so they stay as they are.
+async fn list(connection: &Connection) -> Result<f64, Failure> {
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods");
+    let pod = |name: &str, note: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "annotations": {"note": note}}, "spec": {
+            "schedulerName": "nobody", "containers": [{"name": "main", "image": "coracle.local/kubia:v1"}],
+        }})
+    };
+    connection.post(&path, pod("pod-0", "").to_string().into()).await?;
+    let note = "x".repeat(POD_BYTES.saturating_sub(connection.get(&path).await?.len()));
+    for number in 1..PODS {
+        connection.post(&path, pod(&format!("pod-{number}"), &note).to_string().into()).await?;
+    }
+    let mut took = Vec::new();
+    for _ in 0..LISTS {
+        let begun = Instant::now();
+        let bytes = connection.count(&path).await?;
+        took.push(begun.elapsed().as_secs_f64() * 1e3);
+        if bytes < PODS * POD_BYTES * 9 / 10 {
+            return Err(format!("a list of {bytes} bytes lacks pods").into());
+        }
+    }
+    Ok(median(&mut took))
 }
 
 fn path() -> String {

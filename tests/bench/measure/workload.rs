@@ -1,4 +1,4 @@
-//! A Deployment of 3,000 pods on 30 nodes, and lists of its pods.
+//! A Deployment of 3,000 pods on 30 nodes.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -9,14 +9,12 @@ use hyper::Method;
 use serde_json::json;
 
 use crate::Failure;
-use crate::report::median;
 use crate::target::Target;
 
 /// Nodes it is meant for, of 110 pods each.
 pub const NODES: usize = 30;
 const PODS: usize = 3_000;
 const NAMESPACE: &str = "load-workload";
-const LISTS: usize = 15;
 
 /// What was measured.
 pub struct Work {
@@ -24,9 +22,6 @@ pub struct Work {
     pub bound: Duration,
     /// Until every pod runs.
     pub running: Duration,
-    /// Time of a list, the median.
-    pub list: Duration,
-    pub list_bytes: usize,
 }
 
 pub async fn run(target: &Target) -> Result<Work, Failure> {
@@ -59,20 +54,7 @@ pub async fn run(target: &Target) -> Result<Work, Failure> {
         }
     }
     drop(events);
-    let mut took = Vec::new();
-    let mut list_bytes = 0;
-    for _ in 0..LISTS {
-        let begun = Instant::now();
-        list_bytes = connection.get(&pods).await?.len();
-        took.push(begun.elapsed().as_secs_f64());
-    }
-    let work = Work {
-        bound: bound.at.unwrap_or_default(),
-        running: running.at.unwrap_or_default(),
-        list: Duration::from_secs_f64(median(&mut took)),
-        list_bytes,
-    };
-    Ok(work)
+    Ok(Work { bound: bound.at.unwrap_or_default(), running: running.at.unwrap_or_default() })
 }
 
 async fn wait_for_nodes(target: &Target) -> Result<(), Failure> {

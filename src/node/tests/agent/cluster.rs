@@ -82,6 +82,7 @@ impl Cluster {
 
     pub fn node_with(&self, name: &str, runtime: Arc<dyn Runtime>) -> Node {
         let node = Node::start(NodeConfig {
+            turns: coracle_node::Turns::default(),
             name: name.to_owned(),
             data_dir: self.directory.path().join(name),
             clients: self.clients.clone(),
