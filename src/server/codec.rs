@@ -74,6 +74,8 @@ pub fn encode(object: &Value) -> Result<Stored, Status> {
         return Err(Status::too_large(format!("the object is too large: {} bytes, the limit is {OBJECT_LIMIT}", out.len())));
     }
     let cut = cut.ok_or_else(|| Status::internal("an object without metadata cannot be stored"))?;
+    // what it grew by is not kept as long as the object is
+    out.shrink_to_fit();
     Ok(Stored { bytes: Bytes::from(out), cut })
 }
 
