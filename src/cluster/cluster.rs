@@ -102,6 +102,7 @@ impl Cluster {
         let controls = Arc::new(Controls {
             requests: sender,
             runtimes: Mutex::default(),
+            decisions: Default::default(),
             facts: Mutex::new(json!({
                 "pid": holder.pid, "server": holder.server, "runtime": identity.runtime.name(), "nodes": names,
                 "dataDirectory": directory.path(), "podCIDR": identity.pod_cidr, "serviceCIDR": identity.service_cidr,
@@ -183,7 +184,9 @@ impl Cluster {
                     root_ca: root_ca.to_owned(),
                 };
                 self.actors.extend(coracle_controllers::start(context));
-                let context = coracle_scheduler::Context { clients: clients.clone(), informers: informers.clone(), clock: clock.clone() };
+                let decisions = controls.decisions.clone();
+                let context =
+                    coracle_scheduler::Context { clients: clients.clone(), informers: informers.clone(), clock: clock.clone(), decisions };
                 self.actors.extend(coracle_scheduler::start(context));
                 Ok::<_, ClusterError>(())
             })

@@ -27,6 +27,8 @@ pub(crate) struct Controls {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     /// The runtimes of all nodes; empty until nodes are up.
     pub(crate) runtimes: Mutex<Vec<Arc<dyn Runtime>>>,
+    /// What the scheduler decided last.
+    pub(crate) decisions: coracle_scheduler::Decisions,
     /// What `status` tells that does not change.
     pub(crate) facts: Mutex<Value>,
 }
@@ -41,6 +43,7 @@ impl Control for Controls {
                 let _ = self.requests.send(Request::Down);
                 Ok(json!({"stopping": true}))
             }
+            ("GET", "/why") => self.why(&call),
             ("GET", "/images") => self.images().await,
             ("POST", "/images") => self.load(call).await,
             ("POST", "/images/build") => self.build(call).await,
@@ -74,6 +77,13 @@ impl Controls {
         status["actorRestarts"] = json!(coracle_client::restarts());
         status["residentBytes"] = json!(resident_bytes());
         status
+    }
+
+    /// Which node a pod got, or why none: every filter's verdict and every score of the scheduler's last decision.
+    fn why(&self, call: &ControlCall) -> Result<Value, Status> {
+        let (namespace, pod) = (call.query("namespace").unwrap_or_default(), call.query("pod").unwrap_or_default());
+        let none = || Status::new(404, "NotFound", format!("no decision about pod {namespace}/{pod} is remembered"));
+        self.decisions.of(&namespace, &pod).ok_or_else(none)
     }
 
     async fn images(&self) -> Result<Value, Status> {

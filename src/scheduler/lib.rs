@@ -14,12 +14,18 @@
 //! - a decision costs nodes × plugins, never pods.
 
 mod cycle;
+mod explain;
 mod message;
 mod plugins;
 mod pod;
+mod preemption;
 mod queue;
 mod run;
 mod snapshot;
+mod terms;
+mod world;
+
+pub use explain::Decisions;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -37,6 +43,8 @@ pub struct Context {
     pub informers: Informers,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Where the last decisions can be read.
+    pub decisions: Decisions,
 }
 
 /// Starts the scheduler under a supervisor. Aborting the handle stops it. Must be called inside a tokio runtime.

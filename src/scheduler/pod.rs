@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use coracle_api::quantity::Quantity as Number;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements, Volume};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::terms::{Spread, Terms};
 
 /// Amounts of resources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,6 +97,13 @@ pub(crate) struct PodInfo {
     pub owner: Option<String>,
     pub priority: i32,
     pub created: Option<Timestamp>,
+    /// What it asks of other pods.
+    pub terms: Option<Arc<Terms>>,
+    pub spread: Vec<Arc<Spread>>,
+    /// Names of its claims.
+    pub claims: Vec<String>,
+    /// Names of its images, with tags.
+    pub images: Vec<String>,
 }
 
 impl PodInfo {
@@ -109,6 +118,10 @@ impl PodInfo {
             owner,
             priority: spec.and_then(|spec| spec.priority).unwrap_or(0),
             created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            terms: Terms::of(&pod),
+            spread: Spread::of(&pod),
+            claims: claims(&pod),
+            images: images(&pod),
             pod,
         }
     }
@@ -128,6 +141,33 @@ impl PodInfo {
     pub(crate) fn node(&self) -> &str {
         node_of(&self.pod)
     }
+}
+
+/// Claims it names, and those made for its ephemeral volumes.
+fn claims(pod: &Pod) -> Vec<String> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let claim = |volume: &Volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+        (Some(claim), _) => Some(claim.claim_name.clone()),
+        (None, Some(_)) => Some(format!("{}-{}", pod.metadata.name.as_deref().unwrap_or_default(), volume.name)),
+        (None, None) => None,
+    };
+    volumes.filter_map(claim).collect()
+}
+
+fn images(pod: &Pod) -> Vec<String> {
+    let containers = pod.spec.iter().flat_map(|spec| spec.containers.iter());
+    containers.filter_map(|container| container.image.as_deref()).map(tagged).collect()
+}
+
+/// The image with `:latest` where it has neither tag nor digest.
+pub(crate) fn tagged(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or_default();
+    if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
+}
+
+/// The node a pod made room on for itself.
+pub(crate) fn nominated(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.nominated_node_name.as_deref().filter(|node| !node.is_empty())
 }
 
 pub(crate) fn node_of(pod: &Pod) -> &str {
@@ -230,6 +270,13 @@ pub(crate) mod tests {
         PodInfo::new(Arc::new(
             serde_json::from_value(json!({"metadata": {"name": name, "namespace": "n", "uid": name}, "spec": spec})).unwrap(),
         ))
+    }
+
+    /// The same pod with the label `app`.
+    pub(crate) fn labelled(info: PodInfo, app: &str) -> PodInfo {
+        let mut pod = info.pod.as_ref().clone();
+        pod.metadata.labels.get_or_insert_default().insert("app".to_owned(), app.to_owned());
+        PodInfo::new(Arc::new(pod))
     }
 
     fn asks(cpu: &str, memory: &str) -> Value {

@@ -113,12 +113,17 @@ impl SchedulingQueue {
 
     /// The cluster changed in a way that may help: unschedulable pods get another try when their back-off is over.
     pub(crate) fn cluster_changed(&mut self, now: Instant) {
-        self.move_unschedulable(now, |_| true);
+        self.move_unschedulable(now, |_, _| true);
+    }
+
+    /// The same, for those that wait for this kind of change.
+    pub(crate) fn wake(&mut self, now: Instant, which: impl Fn(&PodInfo) -> bool) {
+        self.move_unschedulable(now, |info, _| which(info));
     }
 
     /// Makes ready what is due; gives pods that waited very long another try.
     pub(crate) fn release(&mut self, now: Instant) {
-        self.move_unschedulable(now, |since| now.duration_since(since) >= FLUSH_AFTER);
+        self.move_unschedulable(now, |_, since| now.duration_since(since) >= FLUSH_AFTER);
         while let Some((due, uid)) = self.due.first().cloned().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, uid.clone()));
             self.make_ready(&uid);
@@ -130,8 +135,8 @@ impl SchedulingQueue {
         self.due.first().map(|(due, _)| *due)
     }
 
-    fn move_unschedulable(&mut self, now: Instant, which: impl Fn(Instant) -> bool) {
-        let waits = |entry: &Entry| matches!(entry.place, Place::Unschedulable(since) if which(since));
+    fn move_unschedulable(&mut self, now: Instant, which: impl Fn(&PodInfo, Instant) -> bool) {
+        let waits = |entry: &Entry| matches!(entry.place, Place::Unschedulable(since) if which(&entry.info, since));
         let moved: Vec<String> = self.entries.iter().filter(|(_, entry)| waits(entry)).map(|(uid, _)| uid.clone()).collect();
         moved.iter().for_each(|uid| self.back_off(uid, now));
     }

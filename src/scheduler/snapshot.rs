@@ -1,12 +1,12 @@
 //! Nodes and what runs on them, kept up to date change by change.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use coracle_api::quantity::Quantity as Number;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
-use crate::pod::{HostPort, PodInfo, Resources};
+use crate::pod::{HostPort, PodInfo, Resources, tagged};
 
 /// A node and the sum of what its pods ask for.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub(crate) struct NodeInfo {
     /// Pods per controller.
     pub owners: HashMap<String, i64>,
     pub ports: Vec<HostPort>,
+    /// Sizes of the images that are there.
+    pub images: Arc<HashMap<String, i64>>,
 }
 
 impl NodeInfo {
@@ -29,6 +31,7 @@ impl NodeInfo {
         let max_pods = list.and_then(|list| list.get("pods")).and_then(|quantity| quantity.0.parse::<Number>().ok());
         Self {
             allocatable: Resources::of(list),
+            images: Arc::new(images(&node)),
             max_pods: max_pods.map_or(0, |number| number.value()),
             node,
             requested: Resources::default(),
@@ -43,7 +46,16 @@ impl NodeInfo {
         self.node.metadata.name.as_deref().unwrap_or_default()
     }
 
-    fn put(&mut self, pod: &PodInfo) {
+    pub(crate) fn labels(&self) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.node.metadata.labels.as_ref().unwrap_or(&NONE)
+    }
+
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
+        self.labels().get(key).map(String::as_str)
+    }
+
+    pub(crate) fn put(&mut self, pod: &PodInfo) {
         self.requested.add(&pod.requests);
         self.weight = (self.weight.0 + pod.weight.0, self.weight.1 + pod.weight.1);
         self.pods += 1;
@@ -73,12 +85,22 @@ impl NodeInfo {
     }
 }
 
+fn images(node: &Node) -> HashMap<String, i64> {
+    let images = node.status.iter().flat_map(|status| status.images.iter().flatten());
+    let named = images.flat_map(|image| image.names.iter().flatten().map(|name| (tagged(name), image.size_bytes.unwrap_or(0))));
+    named.collect()
+}
+
 /// The cluster as the scheduler believes it to be: seen pods and assumed ones.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     nodes: HashMap<String, NodeInfo>,
     /// Canonical: uid → the pod and its node. A node may not be known (yet, or any more).
     placed: HashMap<String, (String, PodInfo)>,
+    /// Uids of placed pods that ask something of other pods.
+    with_terms: HashSet<String>,
+    /// Pods that made room for themselves on a node and do not run there yet, by uid.
+    nominated: HashMap<String, (String, PodInfo)>,
 }
 
 impl Snapshot {
@@ -97,6 +119,7 @@ impl Snapshot {
             Some(known) => {
                 known.allocatable = fresh.allocatable;
                 known.max_pods = fresh.max_pods;
+                known.images = fresh.images;
                 known.node = fresh.node;
             }
             None => {
@@ -118,6 +141,10 @@ impl Snapshot {
         if let Some(info) = self.nodes.get_mut(node) {
             info.put(&pod);
         }
+        if pod.terms.is_some() {
+            self.with_terms.insert(pod.uid().to_owned());
+        }
+        self.nominated.remove(pod.uid());
         self.placed.insert(pod.uid().to_owned(), (node.to_owned(), pod));
     }
 
@@ -131,6 +158,7 @@ impl Snapshot {
     /// A pod is on no node (any more). True when it was on one.
     pub(crate) fn displace(&mut self, uid: &str) -> bool {
         let Some((node, pod)) = self.placed.remove(uid) else { return false };
+        self.with_terms.remove(uid);
         if let Some(info) = self.nodes.get_mut(&node) {
             info.take(&pod);
         }
@@ -140,6 +168,45 @@ impl Snapshot {
     /// What a placed pod asks for.
     pub(crate) fn requests_of(&self, uid: &str) -> Option<&Resources> {
         self.placed.get(uid).map(|(_, pod)| &pod.requests)
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Option<&NodeInfo> {
+        self.nodes.get(name)
+    }
+
+    /// Placed pods with their nodes, as far as these are known.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (&NodeInfo, &PodInfo)> {
+        self.placed.values().filter_map(|(node, pod)| Some((self.nodes.get(node)?, pod)))
+    }
+
+    /// Those of them that ask something of other pods.
+    pub(crate) fn placed_with_terms(&self) -> impl Iterator<Item = (&NodeInfo, &PodInfo)> {
+        let placed = self.with_terms.iter().filter_map(|uid| self.placed.get(uid));
+        placed.filter_map(|(node, pod)| Some((self.nodes.get(node)?, pod)))
+    }
+
+    /// A pod made room for itself on `node`, or has no such claim any more.
+    pub(crate) fn nominate(&mut self, pod: &PodInfo, node: Option<&str>) {
+        match node {
+            Some(node) => drop(self.nominated.insert(pod.uid().to_owned(), (node.to_owned(), pod.clone()))),
+            None => drop(self.nominated.remove(pod.uid())),
+        }
+    }
+
+    pub(crate) fn forget(&mut self, uid: &str) {
+        self.nominated.remove(uid);
+    }
+
+    /// The node as `pod` must see it: pods of its priority or above that made room there count as if they ran there.
+    pub(crate) fn reserved(&self, pod: &PodInfo, node: &NodeInfo) -> Option<NodeInfo> {
+        let mut taken = None;
+        for (on, other) in self.nominated.values().filter(|(on, _)| on == node.name()) {
+            debug_assert_eq!(on, node.name());
+            if other.priority >= pod.priority && other.uid() != pod.uid() {
+                taken.get_or_insert_with(|| node.clone()).put(other);
+            }
+        }
+        taken
     }
 
     /// Where a pod is.

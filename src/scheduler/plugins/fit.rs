@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{BEST, Filter, Reject, Score};
+use crate::cycle::Cycle;
 use crate::pod::PodInfo;
 use crate::snapshot::NodeInfo;
 
@@ -14,7 +15,12 @@ fn lack(name: Cow<'static, str>, wanted: i64, used: i64, total: i64) -> Option<R
 }
 
 impl Filter for Fit {
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo) -> Vec<Reject> {
+    fn name(&self) -> &'static str {
+        "NodeResourcesFit"
+    }
+
+    fn filter(&self, cycle: &Cycle, node: &NodeInfo) -> Vec<Reject> {
+        let pod = cycle.pod;
         let (wanted, used, total) = (&pod.requests, &node.requested, &node.allocatable);
         let mut rejects = Vec::new();
         if node.pods + 1 > node.max_pods {
@@ -41,11 +47,16 @@ fn fractions(pod: &PodInfo, node: &NodeInfo) -> [f64; 2] {
 pub(crate) struct LeastAllocated;
 
 impl Score for LeastAllocated {
+    fn name(&self) -> &'static str {
+        "NodeResourcesFit"
+    }
+
     fn weight(&self) -> i64 {
         1
     }
 
-    fn score(&self, pod: &PodInfo, nodes: &[&NodeInfo]) -> Vec<i64> {
+    fn score(&self, cycle: &Cycle, nodes: &[&NodeInfo]) -> Vec<i64> {
+        let pod = cycle.pod;
         let free = |node: &&NodeInfo| {
             let [cpu, memory] = fractions(pod, node);
             (((1.0 - cpu) + (1.0 - memory)) / 2.0 * BEST as f64) as i64
@@ -57,12 +68,17 @@ impl Score for LeastAllocated {
 pub(crate) struct BalancedAllocation;
 
 impl Score for BalancedAllocation {
+    fn name(&self) -> &'static str {
+        "NodeResourcesBalancedAllocation"
+    }
+
     fn weight(&self) -> i64 {
         1
     }
 
     /// One less the standard deviation of the used parts.
-    fn score(&self, pod: &PodInfo, nodes: &[&NodeInfo]) -> Vec<i64> {
+    fn score(&self, cycle: &Cycle, nodes: &[&NodeInfo]) -> Vec<i64> {
+        let pod = cycle.pod;
         let balance = |node: &&NodeInfo| {
             let [cpu, memory] = fractions(pod, node);
             ((1.0 - (cpu - memory).abs() / 2.0) * BEST as f64) as i64

@@ -2,14 +2,17 @@
 
 mod affinity;
 mod fit;
+mod images;
+pub(crate) mod pod_affinity;
 mod ports;
-mod spread;
+pub(crate) mod spread;
 mod taints;
 mod unschedulable;
+pub(crate) mod volumes;
 
 use std::borrow::Cow;
 
-use crate::pod::PodInfo;
+use crate::cycle::Cycle;
 use crate::snapshot::NodeInfo;
 
 /// Why a node will not do.
@@ -35,30 +38,46 @@ impl Reject {
 
 /// Says whether a pod may run on a node.
 pub(crate) trait Filter: Sync {
+    /// As upstream calls the plugin.
+    fn name(&self) -> &'static str;
     /// Empty when it may; otherwise every reason why not.
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo) -> Vec<Reject>;
+    fn filter(&self, cycle: &Cycle, node: &NodeInfo) -> Vec<Reject>;
 }
 
 /// Says how well a pod would run on each of the nodes where it may.
 pub(crate) trait Score: Sync {
+    /// As upstream calls the plugin.
+    fn name(&self) -> &'static str;
     /// How much this score counts.
     fn weight(&self) -> i64;
     /// From 0 (worst) to 100, for each node.
-    fn score(&self, pod: &PodInfo, nodes: &[&NodeInfo]) -> Vec<i64>;
+    fn score(&self, cycle: &Cycle, nodes: &[&NodeInfo]) -> Vec<i64>;
 }
 
 /// In upstream's order: the first filter that rejects a node says why.
-pub(crate) const FILTERS: [&dyn Filter; 6] = [
+pub(crate) const FILTERS: [&dyn Filter; 10] = [
     &unschedulable::NodeUnschedulable,
     &affinity::NodeName,
     &taints::TaintToleration,
     &affinity::NodeAffinity,
     &ports::NodePorts,
     &fit::Fit,
+    &volumes::VolumeBinding,
+    &volumes::VolumeZone,
+    &spread::PodTopologySpread,
+    &pod_affinity::InterPodAffinity,
 ];
 
-pub(crate) const SCORES: [&dyn Score; 5] =
-    [&taints::TaintToleration, &affinity::NodeAffinity, &fit::LeastAllocated, &fit::BalancedAllocation, &spread::OwnerSpread];
+pub(crate) const SCORES: [&dyn Score; 8] = [
+    &taints::TaintToleration,
+    &affinity::NodeAffinity,
+    &fit::LeastAllocated,
+    &fit::BalancedAllocation,
+    &spread::OwnerSpread,
+    &spread::PodTopologySpread,
+    &pod_affinity::InterPodAffinity,
+    &images::ImageLocality,
+];
 
 /// Highest score of one plugin.
 pub(crate) const BEST: i64 = 100;

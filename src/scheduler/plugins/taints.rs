@@ -4,6 +4,7 @@ use coracle_api::placement::tolerates;
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use super::{Filter, Reject, Score, normalized};
+use crate::cycle::Cycle;
 use crate::pod::PodInfo;
 use crate::snapshot::NodeInfo;
 
@@ -22,7 +23,12 @@ fn is_tolerated(pod: &PodInfo, taint: &Taint) -> bool {
 }
 
 impl Filter for TaintToleration {
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo) -> Vec<Reject> {
+    fn name(&self) -> &'static str {
+        "TaintToleration"
+    }
+
+    fn filter(&self, cycle: &Cycle, node: &NodeInfo) -> Vec<Reject> {
+        let pod = cycle.pod;
         let repels = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
         if taints(node).filter(repels).all(|taint| is_tolerated(pod, taint)) {
             return Vec::new();
@@ -32,12 +38,17 @@ impl Filter for TaintToleration {
 }
 
 impl Score for TaintToleration {
+    fn name(&self) -> &'static str {
+        "TaintToleration"
+    }
+
     fn weight(&self) -> i64 {
         3
     }
 
     /// The fewer taints of `PreferNoSchedule` it does not tolerate, the better.
-    fn score(&self, pod: &PodInfo, nodes: &[&NodeInfo]) -> Vec<i64> {
+    fn score(&self, cycle: &Cycle, nodes: &[&NodeInfo]) -> Vec<i64> {
+        let pod = cycle.pod;
         let unwanted = |node: &&NodeInfo| {
             let count = taints(node).filter(|taint| taint.effect == "PreferNoSchedule" && !is_tolerated(pod, taint)).count();
             i64::try_from(count).unwrap_or(i64::MAX)

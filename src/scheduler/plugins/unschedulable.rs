@@ -5,13 +5,18 @@ use k8s_openapi::api::core::v1::Taint;
 
 use super::taints::tolerations;
 use super::{Filter, Reject};
-use crate::pod::PodInfo;
+use crate::cycle::Cycle;
 use crate::snapshot::NodeInfo;
 
 pub(crate) struct NodeUnschedulable;
 
 impl Filter for NodeUnschedulable {
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo) -> Vec<Reject> {
+    fn name(&self) -> &'static str {
+        "NodeUnschedulable"
+    }
+
+    fn filter(&self, cycle: &Cycle, node: &NodeInfo) -> Vec<Reject> {
+        let pod = cycle.pod;
         let cordoned = node.node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
         let (key, effect) = ("node.kubernetes.io/unschedulable".to_owned(), "NoSchedule".to_owned());
         let taint = Taint { key, effect, ..Taint::default() };

@@ -95,7 +95,8 @@ impl ControlPlane {
             root_ca: "CA".to_owned(),
         };
         let mut tasks = coracle_controllers::start(context);
-        tasks.extend(coracle_scheduler::start(coracle_scheduler::Context { clients, informers: informers.clone(), clock }));
+        let decisions = coracle_scheduler::Decisions::default();
+        tasks.extend(coracle_scheduler::start(coracle_scheduler::Context { clients, informers: informers.clone(), clock, decisions }));
         tasks.push(tokio::spawn(pretend(client.clone(), informers.of(), pods_get_ready)));
         let plane = Self { client, informers, tasks, _directory: directory };
         // Pods are refused before their service account is there.
