@@ -59,7 +59,8 @@ impl Docker {
         };
         let image = if config.image_id.is_empty() { &config.image } else { &config.image_id };
         let image = self.find_image(image).await?.ok_or_else(|| not_found("image", image))?;
-        let config = ContainerConfig { image_id: image.id, ..config.clone() };
+        let mut config = ContainerConfig { image_id: image.id, ..config.clone() };
+        config.limits.oom_score_adj = config.limits.oom_score_adj.max(self.0.config.engine.oom_floor);
         let profile = self.seccomp_profile(&config).await?;
         let record = Record::container(&sandbox, sandbox_id, &config);
         let labels = record.labels(&self.0.config.cluster, &self.0.config.node, &sandbox.namespace, &sandbox.name);

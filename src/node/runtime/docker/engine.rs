@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker as Client};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::Deserialize;
 
 use crate::runtime::RuntimeError;
@@ -15,6 +16,10 @@ use crate::runtime::RuntimeError;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it may take to begin an answer: loading a large image takes its time.
 const TIMEOUT: u64 = 600;
+/// The least `oom_score_adj` that there is.
+const LEAST: i32 = -1_000;
+/// `CAP_SYS_RESOURCE`.
+const SYS_RESOURCE: u64 = 1 << 24;
 /// The oldest interface that has what is used here.
 const OLDEST: (u32, u32) = (1, 41);
 
@@ -29,6 +34,8 @@ pub struct Engine {
     pub arch: String,
     /// Release of the kernel that its containers run on.
     kernel: String,
+    /// The least `oom_score_adj` that it can give.
+    pub(super) oom_floor: i32,
 }
 
 #[derive(Deserialize)]
@@ -103,8 +110,10 @@ fn socket(address: &str) -> Option<PathBuf> {
 fn ask(address: &str) -> Result<Engine, String> {
     let request = b"GET /version HTTP/1.0\r\nHost: docker\r\n\r\n";
     let mut answer = Vec::new();
+    let mut floor = LEAST;
     let spoken = match (socket(address), address.strip_prefix("tcp://").or_else(|| address.strip_prefix("http://"))) {
         (Some(path), _) => UnixStream::connect(path).and_then(|mut stream| {
+            floor = oom_floor(&stream);
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.write_all(request)?;
             stream.read_to_end(&mut answer)
@@ -120,7 +129,19 @@ fn ask(address: &str) -> Result<Engine, String> {
     };
     spoken.map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&answer);
-    understand(address, text.split_once("\r\n\r\n").map_or("", |(_, body)| body))
+    let engine = understand(address, text.split_once("\r\n\r\n").map_or("", |(_, body)| body))?;
+    Ok(Engine { oom_floor: floor, ..engine })
+}
+
+/// An engine that may not use more than its share of resources cannot lower what it was given itself.
+fn oom_floor(stream: &UnixStream) -> i32 {
+    let Ok(peer) = getsockopt(stream, PeerCredentials) else { return LEAST };
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", peer.pid())).unwrap_or_default();
+    let capabilities = read("status").lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    match capabilities {
+        Some(bits) if bits & SYS_RESOURCE == 0 => read("oom_score_adj").trim().parse().unwrap_or(0),
+        _ => LEAST,
+    }
 }
 
 fn understand(address: &str, body: &str) -> Result<Engine, String> {
@@ -128,9 +149,13 @@ fn understand(address: &str, body: &str) -> Result<Engine, String> {
     let number = |text: &str| text.parse::<u32>().ok();
     let api = version.api_version.split_once('.').and_then(|(major, minor)| Some((number(major)?, number(minor)?)));
     match api {
-        Some(api) if api >= OLDEST => {
-            Ok(Engine { address: address.to_owned(), version: version.version, arch: version.arch, kernel: version.kernel_version })
-        }
+        Some(api) if api >= OLDEST => Ok(Engine {
+            address: address.to_owned(),
+            version: version.version,
+            arch: version.arch,
+            kernel: version.kernel_version,
+            oom_floor: LEAST,
+        }),
         _ => Err(format!("its interface is {}, at least {}.{} is needed", version.api_version, OLDEST.0, OLDEST.1)),
     }
 }

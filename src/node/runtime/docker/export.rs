@@ -35,6 +35,8 @@ fn layer(directory: &Path, path: &Path) -> io::Result<String> {
     let to = Hashing { to: BufWriter::with_capacity(1 << 20, File::create(path)?), hasher: Sha256::new() };
     let mut archive = tar::Builder::new(to);
     archive.follow_symlinks(false);
+    // Not every engine knows how files with holes are written.
+    archive.sparse(false);
     archive.append_dir_all(".", directory)?;
     let mut done = archive.into_inner()?;
     done.flush()?;

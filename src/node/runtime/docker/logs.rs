@@ -174,8 +174,10 @@ fn stamped(message: &[u8]) -> Option<(&str, &[u8])> {
 }
 
 fn entry(entries: &mut Vec<u8>, stamp: &str, stream: &str, text: &[u8]) {
+    // The engine cuts lines only when they are this long: less without an end is the end of the stream.
     let (text, tag) = match text.split_last() {
         Some((b'\n', text)) => (text, 'F'),
+        _ if text.len() < PART => (text, 'F'),
         _ => (text, 'P'),
     };
     let _ = write!(entries, "{stamp} {stream} {tag} ");
@@ -270,10 +272,10 @@ mod tests {
     fn messages_become_entries() {
         let mut entries = Vec::new();
         let long = format!("{A} {}{B} end\r\n", "x".repeat(PART));
-        for (message, tty) in [(format!("{A} hello\n"), false), (format!("{A} part"), false), (long, true)] {
+        for (message, tty) in [(format!("{A} hello\n"), false), (format!("{A} end"), false), (long, true)] {
             pieces(message.as_bytes(), tty).into_iter().for_each(|(stamp, text)| entry(&mut entries, stamp, "stdout", text));
         }
-        let expected = format!("{A} stdout F hello\n{A} stdout P part\n{A} stdout P {}\n{B} stdout F end\r\n", "x".repeat(PART));
+        let expected = format!("{A} stdout F hello\n{A} stdout F end\n{A} stdout P {}\n{B} stdout F end\r\n", "x".repeat(PART));
         assert_eq!(String::from_utf8(entries).unwrap(), expected);
         assert!(pieces(b"no time", false).is_empty());
     }

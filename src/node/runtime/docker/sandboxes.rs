@@ -18,7 +18,7 @@ impl Docker {
         let parent = spec::cgroup_parent(&self.0.config.cgroup_root, &config.cgroup_parent, self.0.systemd);
         let record = SandboxRecord::new(config, parent.clone());
         let labels = Record::Sandbox(record).labels(&self.0.config.cluster, &self.0.config.node, &config.namespace, &config.name);
-        let id = self.create_sandbox(config, spec::sandbox(config, parent, labels)).await?;
+        let id = self.create_sandbox(config, spec::sandbox(config, parent, self.0.config.engine.oom_floor, labels)).await?;
         let begun = async {
             self.limit_pod(&config.cgroup_parent, &config.limits).await?;
             self.client().start_container(&id, None::<StartContainerOptions>).await.map_err(failed)?;
@@ -26,6 +26,7 @@ impl Docker {
         };
         if let Err(error) = begun.await {
             let _ = containers::remove(self.client(), &id).await;
+            let _ = self.remove_control_groups(&config.cgroup_parent).await;
             return Err(error);
         }
         Ok(id)
@@ -111,12 +112,18 @@ impl Docker {
         futures::future::try_join_all(removals).await?;
         containers::remove(self.client(), id).await?;
         self.0.state.lock().sandboxes.remove(id);
+        self.remove_control_groups(&cgroup).await
+    }
+
+    /// The engine leaves the groups above those of its containers behind; systemd does not.
+    async fn remove_control_groups(&self, pod: &str) -> Result<(), RuntimeError> {
         if self.0.systemd {
             return Ok(());
         }
         let root = self.0.config.cgroup_root.clone();
+        let group = root.join(pod);
         blocking(move || {
-            cgroup::remove_parents(&root.join(cgroup), &root);
+            cgroup::remove_parents(&group, &root);
             Ok(())
         })
         .await

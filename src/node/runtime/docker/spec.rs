@@ -15,7 +15,7 @@ use crate::runtime::{ContainerConfig, Limits, Mount, NamespaceMode, SandboxConfi
 /// Microseconds of a scheduling period.
 const PERIOD: i64 = 100_000;
 /// What a sandbox's own process gets: the kernel takes it last.
-const SANDBOX_OOM_SCORE: i64 = -998;
+const SANDBOX_OOM_SCORE: i32 = -998;
 /// No engine ever has as large a log of its own as ours, which is the one that is read.
 const LOG_OPTIONS: [(&str, &str); 2] = [("max-size", "20m"), ("max-file", "2")];
 
@@ -33,7 +33,12 @@ pub(super) fn cgroup_parent(root: &Path, pod: &str, systemd: bool) -> String {
 }
 
 /// A sandbox: the pause program in namespaces that the pod's containers join.
-pub(super) fn sandbox(config: &SandboxConfig, cgroup_parent: String, labels: HashMap<String, String>) -> ContainerCreateBody {
+pub(super) fn sandbox(
+    config: &SandboxConfig,
+    cgroup_parent: String,
+    oom_floor: i32,
+    labels: HashMap<String, String>,
+) -> ContainerCreateBody {
     let host = |mode: NamespaceMode| mode == NamespaceMode::Node;
     ContainerCreateBody {
         hostname: Some(config.hostname.clone()).filter(|name| !name.is_empty()),
@@ -46,7 +51,7 @@ pub(super) fn sandbox(config: &SandboxConfig, cgroup_parent: String, labels: Has
             pid_mode: host(config.pid).then(|| "host".to_owned()),
             cgroup_parent: Some(cgroup_parent),
             sysctls: Some(config.sysctls.clone().into_iter().collect()),
-            oom_score_adj: Some(SANDBOX_OOM_SCORE),
+            oom_score_adj: Some(SANDBOX_OOM_SCORE.max(oom_floor).into()),
             readonly_rootfs: Some(true),
             log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
             ..HostConfig::default()

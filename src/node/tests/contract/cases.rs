@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use coracle_api::seams::{Session, StreamOptions, TerminalSize};
-use coracle_node::runtime::{ContainerState, Limits, Mount, NamespaceMode, RuntimeError, RuntimeEvent, Seccomp};
+use coracle_node::runtime::{ContainerConfig, ContainerState, Limits, Mount, NamespaceMode, RuntimeError, RuntimeEvent, Seccomp};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -145,17 +145,17 @@ async fn a_command_that_cannot_start(subject: &Subject) {
     }
     let mut config = subject.script("c", "true");
     config.working_dir = "/etc/passwd".to_owned();
-    let id = runtime.create_container(&sandbox, &config).await.unwrap();
-    // The engine has its own words for both of these.
-    let error = runtime.start_container(&id).await.unwrap_err().to_string();
+    // The engine has its own words for both of these, and says them earlier.
+    let failure = async |config: &ContainerConfig| match runtime.create_container(&sandbox, config).await {
+        Ok(id) => runtime.start_container(&id).await.unwrap_err().to_string(),
+        Err(error) => error.to_string(),
+    };
+    let error = failure(&config).await;
     assert!(error == "mkdir /etc/passwd: not a directory" || subject.is("docker") && error.contains("/etc/passwd"), "{error}");
     config.working_dir.clear();
     let lost = Mount { source: "/no/such/source".into(), destination: "/x".into(), ..Mount::default() };
     config.mounts = vec![lost];
-    let error = match runtime.create_container(&sandbox, &config).await {
-        Ok(id) => runtime.start_container(&id).await.unwrap_err().to_string(),
-        Err(error) => error.to_string(),
-    };
+    let error = failure(&config).await;
     assert!(error.contains("/no/such/source"), "{error}");
     config.mounts.clear();
     config.image = "coracle.local/none:1".to_owned();
@@ -166,7 +166,9 @@ async fn commands_in_a_container(subject: &Subject) {
     let runtime = subject.runtime();
     let (_, id) = subject.started("exec", &subject.script("c", "sleep 1000")).await;
     let result = runtime.exec_sync(&id, &["sh".into(), "-c".into(), "echo a; echo b >&2; exit 7".into()], None).await.unwrap();
-    assert_eq!((result.code, result.output.as_slice()), (7, b"a\nb\n".as_slice()));
+    // Of two streams of an engine nobody knows which was written to first.
+    let outputs: &[&[u8]] = if subject.is("docker") { &[b"a\nb\n", b"b\na\n"] } else { &[b"a\nb\n"] };
+    assert!(result.code == 7 && outputs.contains(&result.output.as_slice()), "{result:?}");
     let long = runtime.exec_sync(&id, &["sh".into(), "-c".into(), "head -c 100000 /dev/zero | tr '\\0' x".into()], None).await.unwrap();
     assert_eq!((long.code, long.output.len()), (0, 10 << 10));
     let after = Duration::from_millis(200);
@@ -331,12 +333,26 @@ async fn capabilities_and_privileges(subject: &Subject) {
     runtime.start_container(&id).await.unwrap();
     let log = subject.log(&id, "done").await;
     assert_eq!(capabilities(&log), Some(1 << 10), "{log}");
+    if subject.is("docker") && !may_everything() {
+        println!("test docker::capabilities_and_privileges ... privileged is skipped: this machine has not all capabilities to give");
+        return;
+    }
     config = subject.script("e", &format!("{show}; echo 1 > /proc/sys/net/ipv4/ip_forward && echo done"));
     config.security.privileged = true;
     let id = runtime.create_container(&sandbox, &config).await.unwrap();
     runtime.start_container(&id).await.unwrap();
     let log = subject.log(&id, "done").await;
     assert!(capabilities(&log).unwrap().count_ones() > 35, "{log}");
+}
+
+/// Engines give a privileged container every capability that there is, or fail.
+fn may_everything() -> bool {
+    let number = |path: &str, name: &str, radix| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let word = text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        u64::from_str_radix(&word, radix).unwrap()
+    };
+    number("/proc/self/status", "CapBnd:", 16).count_ones() as u64 == number("/proc/sys/kernel/cap_last_cap", "", 10) + 1
 }
 
 async fn namespaces_of_the_pod(subject: &Subject) {
@@ -374,7 +390,7 @@ async fn namespaces_of_the_pod(subject: &Subject) {
         sh(
             subject,
             &ids[0],
-            "cat /data/file; echo changed > /data/file; echo x > /dev/shm/y; echo $$ > /dev/null; echo 1 > /frozen/x || echo no"
+            "cat /data/file; echo changed > /data/file; echo x > /dev/shm/y; echo $$ > /dev/null; { echo 1 > /frozen/x; } 2>/dev/null || echo no"
         )
         .await
         .lines()
@@ -387,7 +403,7 @@ async fn namespaces_of_the_pod(subject: &Subject) {
     let processes = sh(subject, &ids[0], "cat /proc/1/cmdline | tr '\\0' ' '").await;
     assert_eq!(processes, "sh -c sleep 1000 ");
     assert_eq!(
-        sh(subject, &ids[0], "ls /sys/fs/cgroup >/dev/null && echo 1 > /sys/fs/cgroup/x || echo read-only").await.lines().last(),
+        sh(subject, &ids[0], "cd /sys/fs/cgroup; [ -d cpu ] && cd cpu; ls >/dev/null && echo 1 > x || echo read-only").await.lines().last(),
         Some("read-only")
     );
 }

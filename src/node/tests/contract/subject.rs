@@ -16,7 +16,8 @@ use crate::netns::Netns;
 
 /// Name of the image that every case uses.
 pub const IMAGE: &str = "coracle.local/contract:1";
-const TOOLS: [&str; 14] = ["sh", "sleep", "cat", "stty", "env", "id", "ls", "mount", "ps", "hostname", "head", "tr", "tail", "readlink"];
+const TOOLS: [&str; 15] =
+    ["sh", "mkdir", "sleep", "cat", "stty", "env", "id", "ls", "mount", "ps", "hostname", "head", "tr", "tail", "readlink"];
 
 /// The runtimes and their cases.
 pub fn subjects() -> Vec<(&'static str, Vec<Case>)> {
