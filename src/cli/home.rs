@@ -26,6 +26,17 @@ pub(crate) fn state_directory() -> Option<PathBuf> {
     from_home("XDG_STATE_HOME", ".local/state").map(|state| state.join("coracle"))
 }
 
+/// Where keys, aliases, themes and the like are.
+pub(crate) fn config_directory() -> Option<PathBuf> {
+    from_home("XDG_CONFIG_HOME", ".config").map(|config| config.join("coracle"))
+}
+
+/// Where k9s has its own: they are read too.
+pub(crate) fn k9s_directory() -> Option<PathBuf> {
+    let set = std::env::var_os("K9S_CONFIG_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+    set.or_else(|| from_home("XDG_CONFIG_HOME", ".config").map(|config| config.join("k9s")))
+}
+
 /// The user's own kubeconfig: `$KUBECONFIG`'s first file, or `~/.kube/config`.
 pub(crate) fn user_kubeconfig() -> Option<PathBuf> {
     let listed = std::env::var_os("KUBECONFIG").and_then(|paths| std::env::split_paths(&paths).find(|path| !path.as_os_str().is_empty()));

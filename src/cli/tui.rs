@@ -3,10 +3,12 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use coracle_api::identity::Identity;
 use coracle_cluster::{Cluster, Step, StepState, Steps};
 use coracle_manifests::Folder;
+use coracle_tui::source::contexts::Kubeconfig;
 use coracle_tui::{Boot, BootStep, Connection, Exit, Options};
 use tokio::sync::{mpsc, oneshot};
 
@@ -92,7 +94,10 @@ pub(crate) async fn connect(global: &Global, arguments: Tui) -> Result<ExitCode,
         (None, true) => Some(own),
         (None, false) => None,
     };
-    let options = options(&arguments.view, arguments.command.clone());
+    let mut options = options(&arguments.view, arguments.command.clone());
+    if global.kubeconfig.is_some() {
+        options.contexts = Arc::new(Kubeconfig { path: global.kubeconfig.clone() });
+    }
     match file {
         Some(file) => show_remote(&file, global.context.as_deref(), arguments.watch, options, &arguments.view).await,
         None => {
@@ -158,6 +163,8 @@ fn options(view: &View, command: Option<String>) -> Options {
         theme: view.theme.clone(),
         readonly: view.readonly,
         state_dir: home::state_directory(),
+        config_dir: home::config_directory(),
+        k9s_dir: home::k9s_directory(),
         ..Options::default()
     }
 }

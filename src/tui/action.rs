@@ -3,17 +3,22 @@
 use std::collections::HashMap;
 use std::ops::BitOr;
 
-use crate::actions::{cluster, manifests, move_about, object, show, text};
+use crate::actions::{
+    access, cluster, exec, forward, helm, history, manifests, move_about, object, panes, relations, rollout, session, show, text,
+};
 use crate::app::App;
 use crate::input::Key;
+use crate::kinds::Kind;
 
 /// Where an action makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scopes(u32);
+pub struct Scopes(u64);
 
 impl Scopes {
+    /// Nowhere.
+    pub const NONE: Self = Self(0);
     /// Everywhere.
-    pub const ANY: Self = Self(1);
+    pub const ANY: Self = Self(1 << 0);
     /// Tables.
     pub const TABLE: Self = Self(1 << 1);
     /// Where the cursor is on an object.
@@ -42,6 +47,83 @@ impl Scopes {
     pub const LIST: Self = Self(1 << 13);
     /// Services.
     pub const SERVICES: Self = Self(1 << 14);
+    /// Contexts of the kubeconfig.
+    pub const CONTEXTS: Self = Self(1 << 15);
+    /// Port-forwards.
+    pub const FORWARDS: Self = Self(1 << 16);
+    /// Helm releases.
+    pub const HELM: Self = Self(1 << 17);
+    /// Revisions of a helm release.
+    pub const HELM_HISTORY: Self = Self(1 << 18);
+    /// Revisions of a rollout.
+    pub const REVISIONS: Self = Self(1 << 19);
+    /// Earlier versions of objects.
+    pub const HISTORY: Self = Self(1 << 20);
+    /// Drafts.
+    pub const DRAFTS: Self = Self(1 << 21);
+    /// Saved files.
+    pub const DUMPS: Self = Self(1 << 22);
+    /// Aliases.
+    pub const ALIASES: Self = Self(1 << 23);
+    /// Themes.
+    pub const THEMES: Self = Self(1 << 24);
+    /// Roles and bindings.
+    pub const ROLES: Self = Self(1 << 25);
+    /// Users and groups.
+    pub const SUBJECTS: Self = Self(1 << 26);
+    /// A tree of objects.
+    pub const TREE: Self = Self(1 << 27);
+    /// The dashboard.
+    pub const PULSE: Self = Self(1 << 28);
+    /// Kinds that others refer to.
+    pub const USED: Self = Self(1 << 29);
+    /// What has a rollout with revisions.
+    pub const ROLLS: Self = Self(1 << 31);
+    /// Deployments.
+    pub const DEPLOYMENTS: Self = Self(1 << 32);
+    /// Replica sets.
+    pub const REPLICASETS: Self = Self(1 << 33);
+    /// Cron jobs.
+    pub const CRONJOBS: Self = Self(1 << 34);
+    /// Secrets.
+    pub const SECRETS: Self = Self(1 << 35);
+    /// A terminal in a pane.
+    pub const TERMINAL: Self = Self(1 << 36);
+
+    /// Where actions on objects of this kind make sense.
+    pub fn of_kind(kind: &Kind) -> Self {
+        let mut scopes = Self::OBJECT;
+        let core = |plural: &str| kind.is("", plural);
+        let apps = |plural: &str| kind.is("apps", plural);
+        let rolls = apps("deployments") || apps("statefulsets") || apps("daemonsets");
+        let rbac = kind.group == "rbac.authorization.k8s.io";
+        let used = core("configmaps") || core("secrets") || core("persistentvolumeclaims") || core("serviceaccounts");
+        for (holds, scope) in [
+            (core("pods"), Self::PODS),
+            (core("nodes"), Self::NODES),
+            (core("namespaces"), Self::NAMESPACES),
+            (core("services"), Self::SERVICES),
+            (core("secrets"), Self::SECRETS),
+            (used || kind.is("scheduling.k8s.io", "priorityclasses"), Self::USED),
+            (kind.is_workload(), Self::WORKLOADS),
+            (kind.is_scalable(), Self::SCALABLE),
+            (apps("deployments"), Self::DEPLOYMENTS),
+            (apps("replicasets"), Self::REPLICASETS),
+            (rolls, Self::ROLLS),
+            (kind.is("batch", "cronjobs"), Self::CRONJOBS),
+            (rbac || core("serviceaccounts"), Self::ROLES),
+        ] {
+            if holds {
+                scopes = scopes | scope;
+            }
+        }
+        scopes
+    }
+
+    /// Both.
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// Whether the two have one in common.
     pub fn meet(self, other: Self) -> bool {
@@ -129,27 +211,91 @@ use Section::{Editor, Everywhere, Manifests, Row, Text};
 /// Every action. Where a key has several, the first whose scope fits is meant: the particular stand before the general.
 pub static ACTIONS: &[Action] = &[
     // watched folders
-    row("manifest-open", &["enter"], Scopes::MANIFESTS, Manifests, "open the object of this document", manifests::open),
-    // nodes
+    row("manifest-open", &["enter"], Scopes::MANIFESTS, Manifests, "open the file in the editor, or the object", manifests::open),
+    row("manifest-edit", &["e"], Scopes::MANIFESTS, Manifests, "edit the file", manifests::edit),
+    row("manifest-view", &["y"], Scopes::MANIFESTS, Manifests, "YAML of the object as it is", manifests::yaml),
+    write("manifest-apply", &["a"], Scopes::MANIFESTS, Manifests, "apply the file again now", manifests::apply),
+    write("manifest-delete", &["D", "d"], Scopes::MANIFESTS, Manifests, "delete what the document made", manifests::delete),
+    // contexts
+    row("use-context", &["enter"], Scopes::CONTEXTS, Row, "go to this cluster", session::use_context),
+    row("rename-context", &["r"], Scopes::CONTEXTS, Row, "rename the context in the kubeconfig", session::rename_context),
+    row("delete-context", &["ctrl-d"], Scopes::CONTEXTS, Row, "take the context out of the kubeconfig", session::delete_context),
+    // port-forwards
+    row("stop-forward", &["ctrl-d"], Scopes::FORWARDS, Row, "stop the port-forward", forward::stop),
+    row("start-forward", &["enter"], Scopes::FORWARDS, Row, "start it again, or stop it", forward::toggle),
+    row("bench-forward", &["b"], Scopes::FORWARDS, Row, "benchmark what is behind it", forward::bench_forward),
+    // helm
+    row("helm-history", &["enter", "r"], Scopes::HELM, Row, "revisions of the release", helm::history),
+    row("helm-values", &["v"], Scopes::HELM.or(Scopes::HELM_HISTORY), Row, "values of the release", helm::values),
+    row("helm-manifest", &["y"], Scopes::HELM.or(Scopes::HELM_HISTORY), Row, "manifest of the release", helm::manifest),
+    row("helm-notes", &["d"], Scopes::HELM.or(Scopes::HELM_HISTORY), Row, "notes of the release", helm::notes),
+    row("helm-revision", &["enter"], Scopes::HELM_HISTORY, Row, "values of this revision", helm::values),
+    write("helm-rollback", &["r"], Scopes::HELM_HISTORY, Row, "roll back to this revision", helm::rollback),
+    // rollouts and history
+    row("revision-diff", &["enter"], Scopes::REVISIONS, Row, "difference to the current revision", rollout::diff_revision),
+    write("rollback", &["r", "ctrl-l"], Scopes::REVISIONS, Row, "roll back to this revision", rollout::rollback),
+    write("pause-rollout", &["P"], Scopes::REVISIONS, Row, "pause the rollout, or go on", rollout::pause),
+    row("version-diff", &["enter"], Scopes::HISTORY, Row, "difference to the version before", history::diff_version),
+    row("version-yaml", &["y"], Scopes::HISTORY, Row, "YAML of this version", history::yaml_version),
+    write("restore", &["r"], Scopes::HISTORY, Row, "make the object as it was then", history::restore),
+    row("version-table", &["t"], Scopes::HISTORY, Row, "the whole table as it was then", history::table_then),
+    // lists of this session
+    row("draft-edit", &["enter", "e"], Scopes::DRAFTS, Row, "go on with this draft", session::open_draft),
+    row("draft-forget", &["ctrl-d"], Scopes::DRAFTS, Row, "forget this draft", session::forget_draft),
+    row("dump-open", &["enter", "y"], Scopes::DUMPS, Row, "read the file", session::open_dump),
+    row("dump-delete", &["ctrl-d"], Scopes::DUMPS, Row, "delete the file", session::delete_dump),
+    row("alias-open", &["enter"], Scopes::ALIASES, Row, "go there", session::open_alias),
+    row("use-theme", &["enter"], Scopes::THEMES, Row, "use this theme", session::use_theme),
+    row("rules", &["enter"], Scopes::ROLES, Row, "the rules it grants", access::rules),
+    row("subject-rules", &["enter"], Scopes::SUBJECTS, Row, "what the subject may do", access::subject_rules),
+    row("fold", &["space"], Scopes::TREE, Row, "fold, or unfold", relations::fold),
+    row("fold-all", &["x"], Scopes::TREE, Row, "fold everything, or unfold it", relations::fold_all),
+    row("tree-open", &["enter"], Scopes::TREE, Row, "go to it", relations::open),
+    row("pulse-open", &["enter"], Scopes::PULSE, Row, "go to the kind", relations::open_pulse),
+    row("pulse-next", &["tab"], Scopes::PULSE, Row, "the next chart", relations::next_pulse),
+    // nodes and namespaces
     write("cordon", &["c"], Scopes::NODES, Row, "cordon the node: no new pods on it", cluster::cordon),
     write("uncordon", &["u"], Scopes::NODES, Row, "uncordon the node", cluster::uncordon),
+    write("drain", &["r"], Scopes::NODES, Row, "drain the node", cluster::drain),
+    write("node-shell", &["s"], Scopes::NODES, Row, "shell on the node, in a pod of its own", exec::node_shell),
     row("use-namespace", &["u"], Scopes::NAMESPACES, Row, "show this namespace from now on", cluster::use_namespace),
     // on an object
     row("drill-in", &["enter"], Scopes::LIST, Row, "drill in", object::enter),
     row("describe", &["d"], Scopes::OBJECT, Row, "describe", object::describe),
     row("yaml", &["y"], Scopes::OBJECT, Row, "YAML", object::yaml),
     write("edit", &["e"], Scopes::OBJECT, Row, "edit in place", object::edit),
+    write("edit-outside", &["E"], Scopes::OBJECT, Row, "edit in $EDITOR", object::edit_outside),
+    row("why", &["W"], Scopes::OBJECT, Row, "why it is as it is", relations::why),
+    row("xray", &["X"], Scopes::OBJECT, Row, "tree of what it owns and uses", relations::xray),
+    row("used-by", &["u"], Scopes::USED, Row, "what uses it", relations::used_by),
+    row("history", &["T"], Scopes::OBJECT, Row, "earlier versions: time travel", history::of_object),
     row("object-events", &["v"], Scopes::OBJECT, Row, "events of this object", object::events),
-    row("logs", &["l"], Scopes(Scopes::PODS.0 | Scopes::WORKLOADS.0 | Scopes::SERVICES.0), Row, "logs", object::logs),
-    row("previous-logs", &["p"], Scopes(Scopes::PODS.0 | Scopes::WORKLOADS.0), Row, "logs of the previous instance", object::previous_logs),
+    row("logs", &["l"], Scopes::PODS.or(Scopes::WORKLOADS).or(Scopes::SERVICES), Row, "logs", object::logs),
+    row("previous-logs", &["p"], Scopes::PODS.or(Scopes::WORKLOADS), Row, "logs of the previous instance", object::previous_logs),
+    write("shell", &["s"], Scopes::PODS, Row, "shell in a container", exec::shell),
+    write("attach", &["a"], Scopes::PODS, Row, "attach to a container", exec::attach),
+    write("debug", &["D"], Scopes::PODS, Row, "debug container beside it", exec::debug),
+    write("transfer", &["t"], Scopes::PODS, Row, "copy files from it, or to it", exec::transfer),
+    write("sanitize", &["z"], Scopes::PODS, Row, "delete every pod that has ended", object::sanitize),
+    row("port-forward", &["F"], Scopes::PODS.or(Scopes::SERVICES).or(Scopes::WORKLOADS), Row, "port-forward", forward::ask),
+    row("show-forwards", &["f"], Scopes::PODS.or(Scopes::SERVICES).or(Scopes::WORKLOADS), Row, "its port-forwards", forward::show),
+    row("bench", &["b"], Scopes::SERVICES, Row, "benchmark the service", forward::bench),
+    row("rollout", &["H"], Scopes::ROLLS, Row, "the rollout: revisions and progress", rollout::show),
+    row("replicasets", &["z"], Scopes::DEPLOYMENTS, Row, "its replica sets", rollout::replicasets),
+    write("rollback-to", &["ctrl-l"], Scopes::REPLICASETS, Row, "roll its deployment back to it", rollout::rollback_replicaset),
+    write("trigger", &["t"], Scopes::CRONJOBS, Row, "start a job now", rollout::trigger),
+    row("timeline", &["t"], Scopes::OBJECT, Row, "what happened to it, in order", relations::timeline),
+    write("suspend", &["s"], Scopes::CRONJOBS, Row, "suspend, or go on", rollout::suspend),
     write("scale", &["s"], Scopes::SCALABLE, Row, "scale", object::scale),
     write("restart", &["r"], Scopes::WORKLOADS, Row, "restart the rollout", object::restart),
-    write("set-image", &["i"], Scopes::WORKLOADS, Row, "set the image of a container", object::set_image),
+    write("set-image", &["i"], Scopes::WORKLOADS.or(Scopes::PODS), Row, "set the image of a container", object::set_image),
+    row("decode-secret", &["x"], Scopes::SECRETS, Row, "decode the secret", object::decode),
+    write("label", &["L"], Scopes::OBJECT, Row, "set labels", object::label),
     write("delete", &["ctrl-d"], Scopes::OBJECT, Row, "delete (asks)", object::delete),
     write("kill", &["ctrl-k"], Scopes::OBJECT, Row, "kill now (asks once)", object::kill),
     row("owner", &["J"], Scopes::OBJECT, Row, "go to the owner", object::owner),
     row("node", &["o"], Scopes::PODS, Row, "go to the node", object::node),
-    row("copy-name", &["c"], Scopes::OBJECT, Row, "copy the name", object::copy_name),
+    row("copy-name", &["c"], Scopes::LIST, Row, "copy the name", object::copy_name),
     row("copy-namespace", &["n"], Scopes::OBJECT, Row, "copy the namespace", object::copy_namespace),
     row("warp", &["w"], Scopes::OBJECT, Row, "show the row's namespace", object::warp),
     row("mark", &["space"], Scopes::TABLE, Row, "mark, or take the mark away", show::mark),
@@ -162,8 +308,12 @@ pub static ACTIONS: &[Action] = &[
     row("sort-name", &["N"], Scopes::TABLE, Everywhere, "sort by name", show::sort_name),
     row("sort-age", &["A"], Scopes::TABLE, Everywhere, "sort by age", show::sort_age),
     row("sort-status", &["S"], Scopes::TABLE, Everywhere, "sort by status", show::sort_status),
+    row("sort-namespace", &["P"], Scopes::TABLE, Everywhere, "sort by namespace", show::sort_namespace),
     row("faults", &["ctrl-z"], Scopes::TABLE, Everywhere, "only what is not well", show::faults),
     row("wide", &["ctrl-w"], Scopes::TABLE, Everywhere, "wide columns", show::wide),
+    row("columns", &["C"], Scopes::TABLE, Everywhere, "choose columns", show::columns),
+    row("save", &["ctrl-s"], Scopes::TABLE.or(Scopes::TEXT), Everywhere, "save what is shown to a file", session::save),
+    row("clear-filter", &["ctrl-u", "ctrl-q"], Scopes::LIST.or(Scopes::TEXT), Everywhere, "clear the filter", show::clear_filter),
     // text and logs
     row("next-match", &["n"], Scopes::TEXT, Text, "next match", text::next_match),
     row("previous-match", &["N"], Scopes::TEXT, Text, "previous match", text::previous_match),
@@ -173,27 +323,47 @@ pub static ACTIONS: &[Action] = &[
     write("edit-this", &["e"], Scopes::TEXT, Text, "edit this object", text::edit),
     row("follow", &["s"], Scopes::LOGS, Text, "follow, or stand still", text::follow),
     row("timestamps", &["t"], Scopes::LOGS, Text, "timestamps", text::timestamps),
-    row("wrap", &["w"], Scopes(Scopes::LOGS.0 | Scopes::TEXT.0), Text, "wrap long lines", text::wrap),
+    row("all-containers", &["a"], Scopes::LOGS, Text, "all containers, or the one", text::all_containers),
+    row("histogram", &["i"], Scopes::LOGS, Text, "histogram of the lines over time", text::histogram),
+    row("wrap", &["w"], Scopes::LOGS.or(Scopes::TEXT), Text, "wrap long lines", text::wrap),
+    row("column-lock", &["L"], Scopes::LOGS, Text, "sources stay while the text moves", text::lock),
+    row("log-previous", &["p"], Scopes::LOGS, Text, "the instance before, or this one", text::previous),
+    row("log-search", &["ctrl-f"], Scopes::LOGS, Text, "search without hiding lines", text::search),
     row("log-mark", &["m"], Scopes::LOGS, Text, "draw a line here", text::mark),
     row("log-tail", &["0"], Scopes::LOGS, Text, "the last 500 lines", text::tail),
     row("log-beginning", &["1"], Scopes::LOGS, Text, "from the beginning", text::beginning),
     row("log-1m", &["2"], Scopes::LOGS, Text, "the last minute", text::one_minute),
     row("log-5m", &["3"], Scopes::LOGS, Text, "the last 5 minutes", text::five_minutes),
     row("log-15m", &["4"], Scopes::LOGS, Text, "the last 15 minutes", text::fifteen_minutes),
-    row("log-1h", &["5"], Scopes::LOGS, Text, "the last hour", text::one_hour),
-    row("clear", &["ctrl-l"], Scopes::LOGS, Text, "forget the lines so far", text::clear),
+    row("log-30m", &["5"], Scopes::LOGS, Text, "the last 30 minutes", text::thirty_minutes),
+    row("log-1h", &["6"], Scopes::LOGS, Text, "the last hour", text::one_hour),
+    row("clear", &["C", "ctrl-l"], Scopes::LOGS, Text, "forget the lines so far", text::clear),
     // editor
     write("apply", &["ctrl-s"], Scopes::EDITOR, Editor, "show the difference, then apply", text::apply),
     row("drop-edit", &["ctrl-q"], Scopes::EDITOR, Editor, "leave and forget the draft", text::drop_edit),
+    // a terminal in a pane
+    row("type-again", &["enter", "i"], Scopes::TERMINAL, Text, "keys go to the program again (ctrl-] gives them back)", exec::type_again),
+    // panes
+    row("split-right", &["|"], Scopes::ANY, Everywhere, "split: a pane to the right", panes::split_right),
+    row("split-below", &["_"], Scopes::ANY, Everywhere, "split: a pane below", panes::split_below),
+    row("next-pane", &["tab"], Scopes::ANY, Everywhere, "to the next pane", panes::next),
+    row("close-pane", &["ctrl-x"], Scopes::ANY, Everywhere, "close the pane", panes::close),
+    row("zoom", &["Z", "f"], Scopes::ANY, Everywhere, "this pane alone, or all", panes::zoom),
+    row("preview", &["\\"], Scopes::ANY, Everywhere, "preview of the row: summary, events, log", panes::preview),
     // everywhere
     row("command", &[":"], Scopes::ANY, Everywhere, "command", move_about::command),
     row("filter", &["/"], Scopes::ANY, Everywhere, "filter, or search in text", move_about::filter),
+    row("find", &["ctrl-o"], Scopes::ANY, Everywhere, "find anything, of any kind, anywhere", move_about::find),
     row("help", &["?"], Scopes::ANY, Everywhere, "help for this view", move_about::help),
-    row("back", &["esc"], Scopes::ANY, Everywhere, "back", move_about::back),
+    row("back", &["esc", "q"], Scopes::ANY, Everywhere, "back", move_about::back),
     row("last-view", &["-"], Scopes::ANY, Everywhere, "last view", move_about::last_view),
     row("history-back", &["["], Scopes::ANY, Everywhere, "back in the history of commands", move_about::history_back),
     row("history-forward", &["]"], Scopes::ANY, Everywhere, "forward in the history of commands", move_about::history_forward),
     row("activity", &["!"], Scopes::ANY, Everywhere, "everything said and done in this session", move_about::activity),
+    write("undo", &["U"], Scopes::ANY, Everywhere, "undo the last write", history::undo),
+    write("redo", &["R"], Scopes::ANY, Everywhere, "do it again", history::redo),
+    row("aliases", &["ctrl-a"], Scopes::ANY, Everywhere, "every kind and what it is called", session::aliases),
+    row("header", &["ctrl-e"], Scopes::ANY, Everywhere, "header on or off", show::header),
     row("pick-namespaces", &["ctrl-n"], Scopes::ANY, Everywhere, "pick namespaces", cluster::pick_namespaces),
     row("all-namespaces", &["0"], Scopes::LIST, Everywhere, "all namespaces", cluster::all_namespaces),
     row("events", &[], Scopes::ANY, Everywhere, "events", cluster::events),
@@ -215,27 +385,94 @@ pub fn by_name(name: &str) -> Option<&'static Action> {
     ACTIONS.iter().find(|action| action.name == name)
 }
 
+/// What an action asks of the server: verb and subresource. None if it asks nothing that is not asked anyway.
+pub fn needs(name: &str) -> Option<(&'static str, &'static str)> {
+    Some(match name {
+        "delete" | "kill" | "sanitize" => ("delete", ""),
+        "scale" => ("patch", "scale"),
+        "edit" | "edit-this" | "edit-outside" | "set-image" | "restart" | "cordon" | "uncordon" | "label" | "pause-rollout" | "suspend" => {
+            ("patch", "")
+        }
+        "shell" => ("create", "exec"),
+        "attach" => ("create", "attach"),
+        "debug" => ("patch", "ephemeralcontainers"),
+        "logs" | "previous-logs" => ("get", "log"),
+        _ => return None,
+    })
+}
+
 /// Which action a key means.
+#[derive(Clone)]
 pub struct Keymap {
     keys: HashMap<Key, Vec<&'static Action>>,
+    /// Keys of each action, in the order of [`ACTIONS`].
+    of: Vec<Vec<Key>>,
 }
+
+/// What keys can be called besides their own presets.
+const VIM: &[(&str, &[&str])] = &[
+    ("page-up", &["pageup", "ctrl-b", "ctrl-u"]),
+    ("page-down", &["pagedown", "ctrl-f", "ctrl-d"]),
+    ("right", &["right", "l"]),
+    ("logs", &["L"]),
+    ("label", &[]),
+    ("column-lock", &[]),
+    ("delete", &["D"]),
+    ("debug", &[]),
+    ("manifest-delete", &["D"]),
+    ("clear-filter", &["ctrl-q"]),
+];
 
 impl Default for Keymap {
     fn default() -> Self {
-        let mut keys: HashMap<Key, Vec<&'static Action>> = HashMap::new();
-        for action in ACTIONS {
-            for key in action.keys.iter().filter_map(|text| Key::parse(text)) {
-                keys.entry(key).or_default().push(action);
-            }
-        }
-        Self { keys }
+        Self::of(ACTIONS.iter().map(|action| action.keys.iter().filter_map(|text| Key::parse(text)).collect()).collect())
     }
 }
 
 impl Keymap {
+    fn of(of: Vec<Vec<Key>>) -> Self {
+        let mut keys: HashMap<Key, Vec<&'static Action>> = HashMap::new();
+        for (action, own) in ACTIONS.iter().zip(&of) {
+            for key in own {
+                keys.entry(*key).or_default().push(action);
+            }
+        }
+        Self { keys, of }
+    }
+
+    /// The keys of a preset, `k9s` or `vim`, with those of single actions changed.
+    ///
+    /// # Errors
+    /// No preset, no action or no key is called so.
+    pub fn remapped<'a>(preset: &str, changes: impl IntoIterator<Item = (&'a str, Vec<String>)>) -> Result<Self, String> {
+        let preset: &[(&str, &[&str])] = match preset {
+            "" | "k9s" => &[],
+            "vim" => VIM,
+            other => return Err(format!("no preset of keys is called {other}; there are k9s and vim")),
+        };
+        let mut of = Self::default().of;
+        let of_preset = preset.iter().map(|(name, keys)| (*name, keys.iter().map(|&key| key.to_owned()).collect()));
+        for (name, keys) in of_preset.chain(changes) {
+            let index = ACTIONS.iter().position(|action| action.name == name).ok_or_else(|| format!("no action is called {name}"))?;
+            let read = |key: &String| Key::parse(key).ok_or_else(|| format!("{name}: no key is called {key}"));
+            of[index] = keys.iter().map(read).collect::<Result<_, _>>()?;
+        }
+        Ok(Self::of(of))
+    }
+
     /// The action `key` means where these scopes hold.
     pub fn action(&self, key: Key, scopes: Scopes) -> Option<&'static Action> {
         self.keys.get(&key)?.iter().copied().find(|action| action.scopes.meet(scopes | Scopes::ANY))
+    }
+
+    /// The keys of an action.
+    pub fn keys(&self, action: &Action) -> &[Key] {
+        ACTIONS.iter().position(|known| known.name == action.name).and_then(|index| self.of.get(index)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The keys of an action as they are shown.
+    pub fn shown(&self, action: &Action) -> String {
+        self.keys(action).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use crate::action::{Action, Keymap, Scopes};
+use crate::action::{Action, Scopes};
 use crate::boot::Connection;
 use crate::command;
 use crate::input::{Input, Key, KeyCode, MouseKind};
 use crate::kinds::Kinds;
 use crate::message::{Effect, Message, News, Sub};
+use crate::panes::Panes;
 use crate::shared::{Level, Link, Namespaces, Shared};
 use crate::source::fault::Fault;
 use crate::view::{Go, Layer, Motion, Taken, View};
@@ -22,11 +23,12 @@ pub struct App {
     pub(crate) stack: Vec<Box<dyn View>>,
     /// What lies over them, the uppermost last.
     pub(crate) layers: Vec<Box<dyn Layer>>,
-    keymap: Keymap,
+    /// The other panes, and how all are laid out.
+    pub(crate) panes: Panes,
     /// Commands that opened views, oldest first, and which is shown.
-    history: Vec<String>,
-    position: usize,
-    last: Option<String>,
+    pub(crate) history: Vec<String>,
+    pub(crate) position: usize,
+    pub(crate) last: Option<String>,
     /// It is time to leave.
     pub quit: bool,
 }
@@ -38,7 +40,7 @@ impl App {
             shared,
             stack: vec![Box::new(BootView)],
             layers: Vec::new(),
-            keymap: Keymap::default(),
+            panes: Panes::default(),
             history: Vec::new(),
             position: 0,
             last: None,
@@ -49,6 +51,7 @@ impl App {
     /// Takes a message in; what is to be done outside comes out.
     pub fn update(&mut self, message: Message) -> Vec<Effect> {
         self.shared.now = self.shared.options.clock.now();
+        self.place();
         match message {
             Message::Input(input) => self.input(input),
             Message::Step(step) => self.shared.step(step),
@@ -70,40 +73,87 @@ impl App {
                 then(self, answer);
             }
             Message::DraftFailed(message) => self.shared.say(Level::Warning, format!("the draft is not on disk: {message}")),
+            Message::Then(what) => {
+                self.shared.dirty = true;
+                what(self);
+            }
             Message::Tick => self.shared.dirty = true,
         }
         self.settle();
+        self.follow_preview();
         std::mem::take(&mut self.shared.effects)
     }
 
     fn connected(&mut self, connection: Connection) {
+        let first = self.shared.options.command.clone().unwrap_or_else(|| "pods".to_owned());
+        let again = self.shared.connection.is_some();
+        self.leave();
         let shared = &mut self.shared;
-        if shared.options.namespace.is_none()
+        if (again || shared.options.namespace.is_none())
             && let Some(namespace) = &connection.namespace
         {
             shared.favourites = vec![namespace.clone()];
-            if !shared.options.all_namespaces {
+            if again || !shared.options.all_namespaces {
                 shared.namespaces = Namespaces::Some(vec![namespace.clone()]);
             }
         }
         shared.favour("kube-system");
+        if connection.embedded {
+            shared.home = Some(connection.clone());
+        }
         shared.connection = Some(connection);
         shared.link = Link::Connecting;
         shared.answered = shared.now;
         shared.dirty = true;
         shared.effects.push(Effect::Discover);
         shared.effects.push(Effect::Probe);
-        let first = shared.options.command.clone().unwrap_or_else(|| "pods".to_owned());
-        command::run(self, &first);
+        shared.ask_access();
+        if again {
+            shared.say(Level::Info, format!("context {}", shared.context()));
+        }
+        let command = if again { self.shared.options.command.take().unwrap_or_else(|| "pods".to_owned()) } else { first };
+        self.shared.options.command = None;
+        self.shared.recall_forwards();
+        command::run(self, &command);
+    }
+
+    /// Closes everything that belongs to the cluster shown so far.
+    fn leave(&mut self) {
+        if self.shared.connection.is_none() {
+            return;
+        }
+        self.close_panes();
+        for view in &mut self.stack {
+            view.close(&mut self.shared);
+        }
+        self.stack = vec![Box::new(BootView)];
+        self.layers.clear();
+        (self.history, self.position, self.last) = (Vec::new(), 0, None);
+        self.shared.kinds = Kinds::first();
+        self.shared.discovered = false;
+        self.shared.names.clear();
+        self.shared.access.forget();
+        self.shared.changes.forget();
     }
 
     fn news(&mut self, sub: Sub, news: News) {
         let mut news = Some(news);
+        self.preview_news(sub, &mut news);
         for view in self.stack.iter_mut().rev() {
-            view.news(sub, &mut news, &mut self.shared);
             if news.is_none() {
                 return;
             }
+            view.news(sub, &mut news, &mut self.shared);
+        }
+        self.other_news(sub, &mut news);
+        if news.is_some() {
+            self.layer_news(sub, &mut news);
+        }
+    }
+
+    fn layer_news(&mut self, sub: Sub, news: &mut Option<News>) {
+        for layer in &mut self.layers {
+            layer.news(sub, news, &mut self.shared);
         }
     }
 
@@ -130,6 +180,13 @@ impl App {
     }
 
     fn key(&mut self, key: Key) {
+        // a program in a pane gets every key, ctrl-c too
+        if self.layers.is_empty()
+            && let Some(view) = self.stack.last_mut().filter(|view| view.takes_all_keys())
+        {
+            view.key(key, &mut self.shared);
+            return;
+        }
         if key == (Key { ctrl: true, ..Key::plain(KeyCode::Char('c')) }) {
             self.quit = true;
             return;
@@ -149,7 +206,10 @@ impl App {
         if view.key(key, &mut self.shared) {
             return;
         }
-        if let Some(action) = self.keymap.action(key, self.scopes()) {
+        if self.configured(key) {
+            return;
+        }
+        if let Some(action) = self.shared.keymap.action(key, self.scopes()) {
             return self.perform(action);
         }
         if let Some(number) = key.typed().and_then(|c| c.to_digit(10)).filter(|_| self.scopes().meet(Scopes::LIST))
@@ -168,14 +228,17 @@ impl App {
             };
             return self.key(Key::plain(key));
         }
+        if !self.focus_at(column, row) {
+            return;
+        }
         let content = self.shared.content();
         let Some(view) = self.stack.last_mut() else { return };
         match kind {
             MouseKind::ScrollUp => view.motion(Motion::Rows(-3), &mut self.shared),
             MouseKind::ScrollDown => view.motion(Motion::Rows(3), &mut self.shared),
-            MouseKind::Click if row >= content.y && row < content.bottom() => {
-                if view.mouse(kind, column, row - content.y, &mut self.shared)
-                    && let Some(action) = crate::action::by_name("drill-in")
+            MouseKind::Click if content.contains((column, row).into()) => {
+                if view.mouse(kind, column - content.x, row - content.y, &mut self.shared)
+                    && let Some(action) = self.shared.keymap.action(Key::plain(KeyCode::Enter), self.scopes())
                 {
                     self.perform(action);
                 }
@@ -203,7 +266,17 @@ impl App {
         if !action.scopes.meet(self.scopes()) {
             return self.shared.say(Level::Warning, format!("{} makes no sense here", action.name));
         }
+        if let Some(reason) = self.forbidden(action) {
+            return self.shared.say(Level::Warning, format!("{}: {reason}", action.name));
+        }
         (action.run)(self);
+    }
+
+    /// Why RBAC does not let the person do this here, as far as that is known.
+    pub fn forbidden(&self, action: &Action) -> Option<String> {
+        let (verb, subresource) = crate::action::needs(action.name)?;
+        let target = self.view()?.target()?;
+        self.shared.access.denies(verb, subresource, &target)
     }
 
     /// Works with the shown view, if it is a `T`.
@@ -303,11 +376,15 @@ impl App {
             Go::Command(text) => command::run(self, &text),
             Go::Run(action) => self.perform(action),
             Go::Filter(text) => self.filter(&text),
+            Go::PromptClosed => {
+                if let Some(view) = self.stack.last_mut() {
+                    view.prompt_closed();
+                }
+            }
             Go::Do(work) => work(self),
             Go::Namespaces => {
-                for view in &mut self.stack {
-                    view.namespace_changed(&mut self.shared);
-                }
+                self.every_view(|view, shared| view.namespace_changed(shared));
+                self.shared.ask_access();
                 if let Some(command) = self.view().and_then(View::command) {
                     self.remember(command);
                 }
@@ -326,10 +403,29 @@ impl App {
         }
     }
 
+    /// A program that had the terminal has ended.
+    pub fn back_from(&mut self, title: &str, ended: Result<(), String>, size: (u16, u16)) -> Vec<Effect> {
+        self.shared.size = size;
+        self.shared.redraw = true;
+        self.shared.dirty = true;
+        self.place();
+        let after = self.shared.after_outside.take();
+        match ended {
+            Ok(()) => {
+                if let Some(after) = after {
+                    after(self);
+                }
+            }
+            Err(message) => self.shared.say(Level::Error, format!("{title}: {message}")),
+        }
+        self.settle();
+        std::mem::take(&mut self.shared.effects)
+    }
+
     /// Seconds until what is drawn changes by itself.
     pub fn next_change(&self) -> Option<i64> {
         let by_view = self.view().and_then(|view| view.next_change(&self.shared));
         let by_link = matches!(self.shared.link, Link::Lost(..)).then_some(1);
-        by_view.into_iter().chain(by_link).min()
+        by_view.into_iter().chain(by_link).chain(self.panes_change()).min()
     }
 }

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::manifests::FolderStatus;
+use crate::source::contexts::{Contexts, Kubeconfig};
 use crate::theme::ColorDepth;
 
 /// How the UI should be.
@@ -30,6 +31,12 @@ pub struct Options {
     pub mouse: bool,
     /// Where drafts are kept; `None` keeps none.
     pub state_dir: Option<PathBuf>,
+    /// Where keys, aliases, plugins, themes and the like of this program are; `None` reads none.
+    pub config_dir: Option<PathBuf>,
+    /// Where those of k9s are.
+    pub k9s_dir: Option<PathBuf>,
+    /// The contexts there are, and the way to each.
+    pub contexts: Arc<dyn Contexts>,
     /// Where the present moment comes from.
     pub clock: Arc<dyn Clock>,
     /// Times of day are shown in this zone.
@@ -47,6 +54,9 @@ impl Default for Options {
             readonly: false,
             mouse: true,
             state_dir: None,
+            config_dir: None,
+            k9s_dir: None,
+            contexts: Arc::new(Kubeconfig::default()),
             clock: Arc::new(SystemClock),
             time_zone: TimeZone::system(),
         }

@@ -1,52 +1,159 @@
 //! What is typed after `:`.
 
-use std::path::PathBuf;
-
-use crate::action::{self, ACTIONS};
+use crate::action::{self, ACTIONS, Scopes};
+use crate::actions::{access, relations, session};
 use crate::app::App;
 use crate::kinds::Target;
 use crate::shared::{Level, Namespaces};
-use crate::theme::{self, Theme};
 use crate::views::manifests::ManifestsView;
 use crate::views::table::TableView;
+use crate::widgets::picker::Picker;
 
 /// Words that are commands of their own, with what they take.
 pub const WORDS: &[(&str, &str)] = &[
     ("quit", "leave"),
     ("theme", "look different: dark, light, …"),
+    ("themes", "the themes there are"),
     ("ns", "show a namespace, or list them"),
-    ("ctx", "say what cluster this is"),
+    ("ctx", "go to a context, or list them"),
     ("watch", "watch a folder of manifests"),
+    ("port-forwards", "port-forwards of this session"),
+    ("helm", "helm releases"),
+    ("pulse", "dashboard of the cluster"),
+    ("xray", "tree of a kind's objects"),
+    ("workloads", "everything that runs pods"),
+    ("images", "images of the pods"),
+    ("fleet", "how the clusters of all contexts are"),
+    ("can", "what a user, group or service account may do"),
+    ("who-can", "who may do something"),
+    ("users", "users that bindings name"),
+    ("groups", "groups that bindings name"),
+    ("drafts", "edits that were not applied"),
+    ("screendumps", "files that were saved"),
+    ("benchmarks", "reports of benchmarks"),
+    ("keys", "every action and its keys"),
+    ("tasks", "what was done in this session"),
+    ("layout", "panes as kept: layout NAME, layout save NAME"),
+    ("history", "earlier versions of a kind's objects"),
+    ("at", "this table as it was at a revision"),
+    ("reload", "read the configuration again"),
 ];
 
 /// Carries out a command.
 pub fn run(app: &mut App, text: &str) {
+    // an alias may stand for another one; a circle of them ends
+    run_deep(app, text, 4);
+}
+
+fn run_deep(app: &mut App, text: &str, depth: u8) {
     let text = text.trim();
     let (word, rest) = text.split_once(char::is_whitespace).map_or((text, ""), |(word, rest)| (word, rest.trim()));
+    if let Some(meant) = app.shared.config.alias(word).filter(|_| depth > 0).map(str::to_owned)
+        && meant.split_whitespace().next() != Some(word)
+    {
+        return run_deep(app, &format!("{meant} {rest}"), depth - 1);
+    }
+    if word_of_its_own(app, word, rest) {
+        return;
+    }
+    if let Some(kind) = app.shared.kinds.find(word) {
+        return open_table(app, kind, rest);
+    }
+    run_action(app, word, rest);
+}
+
+/// Carries out a command that is neither a kind nor an action; false if it is none.
+fn word_of_its_own(app: &mut App, word: &str, rest: &str) -> bool {
     match word {
         "" => {}
         "q" | "q!" | "qa" | "Q" | "quit" | "exit" => app.quit = true,
-        "theme" => set_theme(app, rest),
+        "theme" | "skin" => set_theme(app, rest),
+        "themes" | "skins" => session::themes(app),
         "ns" | "namespace" | "namespaces" if !rest.is_empty() && !rest.starts_with(['/', '-']) => set_namespace(app, rest),
-        "ctx" | "context" | "contexts" => say_context(app),
-        "watch" if !rest.is_empty() => app.push(Box::new(ManifestsView::folder(PathBuf::from(rest)))),
-        "watch" => crate::actions::manifests::show(app),
-        "h" => crate::actions::move_about::help(app),
-        _ => {
-            if let Some(kind) = app.shared.kinds.find(word) {
-                return open_table(app, kind, rest);
+        "ctx" | "context" | "contexts" if rest.is_empty() => session::contexts(app),
+        "ctx" | "context" | "contexts" => session::go_to(app, rest.to_owned()),
+        "watch" | "dir" | "dirs" | "ls" if !rest.is_empty() => app.push(Box::new(ManifestsView::folder(session::path_of(rest)))),
+        "watch" | "dir" | "dirs" | "ls" => crate::actions::manifests::show(app),
+        "pf" | "portforward" | "portforwards" | "port-forwards" => app.push(Box::new(crate::actions::forward::table(None))),
+        "helm" | "hm" | "chart" | "charts" => crate::actions::helm::releases(app),
+        "pulse" | "pulses" | "pu" | "hz" => relations::pulse(app),
+        "xray" | "xrays" | "x" | "xr" if !rest.is_empty() => {
+            let (kind, namespace) = rest.split_once(' ').unwrap_or((rest, ""));
+            if !namespace.trim().is_empty() {
+                set_namespace(app, namespace.trim());
             }
-            run_action(app, word, rest);
+            relations::xray_kind(app, kind);
         }
+        "workload" | "workloads" | "wk" => relations::workloads(app),
+        "images" => relations::images(app),
+        "fleet" => relations::fleet(app),
+        "can" | "who-can" => access::command(app, word, rest),
+        "usr" | "user" | "users" => access::subjects(app, "User"),
+        "grp" | "group" | "groups" => access::subjects(app, "Group"),
+        "drafts" => session::drafts(app),
+        "sd" | "screendump" | "screendumps" | "screen-dumps" => session::dumps(app, "screen-dumps"),
+        "be" | "bench" | "benchmark" | "benchmarks"
+            if rest.is_empty() && app.view().is_none_or(|view| !view.scopes().meet(Scopes::SERVICES)) =>
+        {
+            session::dumps(app, "benchmarks");
+        }
+        "keys" => session::keys(app),
+        "tasks" => session::tasks(app),
+        "alias" | "aliases" | "a" | "api-resources" => session::aliases(app),
+        "layout" => layout(app, rest),
+        "history" if !rest.is_empty() => match app.shared.kinds.find(rest) {
+            Some(kind) => crate::actions::history::of_kind(app, kind),
+            None => return false,
+        },
+        "at" if !rest.is_empty() => at(app, rest),
+        "reload" => reload(app),
+        "rollout" if !rest.is_empty() => return false,
+        "h" | "?" => crate::actions::move_about::help(app),
+        _ => return false,
+    }
+    true
+}
+
+/// Reads the configuration again.
+fn reload(app: &mut App) {
+    let (config, wrong) = crate::config::Config::load(&app.shared.options);
+    let (keymap, complaint) = config.keymap();
+    (app.shared.config, app.shared.keymap) = (config, keymap);
+    for message in wrong.into_iter().chain(complaint) {
+        app.shared.say(Level::Warning, message);
+    }
+    app.shared.say(Level::Done, "the configuration was read again");
+}
+
+fn layout(app: &mut App, rest: &str) {
+    let outcome = match rest.split_once(' ') {
+        Some(("save", name)) => app.save_layout(name.trim()).map(|()| format!("layout {} kept", name.trim())),
+        _ if rest.is_empty() => Err("layout NAME, or layout save NAME".to_owned()),
+        _ => app.load_layout(rest).map(|()| format!("layout {rest}")),
+    };
+    match outcome {
+        Ok(done) => app.shared.say(Level::Done, done),
+        Err(message) => app.shared.say(Level::Error, message),
+    }
+}
+
+/// The table that is shown, as it was at a revision.
+fn at(app: &mut App, revision: &str) {
+    let mut kind = None;
+    app.with(|view: &mut TableView, _| kind = view.made_name().is_none().then(|| view.kind().clone()));
+    match (kind, revision.parse::<u64>()) {
+        (Some(kind), Ok(_)) => crate::actions::history::table_at(app, kind, revision.to_owned()),
+        (None, _) => app.shared.say(Level::Warning, "this table has no revisions"),
+        (_, Err(_)) => app.shared.say(Level::Error, format!("{revision} is no revision")),
     }
 }
 
 fn set_theme(app: &mut App, name: &str) {
     if name.is_empty() {
-        let names = theme::names().collect::<Vec<_>>().join(", ");
-        return app.shared.say(Level::Info, format!("theme {}; there are {names}", app.shared.theme.name));
+        let picker = Picker::themes(&app.shared);
+        return app.lay(Box::new(picker));
     }
-    match Theme::load(name, app.shared.colors) {
+    match app.shared.config.theme(name, app.shared.colors) {
         Ok(theme) => app.shared.theme = theme,
         Err(message) => app.shared.say(Level::Error, message),
     }
@@ -60,17 +167,6 @@ fn set_namespace(app: &mut App, names: &str) {
     app.shared.set_namespaces(namespaces);
 }
 
-fn say_context(app: &mut App) {
-    let text = match &app.shared.connection {
-        Some(connection) => {
-            let place = if connection.embedded { "in this process" } else { connection.server.as_str() };
-            format!("context {}, {place}", connection.context)
-        }
-        None => "not connected yet".to_owned(),
-    };
-    app.shared.say(Level::Info, text);
-}
-
 /// `KIND [NAMESPACE] [/REGEX | -f TEXT | -l LABELS | TERMS]`
 fn open_table(app: &mut App, kind: std::sync::Arc<crate::kinds::Kind>, rest: &str) {
     let (head, mut filter) = match rest.find(['/', '-']).filter(|&at| at == 0 || rest.as_bytes()[at - 1] == b' ') {
@@ -79,6 +175,11 @@ fn open_table(app: &mut App, kind: std::sync::Arc<crate::kinds::Kind>, rest: &st
     };
     for word in head.split_whitespace() {
         match word {
+            // `@CONTEXT`: there first; the table opens when it is reached
+            word if word.starts_with('@') => {
+                app.shared.options.command = Some(format!("{} {}", kind.plural, rest.replace(word, "")));
+                return session::go_to(app, word.trim_start_matches('@').to_owned());
+            }
             "all" | "*" => app.shared.set_namespaces(Namespaces::All),
             // `app=web` selects labels, as in k9s; other comparisons are terms of the filter
             word if word.contains(['=', '<', '>', '~', '!']) => {

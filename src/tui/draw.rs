@@ -8,7 +8,6 @@ use ratatui::widgets::Paragraph;
 use crate::action::{self, Action};
 use crate::age;
 use crate::app::App;
-use crate::input::Key;
 use crate::shared::{Level, Link};
 use crate::table::rows::cell_width;
 use crate::theme::Role;
@@ -22,11 +21,10 @@ impl App {
             return frame.render_widget(Paragraph::new("too small"), screen);
         }
         frame.buffer_mut().set_style(screen, self.shared.theme.style(Role::Text));
-        self.draw_header(frame, Rect { height: 1, ..screen });
-        let content = Rect::new(screen.x, screen.y + 1, screen.width, screen.height - 2);
-        if let Some(view) = self.view() {
-            view.draw(frame, content, &self.shared);
+        if self.shared.header {
+            self.draw_header(frame, Rect { height: 1, ..screen });
         }
+        self.draw_panes(frame);
         self.draw_status(frame, Rect::new(screen.x, screen.bottom() - 1, screen.width, 1));
         for layer in &self.layers {
             layer.draw(frame, screen, &self.shared);
@@ -45,6 +43,13 @@ impl App {
         if faults > 0 {
             let text = format!("  ⚑ {} {}", super::views::table::grouped(faults), if faults == 1 { "fault" } else { "faults" });
             right.push(Span::styled(text, plain.patch(theme.style(Role::Faulty))));
+        }
+        let live = shared.forwards.live();
+        if live > 0 {
+            right.push(Span::styled(format!("  ⇄ {live}"), plain));
+        }
+        if shared.is_production() {
+            right.push(Span::styled("  PRODUCTION", plain.patch(theme.style(Role::Error))));
         }
         if shared.options.readonly {
             right.push(Span::styled("  read-only", plain));
@@ -111,10 +116,10 @@ impl App {
         let mut spans = Vec::new();
         let mut room = usize::from(row.width).saturating_sub(used + 1);
         for action in self.view().map_or(&[] as &[&str], |view| view.hints()).iter().filter_map(|name| action::by_name(name)) {
-            if action.writes && shared.options.readonly {
+            if action.writes && shared.options.readonly || self.forbidden(action).is_some() {
                 continue;
             }
-            let Some(key) = shown_key(action) else { continue };
+            let Some(key) = self.shown_key(action) else { continue };
             let name = hint_name(action);
             let wide = cell_width(&key) + name.len() + 3;
             if wide > room {
@@ -127,6 +132,11 @@ impl App {
         let hints = Line::from(spans);
         let width = u16::try_from(hints.width()).unwrap_or_default().min(row.width);
         frame.render_widget(Paragraph::new(hints), Rect::new(row.right() - width, row.y, width, 1));
+    }
+
+    fn shown_key(&self, action: &Action) -> Option<String> {
+        let key = self.shared.keymap.keys(action).first()?;
+        Some(if key.typed() == Some(' ') { "␣".to_owned() } else { key.to_string() })
     }
 
     /// Errors stay until the next message; the rest goes after a while.
@@ -147,11 +157,6 @@ fn shortened(text: String, width: usize) -> String {
     let mut short: String = text.chars().take(width - 1).collect();
     short.push('…');
     short
-}
-
-fn shown_key(action: &Action) -> Option<String> {
-    let key = Key::parse(action.keys.first()?)?;
-    Some(if key.typed() == Some(' ') { "␣".to_owned() } else { key.to_string() })
 }
 
 fn hint_name(action: &Action) -> String {

@@ -18,6 +18,7 @@ use crate::source::fault::Fault;
 use crate::source::logs::{self, LogEvent};
 use crate::source::observe::{self, Seen};
 use crate::source::watch::{self, RowEvent};
+use crate::source::work::Outside;
 use crate::text::highlight;
 
 /// How often the server is asked whether it is there.
@@ -53,7 +54,7 @@ impl Pending {
 }
 
 /// An answer that is still to come.
-struct Promise(Arc<AtomicUsize>);
+pub(crate) struct Promise(Arc<AtomicUsize>);
 
 impl Drop for Promise {
     fn drop(&mut self) {
@@ -63,14 +64,14 @@ impl Drop for Promise {
 
 /// A promise that is kept with the first complete answer of a stream.
 #[derive(Clone)]
-struct FirstAnswer(Arc<parking_lot::Mutex<Option<Promise>>>);
+pub(crate) struct FirstAnswer(Arc<parking_lot::Mutex<Option<Promise>>>);
 
 impl FirstAnswer {
     fn new(promise: Promise) -> Self {
         Self(Arc::new(parking_lot::Mutex::new(Some(promise))))
     }
 
-    fn kept(&self) {
+    pub(crate) fn kept(&self) {
         self.0.lock().take();
     }
 }
@@ -97,7 +98,7 @@ impl Executor {
         Self { client: None, clock, messages, running: HashMap::new(), probe: None, drafts, pending: Pending::default() }
     }
 
-    /// Uses this client from now on.
+    /// Uses this client from now on; what runs with the one before ends when its view does.
     pub fn connect(&mut self, client: kube::Client) {
         self.client = Some(client);
     }
@@ -150,6 +151,11 @@ impl Executor {
                 });
             }
             Effect::Call(call, then) => self.call(call, then),
+            Effect::Work(sub, work) => {
+                let first = FirstAnswer::new(self.pending.begin());
+                let outside = Outside::new(self.client.clone(), self.clock.clone(), self.messages.clone(), sub, first);
+                self.keep(sub, work(outside));
+            }
             effect => match self.client.clone() {
                 Some(client) => self.stream(effect, client),
                 None => tracing::warn!("an effect needs a connection and there is none"),
@@ -246,6 +252,7 @@ impl Executor {
             | Effect::Cancel(_)
             | Effect::Highlight(..)
             | Effect::Pause(..)
+            | Effect::Work(..)
             | Effect::FolderStatus(..)
             | Effect::Call(..) => {}
         }

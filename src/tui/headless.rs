@@ -77,6 +77,13 @@ impl Headless {
         }
     }
 
+    /// Takes messages as they come, for at most this time.
+    pub async fn wait(&mut self, time: Duration) {
+        if let Ok(Some(message)) = tokio::time::timeout(time, self.messages.recv()).await {
+            self.take(message);
+        }
+    }
+
     /// Waits until `condition` holds of the drawn text, taking messages as they come.
     ///
     /// # Errors

@@ -14,13 +14,16 @@ mod age;
 pub mod app;
 pub mod boot;
 mod command;
+mod config;
 mod draw;
 mod executor;
 mod headless;
 pub mod input;
+mod keep;
 pub mod kinds;
 pub mod manifests;
 pub mod message;
+mod panes;
 pub mod shared;
 pub mod source;
 pub mod table;
@@ -33,6 +36,7 @@ pub mod widgets;
 
 pub use action::key_table;
 pub use boot::{Boot, BootStep, Connection, Options, StepState};
+pub use config::Program;
 pub use headless::{Headless, snapshot};
 pub use terminal::run;
 

@@ -2,6 +2,7 @@
 //!
 //! `Message` → `App::update` → `Effect`s; an effect's outcome comes back as a message.
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::source::fault::Fault;
 use crate::source::logs::{LogEvent, LogQuery};
 use crate::source::observe::Seen;
 use crate::source::watch::{Query, RowEvent};
+use crate::source::work::Work;
 use crate::text::Token;
 
 /// Names a subscription: news carry it, and whoever subscribed takes them.
@@ -42,6 +44,8 @@ pub enum Message {
     News(Sub, News),
     /// The answer to a call.
     Answer(Then, Result<Value, Fault>),
+    /// Work outside wants this done.
+    Then(Box<dyn FnOnce(&mut App) + Send>),
     /// A draft could not be written.
     DraftFailed(String),
     /// Time passed.
@@ -64,6 +68,8 @@ pub enum News {
     Highlighted(u64, Vec<Vec<(usize, Token)>>),
     /// The pause asked for is over.
     Paused(u64),
+    /// What work found out; whoever began the work knows what it is.
+    Told(Box<dyn Any + Send>),
 }
 
 /// Something to be done outside of the application's state.
@@ -88,6 +94,8 @@ pub enum Effect {
     Highlight(Sub, u64, String),
     /// Say so after this time.
     Pause(Sub, u64, Duration),
+    /// Work that takes its time and tells what it finds.
+    Work(Sub, Work),
     /// End a subscription.
     Cancel(Sub),
     /// Ask the server once.

@@ -7,11 +7,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ratatui::layout::Rect;
 
+use crate::action::Keymap;
+use crate::app::App;
 use crate::boot::{BootStep, Connection, Options, StepState};
+use crate::config::{Config, Program};
+use crate::keep::access::Access;
+use crate::keep::changes::Changes;
+use crate::keep::forwards::Forwards;
 use crate::kinds::Kinds;
 use crate::message::{Effect, Sub, Then};
 use crate::source::call::Call;
 use crate::source::fault::Fault;
+use crate::source::work::{Outside, work};
 use crate::theme::{ColorDepth, Theme};
 use crate::view::Go;
 
@@ -89,6 +96,9 @@ pub struct Entry {
     pub text: String,
 }
 
+/// What is done when a program that had the terminal has ended.
+pub type After = Box<dyn FnOnce(&mut App)>;
+
 /// What everything on the screen may see.
 pub struct Shared {
     /// How the UI was asked to be.
@@ -127,6 +137,28 @@ pub struct Shared {
     pub typed: Vec<String>,
     /// Wide tables.
     pub wide: bool,
+    /// The header row is shown.
+    pub header: bool,
+    /// Columns the person does not want, by plural name of the kind.
+    pub hidden_columns: HashMap<String, Vec<String>>,
+    /// Where the view that is at work is drawn, if that is not everything.
+    pub pane: Option<Rect>,
+    /// What key means what.
+    pub keymap: Keymap,
+    /// What the person has configured.
+    pub config: Config,
+    /// Writes that can be undone, the last one last; and those that were.
+    pub changes: Changes,
+    /// Port-forwards of this session.
+    pub forwards: Forwards,
+    /// What the person may do.
+    pub access: Access,
+    /// The cluster in this process, to come back to.
+    pub home: Option<Connection>,
+    /// A program to run in place of the UI, and what is done when it has ended.
+    pub outside: Option<Program>,
+    /// What is done when that program has ended.
+    pub after_outside: Option<After>,
     /// To be put on the clipboard.
     pub clipboard: Option<String>,
     /// What the application is asked to do.
@@ -147,9 +179,13 @@ impl Shared {
     /// The theme does not exist.
     pub fn new(options: Options, size: (u16, u16)) -> Result<Self, String> {
         let colors = options.colors.unwrap_or_else(|| ColorDepth::from_environment(|name| std::env::var(name).ok()));
-        let theme = Theme::load(&options.theme, colors)?;
+        let (config, complaints) = Config::load(&options);
+        let theme = config.theme(config.theme_of(&options.theme), colors)?;
+        let (keymap, wrong) = config.keymap();
         let namespace = options.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let namespaces = if options.all_namespaces { Namespaces::All } else { Namespaces::Some(vec![namespace.clone()]) };
+        let at = options.clock.now();
+        let activity = complaints.into_iter().chain(wrong).map(|text| Entry { at, level: Level::Warning, text }).collect();
         Ok(Self {
             size,
             now: options.clock.now(),
@@ -163,24 +199,65 @@ impl Shared {
             link: Link::Starting,
             answered: options.clock.now(),
             steps: Vec::new(),
-            activity: Vec::new(),
+            activity,
             jobs: 0,
             names: HashMap::new(),
             typed: Vec::new(),
             wide: false,
+            header: true,
+            hidden_columns: HashMap::new(),
+            pane: None,
+            keymap,
+            changes: Changes::default(),
+            forwards: Forwards::default(),
+            access: Access::default(),
+            home: None,
+            outside: None,
+            after_outside: None,
             clipboard: None,
             go: Vec::new(),
             effects: Vec::new(),
             dirty: true,
             redraw: false,
             next_sub: 0,
+            config,
             options,
         })
     }
 
-    /// Where views are drawn.
+    /// Where the view at work is drawn.
     pub fn content(&self) -> Rect {
-        Rect::new(0, 1, self.size.0, self.size.1.saturating_sub(2))
+        self.pane.unwrap_or_else(|| self.whole())
+    }
+
+    /// Where all views are drawn.
+    pub fn whole(&self) -> Rect {
+        let top = u16::from(self.header);
+        Rect::new(0, top, self.size.0, self.size.1.saturating_sub(1 + top))
+    }
+
+    /// Has work done beside the UI.
+    pub fn work<F, Fut>(&mut self, function: F) -> Sub
+    where
+        F: FnOnce(Outside) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.subscribe(|sub| Effect::Work(sub, work(function)))
+    }
+
+    /// The context is one where a slip costs much.
+    pub fn is_production(&self) -> bool {
+        self.config.is_production(self.context())
+    }
+
+    /// A folder of what is kept between sessions, made if need be.
+    ///
+    /// # Errors
+    /// Nothing is kept, or the folder cannot be made.
+    pub fn kept(&self, name: &str) -> Result<PathBuf, String> {
+        let dir = self.options.state_dir.as_ref().ok_or("nothing is kept between sessions")?.join(name);
+        std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        Ok(dir)
     }
 
     /// A new name for a subscription.

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::boot::{Boot, Options};
+use crate::config::Program;
 use crate::executor::Executor;
 use crate::input::{Input, Key, KeyCode, MouseKind};
 use crate::message::Message;
@@ -135,6 +136,17 @@ pub async fn run(options: Options, mut boot: Boot) -> Result<Exit, TuiError> {
         }
         let effects = app.update(message);
         executor.execute(effects);
+        if let Some(program) = app.shared.outside.take() {
+            // the program has the terminal, and its keys, until it ends
+            drop(inputs);
+            restore();
+            drop(screen);
+            let ended = step_aside(&program);
+            screen = Screen::open(mouse)?;
+            inputs = EventStream::new();
+            let effects = app.back_from(&program.title, ended, crossterm::terminal::size()?);
+            executor.execute(effects);
+        }
         if app.quit {
             return Ok(Exit::Quit);
         }
@@ -147,6 +159,16 @@ pub async fn run(options: Options, mut boot: Boot) -> Result<Exit, TuiError> {
         } else {
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Runs a program in the terminal, in place of the UI.
+fn step_aside(program: &Program) -> Result<(), String> {
+    let status = std::process::Command::new(&program.command).args(&program.arguments).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(status.to_string()),
+        Err(error) => Err(format!("{}: {error}", program.command)),
     }
 }
 
@@ -232,7 +254,12 @@ fn key_of(code: event::KeyCode, modifiers: KeyModifiers) -> Option<Key> {
         C::Char(c) => {
             let c = if key.shift && c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c };
             key.shift = false;
-            KeyCode::Char(if key.ctrl { c.to_ascii_lowercase() } else { c })
+            KeyCode::Char(match c {
+                // the terminal sends the same byte for both, and the library takes it for the digit
+                '4'..='7' if key.ctrl => ['\\', ']', '^', '_'][c as usize - '4' as usize],
+                c if key.ctrl => c.to_ascii_lowercase(),
+                c => c,
+            })
         }
         C::Enter => KeyCode::Enter,
         C::Esc => KeyCode::Esc,

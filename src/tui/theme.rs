@@ -94,6 +94,14 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("light", include_str!("../../themes/light.toml")),
     ("high-contrast", include_str!("../../themes/high-contrast.toml")),
     ("monochrome", include_str!("../../themes/monochrome.toml")),
+    ("catppuccin", include_str!("../../themes/catppuccin.toml")),
+    ("dracula", include_str!("../../themes/dracula.toml")),
+    ("gruvbox", include_str!("../../themes/gruvbox.toml")),
+    ("nord", include_str!("../../themes/nord.toml")),
+    ("one-dark", include_str!("../../themes/one-dark.toml")),
+    ("rose-pine", include_str!("../../themes/rose-pine.toml")),
+    ("solarized-dark", include_str!("../../themes/solarized-dark.toml")),
+    ("solarized-light", include_str!("../../themes/solarized-light.toml")),
 ];
 
 /// How many colours the terminal has.
@@ -158,6 +166,16 @@ impl Theme {
         Ok(Self { name: name.to_owned(), styles })
     }
 
+    /// A theme from the text of its file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(name: &str, text: &str, depth: ColorDepth) -> Result<Self, String> {
+        let mut styles = vec![Style::default(); ROLES.len()];
+        read(name, text, depth, &mut styles, 0)?;
+        Ok(Self { name: name.to_owned(), styles })
+    }
+
     /// The look of a part.
     pub fn style(&self, role: Role) -> Style {
         self.styles.get(role as usize).copied().unwrap_or_default()
@@ -168,6 +186,10 @@ fn fill(name: &str, depth: ColorDepth, styles: &mut [Style], level: u8) -> Resul
     let Some((_, source)) = BUILT_IN.iter().find(|(known, _)| *known == name) else {
         return Err(format!("no theme is called {name}; there are {}", names().collect::<Vec<_>>().join(", ")));
     };
+    read(name, source, depth, styles, level)
+}
+
+fn read(name: &str, source: &str, depth: ColorDepth, styles: &mut [Style], level: u8) -> Result<(), String> {
     let file: File = toml::from_str(source).map_err(|error| format!("theme {name}: {error}"))?;
     if let Some(parent) = &file.inherits
         && level < 4

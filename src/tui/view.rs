@@ -58,6 +58,9 @@ pub trait View: Any {
         self.target().into_iter().collect()
     }
 
+    /// It is drawn here from now on.
+    fn placed(&mut self, _area: Rect) {}
+
     /// Starts what keeps it live.
     fn open(&mut self, shared: &mut Shared);
 
@@ -69,6 +72,11 @@ pub trait View: Any {
 
     /// A key no layer took; true if it was taken here.
     fn key(&mut self, _key: Key, _shared: &mut Shared) -> bool {
+        false
+    }
+
+    /// Whether every key goes to it, whatever it means elsewhere.
+    fn takes_all_keys(&self) -> bool {
         false
     }
 
@@ -97,6 +105,9 @@ pub trait View: Any {
     fn set_filter(&mut self, _text: &str, _shared: &mut Shared) -> Result<(), String> {
         Ok(())
     }
+
+    /// The prompt that typed the filter is gone.
+    fn prompt_closed(&mut self) {}
 
     /// Esc: true if there was something to clear before leaving.
     fn escape(&mut self, _shared: &mut Shared) -> bool {
@@ -156,6 +167,9 @@ pub trait Layer: Any {
     /// Pasted text.
     fn paste(&mut self, _text: &str, _shared: &mut Shared) {}
 
+    /// News of a subscription of this layer.
+    fn news(&mut self, _sub: Sub, _news: &mut Option<News>, _shared: &mut Shared) {}
+
     /// Names that were asked for have come.
     fn names(&mut self, _kind: &str, _names: &[String]) {}
 
@@ -177,6 +191,8 @@ pub enum Go {
     Run(&'static Action),
     /// Change the view's filter.
     Filter(String),
+    /// The prompt that typed a filter is gone.
+    PromptClosed,
     /// Do this.
     Do(Box<dyn FnOnce(&mut App)>),
     /// The namespace has changed.

@@ -4,5 +4,7 @@
 //! cluster only through its client.
 
 mod describe;
+mod drain;
 
 pub use describe::{DescribeError, describe};
+pub use drain::{DrainError, DrainOptions, drain};

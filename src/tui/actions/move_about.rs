@@ -1,14 +1,16 @@
 //! Moving between views and inside them.
 
+use crate::action::ACTIONS;
 use crate::app::App;
 use crate::view::Motion;
 use crate::widgets::activity::ActivityDrawer;
+use crate::widgets::finder::Finder;
 use crate::widgets::help::Help;
 use crate::widgets::prompt::Prompt;
 
 /// Opens the command prompt.
 pub fn command(app: &mut App) {
-    let prompt = Prompt::command(&mut app.shared);
+    let prompt = Prompt::command(app.scopes(), &mut app.shared);
     app.lay(Box::new(prompt));
 }
 
@@ -18,9 +20,16 @@ pub fn filter(app: &mut App) {
     app.lay(Box::new(Prompt::filter(text)));
 }
 
+/// Finds anything.
+pub fn find(app: &mut App) {
+    let finder = Finder::open(&mut app.shared);
+    app.lay(Box::new(finder));
+}
+
 /// Shows what can be done here.
 pub fn help(app: &mut App) {
-    let help = Help::new(app.scopes(), app.view().map(|view| view.title()).unwrap_or_default());
+    let denied = ACTIONS.iter().filter_map(|action| Some((action.name, app.forbidden(action)?))).collect();
+    let help = Help::new(app.scopes(), app.view().map(|view| view.title()).unwrap_or_default(), denied);
     app.lay(Box::new(help));
 }
 

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use crate::action::Action;
 use crate::app::App;
+use crate::config::Program;
+use crate::keep::changes::{label_patch, write};
 use crate::kinds::Target;
 use crate::shared::{Level, Namespaces};
 use crate::source::call::Call;
@@ -13,13 +15,15 @@ use crate::views::editor::EditorView;
 use crate::views::logs::LogsView;
 use crate::views::table::TableView;
 use crate::views::text::TextView;
-use crate::widgets::dialog::{self, Dialog};
+use crate::widgets::dialog::{self, Dialog, Field};
 
-fn target(app: &App) -> Option<Target> {
+/// The object the cursor is on.
+pub fn target(app: &App) -> Option<Target> {
     app.view().and_then(|view| view.target())
 }
 
-fn targets(app: &App) -> Vec<Target> {
+/// The marked objects, or the one under the cursor.
+pub fn targets(app: &App) -> Vec<Target> {
     app.view().map(|view| view.targets()).unwrap_or_default()
 }
 
@@ -33,32 +37,27 @@ pub fn on(app: &mut App, action: &'static Action, target: Target) {
         "edit" => Box::new(EditorView::new(target)),
         "logs" => return open_logs(app, target, false),
         "previous-logs" => return open_logs(app, target, true),
-        "delete" => return app.lay(Box::new(dialog::delete(vec![target]))),
+        "delete" => {
+            let dialog = dialog::delete(vec![target]).guarded(&app.shared);
+            return app.lay(Box::new(dialog));
+        }
         "scale" => return ask_scale(app, target),
         "restart" => return restart_one(app, &target),
         "describe" => Box::new(TextView::describe(target)),
+        "why" | "xray" | "history" | "timeline" | "rollout" | "shell" | "attach" | "port-forward" | "used-by" => {
+            // these work on a row: the object's own table is opened for them
+            let mut table = TableView::of(target.kind.clone());
+            table.begin_with(target);
+            app.push(Box::new(table));
+            return app.perform(action);
+        }
         other => return app.shared.say(Level::Error, format!("{other} takes no object; go to it and press its key")),
     };
     app.push(view);
 }
 
-/// Sends a write; what became of it is said.
-pub fn write(app: &mut App, call: Call, done: String) {
-    app.shared.jobs += 1;
-    app.shared.call(
-        call,
-        Box::new(move |app, answer| {
-            app.shared.jobs = app.shared.jobs.saturating_sub(1);
-            match answer {
-                Ok(_) => app.shared.say(Level::Done, done),
-                Err(fault) => app.shared.fail(&format!("not {done}"), &fault),
-            }
-        }),
-    );
-}
-
 /// Reads an object and goes on with it.
-fn with_object(app: &mut App, target: Target, work: impl FnOnce(&mut App, Target, Value) + Send + 'static) {
+pub fn on_object(app: &mut App, target: Target, work: impl FnOnce(&mut App, Target, Value) + Send + 'static) {
     let call = Call::read(&target);
     app.shared.call(
         call,
@@ -85,13 +84,16 @@ pub fn enter(app: &mut App) {
     if kind.is("", "pods") {
         return app.push(Box::new(ContainersView::new(target)));
     }
+    if kind.is("batch", "cronjobs") {
+        return super::rollout::jobs_of(app, target);
+    }
     let Some(pods) = app.shared.kinds.find("pods") else { return };
     if kind.is("", "nodes") {
         let fields = format!("spec.nodeName={}", target.name);
         return app.push(Box::new(TableView::fixed(pods, None, None, Some(fields), format!("node {}", target.name))));
     }
     if kind.is_workload() || kind.is("", "services") {
-        return with_object(app, target, move |app, target, object| match selector(&object) {
+        return on_object(app, target, move |app, target, object| match selector(&object) {
             Some(labels) => {
                 let title = target.shown();
                 app.push(Box::new(TableView::fixed(pods, Some(target.namespace), Some(labels), None, title)));
@@ -166,6 +168,10 @@ pub fn previous_logs(app: &mut App) {
 }
 
 fn start_logs(app: &mut App, previous: bool) {
+    let marked = targets(app);
+    if marked.len() > 1 {
+        return logs_of_several(app, marked, previous);
+    }
     let mut container = None;
     app.with(|view: &mut ContainersView, _| container = view.logs());
     if let Some(mut logs) = container {
@@ -177,13 +183,29 @@ fn start_logs(app: &mut App, previous: bool) {
     }
 }
 
+/// Logs of several pods at once: all of one namespace.
+fn logs_of_several(app: &mut App, targets: Vec<Target>, previous: bool) {
+    let Some(first) = targets.first().cloned() else { return };
+    let names: Vec<String> =
+        targets.iter().filter(|one| one.kind.is("", "pods") && one.namespace == first.namespace).map(|one| one.name.clone()).collect();
+    if names.len() < targets.len() {
+        app.shared.say(Level::Warning, "logs of several are those of pods in one namespace");
+    }
+    if names.is_empty() {
+        return open_logs(app, first, previous);
+    }
+    let mut view = LogsView::new(first, PodChoice::Names(names), None);
+    view.set_previous(previous);
+    app.push(Box::new(view));
+}
+
 fn open_logs(app: &mut App, target: Target, previous: bool) {
     if target.kind.is("", "pods") {
         let mut view = LogsView::new(target.clone(), PodChoice::Name(target.name.clone()), None);
         view.set_previous(previous);
         return app.push(Box::new(view));
     }
-    with_object(app, target, move |app, target, object| match selector(&object) {
+    on_object(app, target, move |app, target, object| match selector(&object) {
         Some(labels) => {
             let mut view = LogsView::new(target, PodChoice::Labels(labels), None);
             view.set_previous(previous);
@@ -207,7 +229,8 @@ fn ask_scale(app: &mut App, target: Target) {
         Box::new(move |app, answer| match answer {
             Ok(scale) => {
                 let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or_default();
-                app.lay(Box::new(dialog::scale(target, replicas)));
+                let dialog = dialog::scale(target, replicas).guarded(&app.shared);
+                app.lay(Box::new(dialog));
             }
             Err(fault) => app.shared.fail(&target.shown(), &fault),
         }),
@@ -222,24 +245,27 @@ pub fn restart(app: &mut App) {
         return app.shared.say(Level::Warning, "only deployments, stateful sets and daemon sets can be restarted");
     }
     let names = targets.iter().map(Target::shown).collect::<Vec<_>>().join(", ");
-    app.lay(Box::new(Dialog::confirm("restart", vec![format!("Restart the rollout of {names}?")], move |app| {
+    let dialog = Dialog::confirm("restart", vec![format!("Restart the rollout of {names}?")], move |app| {
         for target in &targets {
             restart_one(app, target);
         }
-    })));
+    });
+    let dialog = dialog.guarded(&app.shared);
+    app.lay(Box::new(dialog));
 }
 
 fn restart_one(app: &mut App, target: &Target) {
     let now = app.shared.now.round(jiff::Unit::Second).unwrap_or(app.shared.now).to_string();
     let patch = json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}});
-    write(app, Call::merge(target, "", patch, false), format!("{} restarted", target.shown()));
+    write(app, target, Call::merge(target, "", patch, false), format!("{} restarted", target.shown()));
 }
 
 /// Asks for the images of a workload's containers.
 pub fn set_image(app: &mut App) {
     let Some(target) = target(app) else { return };
-    with_object(app, target, |app, target, object| {
-        let containers = object.pointer("/spec/template/spec/containers").and_then(Value::as_array).cloned().unwrap_or_default();
+    on_object(app, target, |app, target, object| {
+        let path = if target.kind.is("", "pods") { "/spec/containers" } else { "/spec/template/spec/containers" };
+        let containers = object.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();
         let images: Vec<(String, String)> = containers
             .iter()
             .map(|container| {
@@ -247,7 +273,8 @@ pub fn set_image(app: &mut App) {
                 (text("name"), text("image"))
             })
             .collect();
-        app.lay(Box::new(dialog::set_image(target, images)));
+        let dialog = dialog::set_image(target, images).guarded(&app.shared);
+        app.lay(Box::new(dialog));
     });
 }
 
@@ -255,7 +282,8 @@ pub fn set_image(app: &mut App) {
 pub fn delete(app: &mut App) {
     let targets = targets(app);
     if !targets.is_empty() {
-        app.lay(Box::new(dialog::delete(targets)));
+        let dialog = dialog::delete(targets).guarded(&app.shared);
+        app.lay(Box::new(dialog));
     }
 }
 
@@ -266,17 +294,19 @@ pub fn kill(app: &mut App) {
         return;
     }
     let names = targets.iter().map(Target::shown).collect::<Vec<_>>().join(", ");
-    app.lay(Box::new(Dialog::confirm("kill", vec![format!("Kill {names} now, without grace?")], move |app| {
+    let dialog = Dialog::confirm("kill", vec![format!("Kill {names} now, without grace?")], move |app| {
         for target in &targets {
-            write(app, Call::delete(target, "Background", Some(0)), format!("{} killed", target.shown()));
+            write(app, target, Call::delete(target, "Background", Some(0)), format!("{} killed", target.shown()));
         }
-    })));
+    });
+    let dialog = dialog.guarded(&app.shared);
+    app.lay(Box::new(dialog));
 }
 
 /// Goes to the controller of the object.
 pub fn owner(app: &mut App) {
     let Some(target) = target(app) else { return };
-    with_object(app, target, |app, target, object| {
+    on_object(app, target, |app, target, object| {
         let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default();
         let owner = owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true))).or(owners.first());
         let text = |field: &str| owner.and_then(|owner| owner.get(field)).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -297,7 +327,7 @@ pub fn owner(app: &mut App) {
 /// Goes to the node of the pod.
 pub fn node(app: &mut App) {
     let (Some(target), Some(nodes)) = (target(app), app.shared.kinds.find("nodes")) else { return };
-    with_object(app, target, |app, target, object| match object.pointer("/spec/nodeName").and_then(Value::as_str) {
+    on_object(app, target, |app, target, object| match object.pointer("/spec/nodeName").and_then(Value::as_str) {
         Some(node) => app.push(Box::new(TableView::fixed(nodes, None, None, Some(format!("metadata.name={node}")), target.name))),
         None => app.shared.say(Level::Info, format!("{} is on no node yet", target.shown())),
     });
@@ -305,7 +335,10 @@ pub fn node(app: &mut App) {
 
 /// Copies the name.
 pub fn copy_name(app: &mut App) {
-    let names: Vec<String> = targets(app).into_iter().map(|target| target.name).collect();
+    let mut names: Vec<String> = targets(app).into_iter().map(|target| target.name).collect();
+    if names.is_empty() {
+        app.with(|view: &mut TableView, _| names = view.chosen().iter().map(|row| row.cell(0).to_owned()).collect());
+    }
     copy(app, names.join("\n"));
 }
 
@@ -326,4 +359,96 @@ pub fn warp(app: &mut App) {
     if let Some(target) = target(app).filter(|target| !target.namespace.is_empty()) {
         app.shared.set_namespaces(Namespaces::Some(vec![target.namespace]));
     }
+}
+
+/// Shows a secret decoded.
+pub fn decode(app: &mut App) {
+    if let Some(target) = target(app) {
+        app.push(Box::new(TextView::yaml(target)));
+        app.with(TextView::toggle_decoded);
+    }
+}
+
+/// Sets labels, or takes them away.
+pub fn label(app: &mut App) {
+    let targets = targets(app);
+    let names = targets.iter().map(Target::shown).collect::<Vec<_>>().join(", ");
+    if targets.is_empty() {
+        return;
+    }
+    let lines = vec![format!("Labels of {names}: key=value sets one, key- takes it away.")];
+    app.lay(Box::new(Dialog::form("label", lines, vec![Field::text("labels", "")], move |app, answers| {
+        match label_patch(answers.first().map_or("", String::as_str)) {
+            Ok(patch) => {
+                for target in &targets {
+                    write(app, target, Call::merge(target, "", patch.clone(), false), format!("{} labelled", target.shown()));
+                }
+            }
+            Err(message) => app.shared.say(Level::Error, message),
+        }
+    })));
+}
+
+/// Deletes every pod of the namespaces shown that has ended.
+pub fn sanitize(app: &mut App) {
+    let Some(pods) = app.shared.kinds.find("pods") else { return };
+    let namespace = app.shared.namespaces.single().map(str::to_owned);
+    let path = pods.path(namespace.as_deref());
+    let shown = app.shared.namespaces.clone();
+    app.shared.call(
+        Call::get(path),
+        Box::new(move |app, answer| {
+            let items = match &answer {
+                Ok(answer) => answer.get("items").and_then(Value::as_array).cloned().unwrap_or_default(),
+                Err(fault) => return app.shared.fail("pods", fault),
+            };
+            let ended = |pod: &&Value| matches!(pod.pointer("/status/phase").and_then(Value::as_str), Some("Succeeded" | "Failed"));
+            let text = |pod: &Value, field: &str| pod.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let target =
+                |pod: &Value| Target { kind: pods.clone(), namespace: text(pod, "/metadata/namespace"), name: text(pod, "/metadata/name") };
+            let targets: Vec<Target> = items.iter().filter(ended).map(target).filter(|target| shown.contain(&target.namespace)).collect();
+            if targets.is_empty() {
+                return app.shared.say(Level::Info, "no pod has ended");
+            }
+            let dialog = Dialog::confirm("sanitize", vec![format!("Delete {} pods that have ended?", targets.len())], move |app| {
+                for target in &targets {
+                    write(app, target, Call::delete(target, "Background", None), format!("{} deleted", target.shown()));
+                }
+            });
+            let dialog = dialog.guarded(&app.shared);
+            app.lay(Box::new(dialog));
+        }),
+    );
+}
+
+/// Edits in the person's own editor, in place of the UI.
+pub fn edit_outside(app: &mut App) {
+    let Some(target) = target(app) else { return };
+    on_object(app, target, |app, target, object| {
+        let text = crate::text::yaml::print(&crate::text::yaml::editable(&object));
+        let path = match app.shared.kept("outside").map(|dir| dir.join(format!("{}.yaml", target.name))) {
+            Ok(path) => path,
+            Err(message) => return app.shared.say(Level::Error, message),
+        };
+        if let Err(error) = std::fs::write(&path, &text) {
+            return app.shared.say(Level::Error, format!("{}: {error}", path.display()));
+        }
+        let editor = ["K9S_EDITOR", "KUBE_EDITOR", "EDITOR", "VISUAL"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+        let editor = editor.unwrap_or_else(|| "vi".to_owned());
+        let mut words = editor.split_whitespace().map(str::to_owned);
+        let command = words.next().unwrap_or_default();
+        let arguments = words.chain([path.display().to_string()]).collect();
+        app.shared.outside = Some(Program { title: format!("edit {}", target.shown()), command, arguments });
+        // what was written is taken into our own editor, where it is checked, shown and applied
+        app.shared.after_outside = Some(Box::new(move |app| match std::fs::read_to_string(&path) {
+            Ok(edited) if edited != text => {
+                app.push(Box::new(EditorView::with_text(target, edited)));
+                app.shared.say(Level::Info, "ctrl-s shows the difference and applies it");
+            }
+            Ok(_) => app.shared.say(Level::Info, "nothing was changed"),
+            Err(error) => app.shared.say(Level::Error, error.to_string()),
+        }));
+    });
 }

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::views::table::TableView;
+use crate::widgets::picker::Picker;
 
 fn table(app: &mut App, work: impl FnOnce(&mut TableView, &mut crate::shared::Shared)) {
     app.with(work);
@@ -60,4 +61,29 @@ pub fn faults(app: &mut App) {
 /// Wide columns.
 pub fn wide(app: &mut App) {
     app.shared.wide = !app.shared.wide;
+}
+
+/// Sorts by namespace, then by name.
+pub fn sort_namespace(app: &mut App) {
+    table(app, |view, _| view.sort_by_namespace());
+}
+
+/// Lets columns be chosen.
+pub fn columns(app: &mut App) {
+    let mut found = None;
+    app.with(|view: &mut TableView, shared| found = Some((view.kind().plural.clone(), view.columns_shown(shared))));
+    if let Some((kind, columns)) = found {
+        app.lay(Box::new(Picker::columns(kind, columns)));
+    }
+}
+
+/// Clears the filter.
+pub fn clear_filter(app: &mut App) {
+    app.shared.go.push(crate::view::Go::Filter(String::new()));
+}
+
+/// The header row, or a row more of what matters.
+pub fn header(app: &mut App) {
+    app.shared.header = !app.shared.header;
+    app.place();
 }

@@ -96,6 +96,37 @@ pub fn fifteen_minutes(app: &mut App) {
     from(app, LogStart::Since(900));
 }
 
+/// The last 30 minutes.
+pub fn thirty_minutes(app: &mut App) {
+    from(app, LogStart::Since(1_800));
+}
+
+/// All containers of the pods, or the one it began with.
+pub fn all_containers(app: &mut App) {
+    app.with(LogsView::toggle_containers);
+}
+
+/// The histogram of the lines, or none.
+pub fn histogram(app: &mut App) {
+    app.with(|view: &mut LogsView, _| view.toggle_histogram());
+}
+
+/// Sources stay while the text moves sideways, or move with it.
+pub fn lock(app: &mut App) {
+    app.with(|view: &mut LogsView, _| view.toggle_lock());
+}
+
+/// The instance before, or this one.
+pub fn previous(app: &mut App) {
+    app.with(LogsView::toggle_previous);
+}
+
+/// Searches without hiding lines.
+pub fn search(app: &mut App) {
+    app.with(|view: &mut LogsView, _| view.begin_search());
+    super::move_about::filter(app);
+}
+
 /// The last hour.
 pub fn one_hour(app: &mut App) {
     from(app, LogStart::Since(3_600));

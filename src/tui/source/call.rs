@@ -36,6 +36,12 @@ impl Call {
         Self::new("GET", path.into())
     }
 
+    /// Creates something.
+    pub fn post(path: impl Into<String>, body: Value) -> Self {
+        let path = with_manager(&path.into(), false);
+        Self { body: Some(body), ..Self::new("POST", path) }
+    }
+
     /// Reads an object.
     pub fn read(target: &Target) -> Self {
         Self::get(target.path())

@@ -33,6 +33,8 @@ pub struct LogQuery {
 pub enum PodChoice {
     /// The pod of this name.
     Name(String),
+    /// These pods.
+    Names(Vec<String>),
     /// Pods with these labels, those to come included.
     Labels(String),
 }
@@ -79,6 +81,7 @@ pub async fn follow(client: kube::Client, query: LogQuery, tell: impl Fn(LogEven
     let selector = match &query.pods {
         PodChoice::Name(name) => format!("fieldSelector={}", encode(&format!("metadata.name={name}"))),
         PodChoice::Labels(labels) => format!("labelSelector={}", encode(labels)),
+        PodChoice::Names(_) => String::new(),
     };
     let path = format!("/api/v1/namespaces/{}/pods?{selector}", query.namespace);
     let (sender, mut pods) = mpsc::unbounded_channel();
@@ -98,7 +101,8 @@ pub async fn follow(client: kube::Client, query: LogQuery, tell: impl Fn(LogEven
                 return;
             }
             for (pod, uid, container) in pods.values().flat_map(containers) {
-                let wanted = query.container.as_ref().is_none_or(|name| *name == container);
+                let named = !matches!(&query.pods, PodChoice::Names(names) if !names.contains(&pod));
+                let wanted = named && query.container.as_ref().is_none_or(|name| *name == container);
                 if !wanted || !known.insert((uid, container.clone())) {
                     continue;
                 }

@@ -2,13 +2,18 @@
 //! All of it goes through `kube::Client`, in process or over the network, and answers with messages.
 
 pub mod call;
+pub mod contexts;
 pub mod describe;
 pub mod discover;
 pub mod fault;
+pub mod graph;
+pub mod jsonpath;
 pub mod logs;
 pub mod observe;
 pub mod printer;
+pub mod session;
 pub mod watch;
+pub mod work;
 
 pub use call::Call;
 pub use fault::{Fault, FaultKind};

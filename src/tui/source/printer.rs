@@ -1,9 +1,13 @@
 //! From an object, or from a server's `Table`, to a row.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::describe;
+use super::jsonpath;
+use crate::config::CustomColumn;
 use crate::kinds::Kind;
 use crate::table::{Column, ColumnKind, Health, Row};
 
@@ -14,11 +18,16 @@ pub enum Printer {
     Objects(Vec<Column>),
     /// From the server's Table: kinds we have no printer for.
     Tables,
+    /// From whole objects, as the person has configured it.
+    Custom(Custom),
 }
 
 /// The printer of a kind, before anything has been read.
-pub fn printer_of(kind: &Kind) -> Printer {
+pub fn printer_of(kind: &Kind, custom: Option<Arc<Vec<CustomColumn>>>) -> Printer {
     let columns = known_columns(kind);
+    if let Some(custom) = custom {
+        return Printer::Custom(Custom { base: if columns.is_empty() { plain_columns() } else { columns }, custom });
+    }
     if columns.is_empty() { Printer::Tables } else { Printer::Objects(columns) }
 }
 
@@ -201,5 +210,72 @@ pub fn status_health(status: &str) -> Health {
         text if text.contains("SchedulingDisabled") => Health::Pending,
         text if status.starts_with("Init:") && text.contains('/') => Health::Pending,
         _ => Health::Fine,
+    }
+}
+
+/// Columns a person has configured over those the kind has anyway.
+#[derive(Debug, Clone)]
+pub struct Custom {
+    base: Vec<Column>,
+    custom: Arc<Vec<CustomColumn>>,
+}
+
+impl Custom {
+    fn shown(&self) -> impl Iterator<Item = &CustomColumn> {
+        self.custom.iter().filter(|column| !column.hidden)
+    }
+
+    fn base_of(&self, column: &CustomColumn) -> Option<(usize, &Column)> {
+        self.base.iter().enumerate().find(|(_, base)| column.path.is_none() && base.is_called(&column.name))
+    }
+
+    /// Its columns; the moments of its own time columns follow those of the kind.
+    pub fn columns(&self) -> Vec<Column> {
+        let mut times = self.times();
+        self.shown()
+            .map(|column| {
+                let kind = match self.base_of(column) {
+                    Some((_, base)) => base.kind,
+                    None if column.time => {
+                        times += 1;
+                        ColumnKind::Time(times - 1)
+                    }
+                    None if column.number => ColumnKind::Number,
+                    None => ColumnKind::Text,
+                };
+                Column { name: column.name.clone(), kind, wide: column.wide }
+            })
+            .collect()
+    }
+
+    /// How many moments rows of the kind have anyway.
+    fn times(&self) -> usize {
+        let time = |column: &Column| match column.kind {
+            ColumnKind::Time(at) | ColumnKind::NumberSince(at) => at + 1,
+            _ => 0,
+        };
+        self.base.iter().map(time).max().unwrap_or_default()
+    }
+
+    /// The row of an object.
+    pub fn row(&self, kind: &Kind, object: &Value, now: Timestamp) -> Row {
+        let base = object_row(kind, object, &self.base, now);
+        let mut times = base.times.to_vec();
+        times.resize(self.times(), 0);
+        let cells: Vec<String> = self
+            .shown()
+            .map(|column| match (self.base_of(column), &column.path) {
+                (Some((index, _)), _) => base.cell(index).to_owned(),
+                (None, Some(path)) => {
+                    let found = jsonpath::find(object, path).into_iter().map(shown).collect::<Vec<_>>().join(",");
+                    if column.time {
+                        times.push(found.parse::<Timestamp>().map_or(0, Timestamp::as_second));
+                    }
+                    found
+                }
+                (None, None) => String::new(),
+            })
+            .collect();
+        Row::new(base.namespace(), base.name(), &cells, times, base.health, &base.uid)
     }
 }

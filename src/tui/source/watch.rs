@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::call::{Call, encode};
 use super::fault::{Fault, FaultKind};
 use super::printer::{self, Printer};
+use crate::config::CustomColumn;
 use crate::kinds::Kind;
 use crate::table::{Column, Row};
 
@@ -31,12 +32,16 @@ pub struct Query {
     pub labels: Option<String>,
     /// Field selector.
     pub fields: Option<String>,
+    /// Columns the person has configured.
+    pub columns: Option<Arc<Vec<CustomColumn>>>,
+    /// As it was at this revision, instead of live.
+    pub revision: Option<String>,
 }
 
 impl Query {
     /// Everything of a kind in a namespace, or in all.
     pub fn all(kind: Arc<Kind>, namespace: Option<String>) -> Self {
-        Self { kind, namespace, labels: None, fields: None }
+        Self { kind, namespace, labels: None, fields: None, columns: None, revision: None }
     }
 
     fn path(&self, extra: &str) -> String {
@@ -73,10 +78,11 @@ const PATIENCE: u64 = 5;
 /// Lists and watches until `tell` says that nobody listens.
 pub async fn follow(client: kube::Client, query: Query, now: impl Fn() -> Timestamp + Send, tell: impl Fn(RowEvent) -> bool + Send) {
     let mut state = Follow { client, query, columns: Vec::new(), printer: Printer::Tables, lost: false };
-    state.printer = printer::printer_of(&state.query.kind);
+    state.printer = printer::printer_of(&state.query.kind, state.query.columns.clone());
     let mut pause = Duration::from_millis(250);
     loop {
         let end = match state.list(&now, &tell).await {
+            Ok(_) if state.query.revision.is_some() => return,
             Ok(revision) => {
                 pause = Duration::from_millis(250);
                 state.watch(revision, &now, &tell).await
@@ -129,7 +135,9 @@ impl Follow {
     async fn list(&mut self, now: &impl Fn() -> Timestamp, tell: &impl Fn(RowEvent) -> bool) -> Result<String, End> {
         let mut more: Option<String> = None;
         loop {
-            let page = format!("limit={PAGE}{}", more.iter().map(|token| format!("&continue={}", encode(token))).collect::<String>());
+            let at = self.query.revision.as_ref().filter(|_| more.is_none());
+            let at = at.map(|revision| format!("&resourceVersion={revision}&resourceVersionMatch=Exact")).unwrap_or_default();
+            let page = format!("limit={PAGE}{at}{}", more.iter().map(|token| format!("&continue={}", encode(token))).collect::<String>());
             let call = Call { accept: self.accept(), ..Call::get(self.query.path(&page)) };
             let answer = match tokio::time::timeout(Duration::from_secs(PATIENCE), call.send(&self.client)).await {
                 Ok(answer) => answer?,
@@ -240,6 +248,7 @@ impl Follow {
     fn columns_of(&self, answer: &Value) -> Vec<Column> {
         match &self.printer {
             Printer::Objects(columns) => columns.clone(),
+            Printer::Custom(custom) => custom.columns(),
             Printer::Tables if is_table(answer) => printer::table_columns(answer),
             Printer::Tables => printer::plain_columns(),
         }
@@ -250,7 +259,10 @@ impl Follow {
             return printer::table_rows(answer, &self.columns);
         }
         let items = answer.get("items").and_then(Value::as_array).into_iter().flatten();
-        items.map(|object| printer::object_row(&self.query.kind, object, &self.columns, now)).collect()
+        match &self.printer {
+            Printer::Custom(custom) => items.map(|object| custom.row(&self.query.kind, object, now)).collect(),
+            _ => items.map(|object| printer::object_row(&self.query.kind, object, &self.columns, now)).collect(),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::columns::{Column, ColumnKind};
 use crate::age;
+use crate::kinds::Target;
 
 /// How well the object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
@@ -38,6 +39,10 @@ pub struct Row {
     pub health: Health,
     /// `metadata.uid`.
     pub uid: Box<str>,
+    /// The object it is about, where the table has objects of several kinds.
+    pub target: Option<Arc<Target>>,
+    /// What is not shown, for the actions of a made table.
+    pub extra: Box<[String]>,
     /// Marked by the person at the terminal.
     pub marked: bool,
     /// Which listing it was last seen in.
@@ -61,9 +66,40 @@ impl Row {
             times: times.into(),
             health,
             uid: uid.into(),
+            target: None,
+            extra: Box::default(),
             marked: false,
             seen: 0,
         }
+    }
+
+    /// A row of a table that is made: the first cell is its name.
+    pub fn made(cells: &[String], health: Health) -> Self {
+        Self::new("", cells.first().map_or("", String::as_str), cells, Vec::new(), health, "")
+    }
+
+    /// The row, about this object.
+    pub fn about(mut self, target: Option<Target>) -> Self {
+        self.target = target.map(Arc::new);
+        self
+    }
+
+    /// The row, with what is not shown.
+    pub fn with(mut self, extra: impl IntoIterator<Item = String>) -> Self {
+        self.extra = extra.into_iter().collect();
+        self
+    }
+
+    /// The row, known by this key; rows of one table have different ones.
+    pub fn keyed(mut self, key: &str) -> Self {
+        self.key = if key.contains('/') { key.into() } else { format!("/{key}").into() };
+        self
+    }
+
+    /// The row with these moments behind its time columns.
+    pub fn timed(mut self, times: Vec<i64>) -> Self {
+        self.times = times.into();
+        self
     }
 
     /// Its namespace; empty outside of namespaces.

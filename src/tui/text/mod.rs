@@ -2,6 +2,7 @@
 
 pub mod diff;
 pub mod highlight;
+pub mod why;
 pub mod yaml;
 
 pub use highlight::Token;

@@ -47,6 +47,11 @@ impl ContainersView {
         Self { target, sub: None, containers: Vec::new(), position: 0, trouble: None, gone: false }
     }
 
+    /// Name and image of the container under the cursor.
+    pub fn container(&self) -> Option<(String, String)> {
+        self.containers.get(self.position).map(|container| (container.name.clone(), container.image.clone()))
+    }
+
     /// The logs of the container under the cursor.
     pub fn logs(&self) -> Option<LogsView> {
         let container = self.containers.get(self.position)?.name.clone();
@@ -113,7 +118,7 @@ impl View for ContainersView {
     }
 
     fn hints(&self) -> &'static [&'static str] {
-        &["help", "back", "drill-in", "logs", "previous-logs", "describe", "yaml"]
+        &["help", "back", "drill-in", "logs", "previous-logs", "shell", "attach", "port-forward", "describe", "yaml"]
     }
 
     fn target(&self) -> Option<Target> {

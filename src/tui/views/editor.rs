@@ -9,6 +9,8 @@
 
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ratatui::Frame;
@@ -21,7 +23,8 @@ use tui_textarea::{CursorMove, TextArea};
 use crate::action::Scopes;
 use crate::app::App;
 use crate::input::{Key, KeyCode, MouseKind};
-use crate::kinds::Target;
+use crate::keep::changes::Change;
+use crate::kinds::{Kind, Target};
 use crate::message::{Effect, News, Sub};
 use crate::shared::{Level, Shared};
 use crate::source::call::Call;
@@ -40,6 +43,10 @@ const PAUSE: Duration = Duration::from_millis(400);
 /// The YAML of an object, being edited.
 pub struct EditorView {
     target: Target,
+    /// A file is edited, not an object; whoever watches the file applies it.
+    file: Option<PathBuf>,
+    /// What is to be edited in place of the object as it is.
+    preset: Option<String>,
     /// What was on the server when editing began, as it is edited.
     base: Option<Value>,
     area: TextArea<'static>,
@@ -65,6 +72,8 @@ impl EditorView {
     pub fn new(target: Target) -> Self {
         Self {
             target,
+            file: None,
+            preset: None,
             base: None,
             area: TextArea::default(),
             original: String::new(),
@@ -81,6 +90,79 @@ impl EditorView {
             top: Cell::new(0),
             left: Cell::new(0),
         }
+    }
+
+    /// Edits this object, beginning with this text.
+    pub fn with_text(target: Target, text: String) -> Self {
+        Self { preset: Some(text), ..Self::new(target) }
+    }
+
+    /// Edits a file.
+    pub fn file(path: PathBuf) -> Self {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let target = Target {
+            kind: Arc::new(Kind { singular: "file".to_owned(), plural: "files".to_owned(), ..Kind::default() }),
+            namespace: String::new(),
+            name,
+        };
+        Self { file: Some(path), ..Self::new(target) }
+    }
+
+    /// Goes to a line.
+    pub fn jump(&mut self, line: usize, column: usize) {
+        let of = |number: usize| u16::try_from(number.saturating_sub(1)).unwrap_or(u16::MAX);
+        self.area.move_cursor(CursorMove::Jump(of(line), of(column)));
+    }
+
+    fn load_file(&mut self, path: &Path, shared: &mut Shared) {
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                self.base = Some(Value::Null);
+                self.original = text;
+                if !self.original.ends_with('\n') {
+                    self.original.push('\n');
+                }
+                let text = self.original.clone();
+                self.begin(text, shared);
+            }
+            Err(error) => self.trouble = Some(format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// What is wrong with a file of manifests.
+    fn mistakes_of_file(&self) -> Vec<Mistake> {
+        let documents = coracle_api::yaml::documents(&self.text()).into_iter();
+        documents.filter_map(Result::err).map(|error| Mistake { line: error.line, column: error.column, message: error.message }).collect()
+    }
+
+    /// Shows the difference to the file, then writes it.
+    fn preview_file(&mut self, path: PathBuf, shared: &mut Shared) {
+        self.mistakes = self.mistakes_of_file();
+        if let Some(mistake) = self.mistakes.first() {
+            shared.say(Level::Error, format!("line {}, column {}: {}", mistake.line, mistake.column, mistake.message));
+            return self.jump_to_mistake();
+        }
+        let on_disk = std::fs::read_to_string(&path).unwrap_or_default();
+        let text = self.text();
+        let lines = diff(&on_disk, &text);
+        if lines.is_empty() {
+            return shared.say(Level::Info, "nothing was changed");
+        }
+        let mut warning = Vec::new();
+        if on_disk.trim_end() != self.original.trim_end() {
+            warning.push("the file has changed since it was opened: what is removed below may be somebody else's".to_owned());
+        }
+        let (target, title) = (self.target.clone(), format!("write {}", path.display()));
+        shared.go.push(Go::Layer(Box::new(DiffLayer::new(title, warning, lines, move |app| match write_whole(&path, &text) {
+            Ok(()) => {
+                app.shared.say(Level::Done, format!("{} written", path.display()));
+                with_editor(app, &target, EditorView::forget);
+                if app.stack.last_mut().and_then(|view| view.downcast::<EditorView>()).is_some_and(|editor| editor.target == target) {
+                    app.shared.go.push(Go::Pop);
+                }
+            }
+            Err(error) => app.shared.say(Level::Error, format!("{}: {error}", path.display())),
+        }))));
     }
 
     fn text(&self) -> String {
@@ -108,13 +190,18 @@ impl EditorView {
         let base = yaml::editable(object);
         self.original = yaml::print(&base);
         self.base = Some(base);
+        let text = self.preset.take().unwrap_or_else(|| self.original.clone());
+        self.begin(text, shared);
+    }
+
+    fn begin(&mut self, text: String, shared: &mut Shared) {
         let draft = shared.draft_path(&self.draft_name()).and_then(|path| std::fs::read_to_string(path).ok());
         let text = match draft.filter(|draft| *draft != self.original) {
             Some(draft) => {
                 shared.say(Level::Warning, "this is your draft from before; ctrl-q forgets it");
                 draft
             }
-            None => self.original.clone(),
+            None => text,
         };
         self.set_lines(&text);
         self.hash = hash_of(self.area.lines());
@@ -151,6 +238,11 @@ impl EditorView {
     fn check(&mut self, shared: &mut Shared) {
         self.mistakes.clear();
         self.trouble = None;
+        if self.file.is_some() {
+            self.mistakes = self.mistakes_of_file();
+            self.checked = true;
+            return;
+        }
         match self.patch() {
             Err(mistake) => {
                 self.mistakes.push(mistake);
@@ -210,6 +302,9 @@ impl EditorView {
 
     /// Shows what applying would change.
     pub fn preview(&mut self, shared: &mut Shared) {
+        if let Some(path) = self.file.clone() {
+            return self.preview_file(path, shared);
+        }
         match self.patch() {
             Err(mistake) => {
                 shared.say(Level::Error, format!("line {}, column {}: {}", mistake.line, mistake.column, mistake.message));
@@ -288,10 +383,25 @@ impl EditorView {
 
 /// Works with the editor of an object, wherever it is.
 fn with_editor(app: &mut App, target: &Target, work: impl FnOnce(&mut EditorView, &mut Shared)) {
-    let editor = app.stack.iter_mut().rev().filter_map(|view| view.downcast::<EditorView>()).find(|editor| editor.target == *target);
-    if let Some(editor) = editor {
-        work(editor, &mut app.shared);
+    let mut work = Some(work);
+    app.every_view(|view, shared| {
+        if let Some(editor) = view.downcast::<EditorView>().filter(|editor| editor.target == *target)
+            && let Some(work) = work.take()
+        {
+            work(editor, shared);
+        }
+    });
+}
+
+/// Writes a file whole or not at all: who watches it never sees half of it.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let hidden = format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy());
+    let fresh = path.with_file_name(hidden);
+    std::fs::write(&fresh, text)?;
+    if let Ok(metadata) = std::fs::metadata(path) {
+        std::fs::set_permissions(&fresh, metadata.permissions())?;
     }
+    std::fs::rename(&fresh, path)
 }
 
 /// Asks the server what would come of our patch, and shows it.
@@ -341,8 +451,15 @@ fn apply(app: &mut App, target: Target, patch: Value, seen: Value, revision: Val
         Box::new(move |app, answer| {
             app.shared.jobs = app.shared.jobs.saturating_sub(1);
             match answer {
-                Ok(_) => {
+                Ok(after) => {
                     app.shared.say(Level::Done, format!("{} applied", target.shown()));
+                    let change = Change {
+                        target: target.clone(),
+                        done: format!("{} applied", target.shown()),
+                        before: Some(seen),
+                        after: Some(after),
+                    };
+                    app.shared.changes.push(change);
                     with_editor(app, &target, EditorView::forget);
                     if app.stack.last_mut().and_then(|view| view.downcast::<EditorView>()).is_some_and(|editor| editor.target == target) {
                         app.shared.go.push(Go::Pop);
@@ -421,11 +538,14 @@ impl View for EditorView {
     }
 
     fn target(&self) -> Option<Target> {
-        Some(self.target.clone())
+        self.file.is_none().then(|| self.target.clone())
     }
 
     fn open(&mut self, shared: &mut Shared) {
         let target = self.target.clone();
+        if let Some(path) = self.file.clone() {
+            return self.load_file(&path, shared);
+        }
         shared.call(
             Call::read(&target.clone()),
             Box::new(move |app, answer| {

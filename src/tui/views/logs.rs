@@ -47,6 +47,14 @@ pub struct LogsView {
     follow: bool,
     timestamps: bool,
     wrap: bool,
+    /// The container it began with, while all are shown.
+    only: Option<String>,
+    histogram: bool,
+    locked: bool,
+    /// What the prompt types next is searched for, not filtered by.
+    searching: bool,
+    search: String,
+    needle: Option<Regex>,
     waiting: Option<String>,
     caught_up: bool,
     /// Size of the pane when it was last drawn.
@@ -71,6 +79,12 @@ impl LogsView {
             follow: true,
             timestamps: false,
             wrap: false,
+            only: None,
+            histogram: false,
+            locked: true,
+            searching: false,
+            search: String::new(),
+            needle: None,
             waiting: None,
             caught_up: false,
             size: Cell::new((80, 20)),
@@ -125,9 +139,77 @@ impl LogsView {
         self.add(MARK, vec![LogLine { nanos, text: String::new() }]);
     }
 
-    /// Moves by lines: with a filter, every line is a match.
+    /// Goes to the next line that was searched for; with a filter alone, every line is a match.
     pub fn next_match(&mut self, by: isize, shared: &mut Shared) {
-        self.motion(Motion::Rows(by), shared);
+        let Some(needle) = &self.needle else { return self.motion(Motion::Rows(by), shared) };
+        let found = |index: &usize| self.at(*index).is_some_and(|line| needle.is_match(&line.text));
+        let from = self.first_shown();
+        let next = if by > 0 { (from + 1..self.count()).find(found) } else { (0..from).rev().find(found) };
+        match next {
+            Some(index) => (self.top, self.follow) = (index, false),
+            None => shared.say(Level::Info, "no further match"),
+        }
+    }
+
+    /// What the prompt types next is searched for.
+    pub fn begin_search(&mut self) {
+        self.searching = true;
+    }
+
+    /// All containers, or the one it began with.
+    pub fn toggle_containers(&mut self, shared: &mut Shared) {
+        match (self.query.container.take(), self.only.take()) {
+            (Some(own), _) => self.only = Some(own),
+            (None, Some(only)) => self.query.container = Some(only),
+            (None, None) => return shared.say(Level::Info, "all containers are shown"),
+        }
+        self.restart(self.query.from, shared);
+    }
+
+    /// The instance before, or this one.
+    pub fn toggle_previous(&mut self, shared: &mut Shared) {
+        self.query.previous = !self.query.previous;
+        self.restart(self.query.from, shared);
+    }
+
+    /// Shows how many lines there were when, or not.
+    pub fn toggle_histogram(&mut self) {
+        self.histogram = !self.histogram;
+    }
+
+    /// Sources stay in place, or move with the text.
+    pub fn toggle_lock(&mut self) {
+        self.locked = !self.locked;
+    }
+
+    /// What they are the logs of, for a file.
+    pub fn name(&self) -> String {
+        self.of.name.clone()
+    }
+
+    /// A strip of bars: lines over time, those of errors apart.
+    fn strip(&self, width: usize, shared: &Shared) -> Line<'static> {
+        const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+        let (Some(first), Some(last)) = (self.at(0), self.at(self.count().saturating_sub(1))) else { return Line::default() };
+        let span = (last.nanos - first.nanos).max(1);
+        let room = width.saturating_sub(24).max(8);
+        let mut counts = vec![(0u32, 0u32); room];
+        for line in (0..self.count()).filter_map(|index| self.at(index)).filter(|line| line.source != MARK) {
+            let at = i128::from(line.nanos - first.nanos) * (room as i128 - 1) / i128::from(span);
+            if let Some(count) = usize::try_from(at).ok().and_then(|at| counts.get_mut(at)) {
+                count.0 += 1;
+                count.1 += u32::from(is_error(&line.text));
+            }
+        }
+        let most = counts.iter().map(|count| count.0).max().unwrap_or(1).max(1);
+        let time = |nanos: i64| shared.time_of_day(Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default(), "%H:%M:%S");
+        let mut spans = vec![Span::styled(format!(" {} ", time(first.nanos)), shared.theme.style(Role::Dim))];
+        for (count, errors) in counts {
+            let bar = if count == 0 { ' ' } else { BARS[(count * 7 / most).min(7) as usize] };
+            spans.push(Span::styled(bar.to_string(), shared.theme.style(if errors > 0 { Role::Faulty } else { Role::Fine })));
+        }
+        spans.push(Span::styled(format!(" {}", time(last.nanos)), shared.theme.style(Role::Dim)));
+        Line::from(spans)
     }
 
     /// Everything that is visible, as text.
@@ -267,10 +349,26 @@ impl LogsView {
         let color = SOURCES[usize::from(line.source) % SOURCES.len()];
         let mut spans = vec![Span::styled(time, theme.style(Role::Dim)), Span::styled(source, theme.style(color))];
         let plain = Line::from(vec![Span::styled(line.text.to_string(), theme.style(Role::Text))]);
-        let pattern = self.pattern.as_ref().filter(|(_, inverse)| !inverse).map(|(pattern, _)| pattern);
+        let filter = self.pattern.as_ref().filter(|(_, inverse)| !inverse).map(|(pattern, _)| pattern);
+        let pattern = self.needle.as_ref().or(filter);
+        let before = spans.len();
         spans.extend(marked(plain.spans, &line.text, pattern, theme.style(Role::Match), false).spans);
-        if self.wrap { wrapped(spans, width) } else { vec![cut(spans, self.left)] }
+        if self.wrap {
+            return wrapped(spans, width);
+        }
+        if !self.locked {
+            return vec![cut(spans, self.left)];
+        }
+        let text = spans.split_off(before);
+        spans.extend(cut(text, self.left).spans);
+        vec![Line::from(spans)]
     }
+}
+
+/// Whether a line says of itself that it is an error.
+fn is_error(text: &str) -> bool {
+    let start: String = text.chars().take(120).collect::<String>().to_lowercase();
+    ["error", "fatal", "panic", "exception", "\"level\":\"err"].iter().any(|word| start.contains(word))
 }
 
 /// Spans without their first `left` characters.
@@ -316,7 +414,10 @@ impl View for LogsView {
     fn title(&self) -> String {
         let of = match &self.query.container {
             Some(container) => format!("{}/{container}", self.of.name),
-            None => self.of.shown(),
+            None => match &self.query.pods {
+                PodChoice::Names(names) => format!("{} pods", names.len()),
+                _ => self.of.shown(),
+            },
         };
         let from = match self.query.from {
             LogStart::Tail(lines) => format!("tail {lines}"),
@@ -324,7 +425,8 @@ impl View for LogsView {
             LogStart::Since(seconds) => format!("since {}", crate::age::human(i64::from(seconds))),
         };
         let filter = if self.filter.is_empty() { String::new() } else { format!(" /{}", self.filter) };
-        format!("{}logs of {of} ({from}){filter}", if self.query.previous { "previous " } else { "" })
+        let search = if self.search.is_empty() { String::new() } else { format!(" ?{}", self.search) };
+        format!("{}logs of {of} ({from}){filter}{search}", if self.query.previous { "previous " } else { "" })
     }
 
     fn counts(&self) -> String {
@@ -343,7 +445,20 @@ impl View for LogsView {
     }
 
     fn hints(&self) -> &'static [&'static str] {
-        &["help", "back", "filter", "follow", "timestamps", "wrap", "log-mark", "log-beginning", "copy-text"]
+        &[
+            "help",
+            "back",
+            "filter",
+            "follow",
+            "timestamps",
+            "wrap",
+            "log-search",
+            "log-beginning",
+            "log-previous",
+            "histogram",
+            "save",
+            "copy-text",
+        ]
     }
 
     fn target(&self) -> Option<Target> {
@@ -419,10 +534,24 @@ impl View for LogsView {
     }
 
     fn filter_text(&self) -> String {
-        self.filter.clone()
+        if self.searching { self.search.clone() } else { self.filter.clone() }
     }
 
-    fn set_filter(&mut self, text: &str, _shared: &mut Shared) -> Result<(), String> {
+    fn prompt_closed(&mut self) {
+        self.searching = false;
+    }
+
+    fn set_filter(&mut self, text: &str, shared: &mut Shared) -> Result<(), String> {
+        if self.searching {
+            self.needle = if text.is_empty() { None } else { Some(pattern(text)?) };
+            text.clone_into(&mut self.search);
+            let shown =
+                self.at(self.first_shown()).is_some_and(|line| self.needle.as_ref().is_some_and(|needle| needle.is_match(&line.text)));
+            if self.needle.is_some() && !shown {
+                self.next_match(if self.follow { -1 } else { 1 }, shared);
+            }
+            return Ok(());
+        }
         let (inverse, source) = match text.strip_prefix('!') {
             Some(source) => (true, source),
             None => (false, text),
@@ -434,6 +563,10 @@ impl View for LogsView {
     }
 
     fn escape(&mut self, _shared: &mut Shared) -> bool {
+        if self.needle.take().is_some() {
+            self.search.clear();
+            return true;
+        }
         if self.filter.is_empty() {
             return false;
         }
@@ -447,7 +580,12 @@ impl View for LogsView {
         self.waiting.clone().filter(|_| !self.lines.is_empty())
     }
 
-    fn draw(&self, frame: &mut Frame, area: Rect, shared: &Shared) {
+    fn draw(&self, frame: &mut Frame, mut area: Rect, shared: &Shared) {
+        if self.histogram && area.height > 4 {
+            let strip = self.strip(usize::from(area.width), shared);
+            frame.render_widget(Paragraph::new(strip), Rect { height: 1, ..area });
+            area = Rect { y: area.y + 1, height: area.height - 1, ..area };
+        }
         let (width, height) = (usize::from(area.width), usize::from(area.height));
         self.size.set((width, height));
         if self.count() == 0 {

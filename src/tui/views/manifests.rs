@@ -62,6 +62,28 @@ impl ManifestsView {
         }
     }
 
+    /// The file the cursor is in, and the line and column of what is wrong there.
+    pub fn file(&self) -> Option<(PathBuf, usize, usize)> {
+        let mut at = 0;
+        for file in &self.status.files {
+            let end = at + 1 + file.documents.len();
+            if self.position < end {
+                let (line, column) = match (self.position.checked_sub(at + 1).and_then(|index| file.documents.get(index)), &file.error) {
+                    (Some(document), _) => (document.line, document.column),
+                    (None, Some((line, column, _))) => (*line, *column),
+                    (None, None) => (0, 0),
+                };
+                let dir = match &self.source {
+                    Source::Path(path) => path.clone(),
+                    Source::Status(_) => self.status.dir.clone(),
+                };
+                return Some((dir.join(&file.path), line, column));
+            }
+            at = end;
+        }
+        None
+    }
+
     fn line(&self, item: &Item, shared: &Shared) -> Line<'static> {
         let theme = &shared.theme;
         match item {
@@ -132,7 +154,7 @@ impl View for ManifestsView {
     }
 
     fn hints(&self) -> &'static [&'static str] {
-        &["help", "back", "command", "manifest-open", "activity"]
+        &["help", "back", "manifest-open", "manifest-edit", "manifest-apply", "manifest-delete", "activity"]
     }
 
     fn command(&self) -> Option<String> {

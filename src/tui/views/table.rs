@@ -15,6 +15,7 @@ use crate::message::{Effect, News, Sub};
 use crate::shared::{Namespaces, Shared};
 use crate::source::fault::Fault;
 use crate::source::watch::{Query, RowEvent};
+use crate::source::work::Work;
 use crate::table::columns::fitting;
 use crate::table::rows::cell_width;
 use crate::table::{Column, ColumnKind, Filter, Health, Row, Rows, Sort};
@@ -27,6 +28,44 @@ enum Choice {
     Namespaces,
     /// These, whatever namespaces are shown; and of what they are, for the title.
     Fixed { namespace: Option<String>, labels: Option<String>, fields: Option<String>, of: String },
+    /// Rows that some work makes.
+    Made(Made),
+}
+
+/// A table that is made of something else than the objects of one kind.
+pub struct Made {
+    /// What its rows are, in the plural.
+    pub name: &'static str,
+    /// What they are of, for the title.
+    pub of: String,
+    /// The command that opens it again.
+    pub command: Option<String>,
+    /// Which actions make sense, beside those of every table.
+    pub scopes: Scopes,
+    /// Names of the actions to hint at.
+    pub hints: &'static [&'static str],
+    /// Rows have namespaces and follow those that are shown.
+    pub namespaced: bool,
+    /// The column it is sorted by at first, and whether backwards.
+    pub sort: Option<(&'static str, bool)>,
+    /// What makes the rows.
+    pub work: Box<dyn Fn(&Shared) -> Work>,
+}
+
+impl Made {
+    /// A table of `name`, opened by the command of the same name.
+    pub fn new(name: &'static str, work: impl Fn(&Shared) -> Work + 'static) -> Self {
+        Self {
+            name,
+            of: String::new(),
+            command: Some(name.to_owned()),
+            scopes: Scopes::NONE,
+            hints: &["help", "command", "filter", "back"],
+            namespaced: false,
+            sort: None,
+            work: Box::new(work),
+        }
+    }
 }
 
 /// A table of a kind.
@@ -46,6 +85,12 @@ pub struct TableView {
     listed: bool,
     trouble: Option<Fault>,
     shift: usize,
+    /// Key of the row the cursor is to go to when it comes.
+    wanted: Option<Arc<str>>,
+    /// The revision shown, instead of the present.
+    revision: Option<String>,
+    /// What the cursor is on before there are rows.
+    begun: Option<Target>,
 }
 
 impl TableView {
@@ -57,6 +102,96 @@ impl TableView {
     /// Chosen objects of a kind.
     pub fn fixed(kind: Arc<Kind>, namespace: Option<String>, labels: Option<String>, fields: Option<String>, of: String) -> Self {
         Self::with(kind, Choice::Fixed { namespace, labels, fields, of })
+    }
+
+    /// A table that some work makes.
+    pub fn made(made: Made) -> Self {
+        let kind = Kind { plural: made.name.to_owned(), singular: made.name.to_owned(), namespaced: made.namespaced, ..Kind::default() };
+        Self::with(Arc::new(kind), Choice::Made(made))
+    }
+
+    /// What its rows are, if it is made.
+    pub fn made_name(&self) -> Option<&'static str> {
+        match &self.choice {
+            Choice::Made(made) => Some(made.name),
+            _ => None,
+        }
+    }
+
+    /// What its rows are of, if it is made.
+    pub fn made_of(&self) -> &str {
+        match &self.choice {
+            Choice::Made(made) => &made.of,
+            _ => "",
+        }
+    }
+
+    /// The kind of its objects.
+    pub fn kind(&self) -> &Arc<Kind> {
+        &self.kind
+    }
+
+    /// The row under the cursor.
+    pub fn row(&self) -> Option<&Row> {
+        self.current()
+    }
+
+    /// Marked rows, or the one under the cursor.
+    pub fn chosen(&self) -> Vec<&Row> {
+        let marked: Vec<&Row> = self.rows.marked().collect();
+        if marked.is_empty() { self.current().into_iter().collect() } else { marked }
+    }
+
+    /// Shows everything as it was at a revision.
+    pub fn at_revision(&mut self, revision: String) {
+        self.revision = Some(revision);
+    }
+
+    /// Headings and cells of the row under the cursor.
+    pub fn cells(&self, now: jiff::Timestamp) -> Vec<(String, String)> {
+        let Some(row) = self.current() else { return Vec::new() };
+        self.rows.columns().iter().enumerate().map(|(index, column)| (column.name.clone(), row.shown(index, column, now))).collect()
+    }
+
+    /// The cursor is on this object, though its row has not come yet.
+    pub fn begin_with(&mut self, target: Target) {
+        self.select(&format!("{}/{}", target.namespace, target.name));
+        self.begun = Some(target);
+    }
+
+    /// Puts the cursor on the row with this key, as soon as it is there.
+    pub fn select(&mut self, key: &str) {
+        self.wanted = Some(key.into());
+    }
+
+    /// Columns of the kind, and whether each is shown.
+    pub fn columns_shown(&self, shared: &Shared) -> Vec<(String, bool)> {
+        let hidden = shared.hidden_columns.get(&self.kind.plural);
+        let shown = |column: &Column| hidden.map_or(shared.wide || !column.wide, |hidden| !hidden.contains(&column.name));
+        self.rows.columns().iter().map(|column| (column.name.clone(), shown(column))).collect()
+    }
+
+    /// The table as comma-separated values: what is visible, all columns.
+    pub fn csv(&self, shared: &Shared) -> String {
+        let quoted =
+            |cell: &str| if cell.contains([',', '"', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() };
+        let namespaces = self.kind.namespaced;
+        let heads =
+            namespaces.then(|| "NAMESPACE".to_owned()).into_iter().chain(self.rows.columns().iter().map(|column| quoted(&column.name)));
+        let mut text = heads.collect::<Vec<_>>().join(",");
+        text.push('\n');
+        for row in self.rows.iter() {
+            let cells = self.rows.columns().iter().enumerate().map(|(index, column)| quoted(&row.shown(index, column, shared.now)));
+            let namespace = namespaces.then(|| quoted(row.namespace()));
+            text.push_str(&namespace.into_iter().chain(cells).collect::<Vec<_>>().join(","));
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Reads everything again.
+    pub fn reload(&mut self, shared: &mut Shared) {
+        self.subscribe(shared);
     }
 
     fn with(kind: Arc<Kind>, choice: Choice) -> Self {
@@ -75,6 +210,9 @@ impl TableView {
             listed: false,
             trouble: None,
             shift: 0,
+            wanted: None,
+            revision: None,
+            begun: None,
         }
     }
 
@@ -85,11 +223,13 @@ impl TableView {
 
     fn query(&self, shared: &Shared) -> Query {
         let mut query = match &self.choice {
-            Choice::Namespaces => Query::all(self.kind.clone(), shared.namespaces.single().map(str::to_owned)),
+            Choice::Namespaces | Choice::Made(_) => Query::all(self.kind.clone(), shared.namespaces.single().map(str::to_owned)),
             Choice::Fixed { namespace, labels, fields, .. } => {
-                Query { kind: self.kind.clone(), namespace: namespace.clone(), labels: labels.clone(), fields: fields.clone() }
+                Query { labels: labels.clone(), fields: fields.clone(), ..Query::all(self.kind.clone(), namespace.clone()) }
             }
         };
+        query.columns = shared.config.columns(&self.kind, query.namespace.as_deref());
+        query.revision.clone_from(&self.revision);
         if let Some(labels) = &self.rows.filter().labels {
             query.labels = Some(match query.labels {
                 Some(own) => format!("{own},{labels}"),
@@ -101,13 +241,18 @@ impl TableView {
 
     fn subscribe(&mut self, shared: &mut Shared) {
         shared.cancel(&mut self.sub);
+        if let Choice::Made(made) = &self.choice {
+            let work = (made.work)(shared);
+            self.sub = Some(shared.subscribe(|sub| Effect::Work(sub, work)));
+            return;
+        }
         let query = self.query(shared);
         self.sub = Some(shared.subscribe(|sub| Effect::Watch(sub, query)));
     }
 
     fn shows_namespace(&self, shared: &Shared) -> bool {
         let many = match &self.choice {
-            Choice::Namespaces => shared.namespaces.single().is_none(),
+            Choice::Namespaces | Choice::Made(_) => shared.namespaces.single().is_none(),
             Choice::Fixed { namespace, .. } => namespace.is_none(),
         };
         self.kind.namespaced && many
@@ -120,6 +265,11 @@ impl TableView {
     /// After rows have come or gone: the cursor stays on its object, else where it was.
     fn settle(&mut self, shared: &mut Shared) {
         let before = (self.position, self.top);
+        if let Some(position) = self.wanted.as_ref().and_then(|key| self.rows.position(key)) {
+            self.wanted = None;
+            self.position = position;
+            self.selected = self.rows.at(position).map(|row| row.key.clone());
+        }
         if let Some(position) = self.selected.as_ref().and_then(|key| self.rows.position(key)) {
             // what is under the cursor does not move on the screen
             self.top = (self.top + position).saturating_sub(self.position);
@@ -147,8 +297,12 @@ impl TableView {
         self.rows.at(self.position)
     }
 
-    fn target_of(&self, row: &Row) -> Target {
-        Target { kind: self.kind.clone(), namespace: row.namespace().to_owned(), name: row.name().to_owned() }
+    fn target_of(&self, row: &Row) -> Option<Target> {
+        match (&row.target, &self.choice) {
+            (Some(target), _) => Some(target.as_ref().clone()),
+            (None, Choice::Made(_)) => None,
+            (None, _) => Some(Target { kind: self.kind.clone(), namespace: row.namespace().to_owned(), name: row.name().to_owned() }),
+        }
     }
 
     fn refilter(&mut self, shared: &mut Shared) -> Result<(), String> {
@@ -170,9 +324,17 @@ impl TableView {
                     let first = self.rows.columns().is_empty();
                     self.rows.set_columns(columns);
                     // what happened last is what one looks at events for
-                    if first && self.kind.kind == "Event" {
-                        let column = self.rows.columns().iter().position(|column| column.name == "LAST SEEN");
-                        self.rows.set_sort(Sort { column, descending: false });
+                    let sort = match &self.choice {
+                        Choice::Made(made) => made.sort,
+                        _ => (self.kind.kind == "Event").then_some(("LAST SEEN", false)),
+                    };
+                    let configured = shared.config.view(&self.kind, shared.namespaces.single()).and_then(|view| view.sort_column.clone());
+                    let configured =
+                        configured.as_deref().map(|text| text.rsplit_once(':').map_or((text, false), |(name, way)| (name, way == "desc")));
+                    let sort = configured.or(sort);
+                    if let Some((name, descending)) = sort.filter(|_| first) {
+                        let column = self.rows.columns().iter().position(|column| column.name == name);
+                        self.rows.set_sort(Sort { column, descending });
                     }
                     if let Err(message) = self.refilter(shared) {
                         shared.say(crate::shared::Level::Warning, format!("filter: {message}"));
@@ -183,7 +345,7 @@ impl TableView {
                 shared.dirty = true;
             }
             RowEvent::Changed(mut rows, gone) => {
-                if let (Choice::Namespaces, Namespaces::Some(_)) = (&self.choice, &shared.namespaces)
+                if let (Choice::Namespaces | Choice::Made(_), Namespaces::Some(_)) = (&self.choice, &shared.namespaces)
                     && self.kind.namespaced
                 {
                     rows.retain(|row| shared.namespaces.contain(row.namespace()));
@@ -254,7 +416,7 @@ impl TableView {
 
     /// Picks the next column to the left or right for sorting.
     pub fn pick(&mut self, by: isize, shared: &Shared) {
-        let shown = self.layout(usize::from(shared.size.0), shared);
+        let shown = self.layout(usize::from(shared.content().width), shared);
         let at = self.picked.or(self.rows.sort().column).and_then(|picked| shown.iter().position(|(index, _)| *index == picked));
         let next = at.map_or(0, |at| (at.cast_signed() + by).rem_euclid(shown.len().max(1).cast_signed()).cast_unsigned());
         self.picked = shown.get(next).map(|(index, _)| *index);
@@ -271,6 +433,11 @@ impl TableView {
         if column.is_some() {
             self.sort_column(column);
         }
+    }
+
+    /// Sorts by namespace, then by name; again: backwards.
+    pub fn sort_by_namespace(&mut self) {
+        self.sort_column(None);
     }
 
     fn sort_column(&mut self, column: Option<usize>) {
@@ -293,7 +460,9 @@ impl TableView {
     fn layout(&self, width: usize, shared: &Shared) -> Vec<(usize, usize)> {
         let (widths, namespace) = self.rows.widths();
         let taken = if self.shows_namespace(shared) { namespace.max(9) + 2 } else { 0 };
-        fitting(self.rows.columns(), widths, shared.wide, |_| false, width.saturating_sub(taken + 1))
+        let chosen = shared.hidden_columns.get(&self.kind.plural);
+        let hides = |index: usize| chosen.is_some_and(|hidden| hidden.contains(&self.rows.columns()[index].name));
+        fitting(self.rows.columns(), widths, shared.wide || chosen.is_some(), hides, width.saturating_sub(taken + 1))
     }
 
     fn draw_header(&self, buffer: &mut Buffer, area: Rect, layout: &[(usize, usize)], shared: &Shared) {
@@ -383,7 +552,7 @@ impl TableView {
             None if self.rows.total() > 0 => {
                 format!("none of {} {} passes the filter {}", self.rows.total(), self.kind.plural, self.shown_filter())
             }
-            None if self.kind.namespaced && matches!(self.choice, Choice::Namespaces) => {
+            None if self.kind.namespaced && matches!(self.choice, Choice::Namespaces | Choice::Made(_)) => {
                 format!("no {} in namespace {}", self.kind.plural, shared.namespaces.shown())
             }
             None => format!("no {}", self.kind.plural),
@@ -443,10 +612,15 @@ pub fn grouped(number: usize) -> String {
 impl View for TableView {
     fn title(&self) -> String {
         let filter = self.shown_filter();
-        let filter = if filter.is_empty() { String::new() } else { format!(" /{filter}") };
+        let mut filter = if filter.is_empty() { String::new() } else { format!(" /{filter}") };
+        if let Some(revision) = &self.revision {
+            filter = format!(" at revision {revision}{filter}");
+        }
         match &self.choice {
             Choice::Namespaces => format!("{}{filter}", self.kind.plural),
             Choice::Fixed { of, .. } => format!("{} of {of}{filter}", self.kind.plural),
+            Choice::Made(made) if made.of.is_empty() => format!("{}{filter}", made.name),
+            Choice::Made(made) => format!("{} of {}{filter}", made.name, made.of),
         }
     }
 
@@ -460,26 +634,23 @@ impl View for TableView {
     }
 
     fn scopes(&self) -> Scopes {
-        let mut scopes = Scopes::TABLE | Scopes::LIST | Scopes::OBJECT;
-        for (holds, scope) in [
-            (self.kind.is("", "pods"), Scopes::PODS),
-            (self.kind.is("", "nodes"), Scopes::NODES),
-            (self.kind.is("", "namespaces"), Scopes::NAMESPACES),
-            (self.kind.is("", "services"), Scopes::SERVICES),
-            (self.kind.is_workload(), Scopes::WORKLOADS),
-            (self.kind.is_scalable(), Scopes::SCALABLE),
-        ] {
-            if holds {
-                scopes = scopes | scope;
-            }
+        let own = Scopes::TABLE | Scopes::LIST;
+        match &self.choice {
+            Choice::Made(made) => match self.target() {
+                Some(target) => own | made.scopes | Scopes::of_kind(&target.kind),
+                None => own | made.scopes,
+            },
+            _ => own | Scopes::of_kind(&self.kind),
         }
-        scopes
     }
 
     fn hints(&self) -> &'static [&'static str] {
+        if let Choice::Made(made) = &self.choice {
+            return made.hints;
+        }
         match self.kind.plural.as_str() {
-            "pods" => &["help", "command", "filter", "mark", "describe", "logs", "yaml", "edit", "delete"],
-            "nodes" => &["help", "command", "filter", "drill-in", "describe", "cordon", "uncordon", "yaml"],
+            "pods" => &["help", "command", "filter", "mark", "describe", "logs", "shell", "yaml", "edit", "delete"],
+            "nodes" => &["help", "command", "filter", "drill-in", "describe", "cordon", "uncordon", "drain", "yaml"],
             "events" => &["help", "command", "filter", "describe", "faults"],
             _ if self.kind.is_scalable() => {
                 &["help", "command", "filter", "drill-in", "describe", "scale", "edit", "restart", "logs", "delete"]
@@ -500,15 +671,19 @@ impl View for TableView {
                 })
             }
             Choice::Fixed { .. } => None,
+            Choice::Made(made) => made.command.clone(),
         }
     }
 
     fn target(&self) -> Option<Target> {
-        self.current().map(|row| self.target_of(row))
+        match self.current() {
+            Some(row) => self.target_of(row),
+            None => self.begun.clone(),
+        }
     }
 
     fn targets(&self) -> Vec<Target> {
-        let marked: Vec<Target> = self.rows.marked().map(|row| self.target_of(row)).collect();
+        let marked: Vec<Target> = self.rows.marked().filter_map(|row| self.target_of(row)).collect();
         if marked.is_empty() { self.target().into_iter().collect() } else { marked }
     }
 
@@ -551,7 +726,7 @@ impl View for TableView {
         }
         if row == 0 {
             let mut x = 1 + if self.shows_namespace(shared) { self.rows.widths().1.max(9) + 2 } else { 0 };
-            for (index, width) in self.layout(usize::from(shared.size.0), shared) {
+            for (index, width) in self.layout(usize::from(shared.content().width), shared) {
                 if usize::from(column) < x + width + 2 {
                     self.sort_column(Some(index));
                     break;
@@ -597,7 +772,7 @@ impl View for TableView {
     }
 
     fn namespace_changed(&mut self, shared: &mut Shared) {
-        if matches!(self.choice, Choice::Namespaces) && self.kind.namespaced {
+        if matches!(self.choice, Choice::Namespaces | Choice::Made(_)) && self.kind.namespaced {
             self.listed = false;
             // rows of the namespaces before are wrong now, not just old
             let sort = self.rows.sort();
@@ -624,7 +799,7 @@ impl View for TableView {
     }
 
     fn next_change(&self, shared: &Shared) -> Option<i64> {
-        let shown = self.layout(usize::from(shared.size.0), shared);
+        let shown = self.layout(usize::from(shared.content().width), shared);
         let times: Vec<usize> = shown
             .iter()
             .filter_map(|(index, _)| match self.rows.columns().get(*index)?.kind {

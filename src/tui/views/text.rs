@@ -1,6 +1,7 @@
 //! Running text that stays live: descriptions and YAML, with search and colours.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -14,7 +15,9 @@ use crate::kinds::Target;
 use crate::message::{Effect, News, Sub};
 use crate::shared::Shared;
 use crate::source::describe::Described;
+use crate::source::fault::Fault;
 use crate::source::observe::{Seen, path_of};
+use crate::source::work::Work;
 use crate::table::filter::pattern;
 use crate::text::{Token, yaml};
 use crate::theme::Role;
@@ -24,7 +27,14 @@ use crate::view::{Motion, View};
 enum Shows {
     Description,
     Yaml,
+    /// A text that does not change, or that some work tells.
+    Document {
+        yaml: bool,
+    },
 }
+
+/// What tells a text, again and again.
+type Teller = Box<dyn Fn(&Shared) -> Work>;
 
 /// The description or the YAML of an object.
 pub struct TextView {
@@ -50,9 +60,35 @@ pub struct TextView {
     matches: Vec<usize>,
     current: usize,
     height: Cell<usize>,
+    /// Of a document.
+    document: String,
+    teller: Option<Teller>,
+    about: bool,
 }
 
 impl TextView {
+    /// A text that does not change.
+    pub fn document(title: String, text: String, yaml: bool) -> Self {
+        let nothing = Target { kind: Arc::default(), namespace: String::new(), name: title.clone() };
+        let mut view = Self { document: title, about: false, ..Self::new(nothing, Shows::Document { yaml }) };
+        view.text = text;
+        view
+    }
+
+    /// A text that some work tells, about an object.
+    pub fn told(title: String, target: Target, teller: impl Fn(&Shared) -> Work + 'static) -> Self {
+        Self { document: title, teller: Some(Box::new(teller)), ..Self::new(target, Shows::Document { yaml: false }) }
+    }
+
+    fn is_yaml(&self) -> bool {
+        matches!(self.shows, Shows::Yaml | Shows::Document { yaml: true })
+    }
+
+    /// What it is called, for a file.
+    pub fn name(&self) -> String {
+        if self.document.is_empty() { self.target.name.clone() } else { self.document.clone() }
+    }
+
     /// The description of an object.
     pub fn describe(target: Target) -> Self {
         Self::new(target, Shows::Description)
@@ -86,6 +122,9 @@ impl TextView {
             matches: Vec::new(),
             current: 0,
             height: Cell::new(20),
+            document: String::new(),
+            teller: None,
+            about: true,
         }
     }
 
@@ -108,7 +147,7 @@ impl TextView {
         self.text = text;
         self.version += 1;
         self.find();
-        if self.shows == Shows::Yaml {
+        if self.is_yaml() {
             let (version, text) = (self.version, self.text.clone());
             self.colors_sub = Some(shared.subscribe(|sub| Effect::Highlight(sub, version, text)));
         }
@@ -179,7 +218,7 @@ impl TextView {
                     from = end;
                 }
             }
-            None if self.shows == Shows::Description => {
+            None if !self.is_yaml() => {
                 // `Name:   web`: the label, then the value
                 let label = text.find(": ").map(|at| at + 1).or_else(|| text.ends_with(':').then_some(text.len())).filter(|&at| at < 36);
                 let (label, value) = text.split_at(label.unwrap_or(0));
@@ -225,6 +264,9 @@ pub fn marked<'a>(spans: Vec<Span<'a>>, text: &str, pattern: Option<&Regex>, loo
 
 impl View for TextView {
     fn title(&self) -> String {
+        if !self.document.is_empty() {
+            return self.document.clone();
+        }
         let what = if self.shows == Shows::Yaml { "yaml" } else { "describe" };
         let gone = if self.gone { " (deleted)" } else { "" };
         format!("{what} {}{gone}", self.target.shown())
@@ -243,7 +285,9 @@ impl View for TextView {
     }
 
     fn hints(&self) -> &'static [&'static str] {
-        if self.shows == Shows::Yaml {
+        if matches!(self.shows, Shows::Document { .. }) {
+            &["help", "back", "filter", "next-match", "copy-text", "save", "wrap"]
+        } else if self.shows == Shows::Yaml {
             &["help", "back", "filter", "next-match", "managed-fields", "edit-this", "copy-text", "wrap"]
         } else {
             &["help", "back", "filter", "next-match", "edit-this", "copy-text", "wrap"]
@@ -251,12 +295,26 @@ impl View for TextView {
     }
 
     fn target(&self) -> Option<Target> {
-        Some(self.target.clone())
+        self.about.then(|| self.target.clone())
     }
 
     fn open(&mut self, shared: &mut Shared) {
         let target = self.target.clone();
+        if let Shows::Document { .. } = self.shows {
+            match &self.teller {
+                Some(teller) => {
+                    let work = teller(shared);
+                    self.sub = Some(shared.subscribe(|sub| Effect::Work(sub, work)));
+                }
+                None => {
+                    let text = std::mem::take(&mut self.text);
+                    self.set_text(text, shared);
+                }
+            }
+            return;
+        }
         self.sub = Some(match self.shows {
+            Shows::Document { .. } => return,
             Shows::Description => shared.subscribe(|sub| Effect::Describe(sub, target)),
             Shows::Yaml => shared.subscribe(|sub| Effect::Observe(sub, path_of(&target))),
         });
@@ -284,6 +342,14 @@ impl View for TextView {
                 (self.gone, self.trouble) = (false, None);
                 self.set_text(text, shared);
             }
+            Some(News::Told(told)) => match told.downcast::<Result<String, Fault>>().map(|told| *told) {
+                Ok(Ok(text)) => {
+                    self.trouble = None;
+                    self.set_text(text, shared);
+                }
+                Ok(Err(fault)) => self.trouble = Some(fault.message),
+                Err(_) => {}
+            },
             Some(News::Seen(Seen::Now(objects))) => match objects.into_values().next() {
                 Some(object) => {
                     (self.gone, self.trouble) = (false, None);

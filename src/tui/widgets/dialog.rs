@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::boxed;
 use super::input::LineInput;
-use crate::actions::object::write;
 use crate::app::App;
 use crate::input::{Key, KeyCode};
+use crate::keep::changes::write;
 use crate::kinds::Target;
 use crate::shared::{Level, Shared};
 use crate::source::call::Call;
@@ -25,14 +25,26 @@ enum FieldValue {
     Toggle(bool),
 }
 
-struct Field {
+/// A field of a dialog.
+pub struct Field {
     label: String,
     value: FieldValue,
 }
 
 impl Field {
-    fn text(label: &str, value: &str) -> Self {
+    /// A text.
+    pub fn text(label: &str, value: &str) -> Self {
         Self { label: label.to_owned(), value: FieldValue::Text(LineInput::new(value)) }
+    }
+
+    /// One of several.
+    pub fn choice(label: &str, options: Vec<&'static str>) -> Self {
+        Self { label: label.to_owned(), value: FieldValue::Choice { options, at: 0 } }
+    }
+
+    /// Yes or no; its answer is `true` or `false`.
+    pub fn toggle(label: &str, on: bool) -> Self {
+        Self { label: label.to_owned(), value: FieldValue::Toggle(on) }
     }
 
     fn answer(&self) -> String {
@@ -68,8 +80,22 @@ impl Dialog {
         }
     }
 
-    fn with_fields(title: &str, lines: Vec<String>, fields: Vec<Field>, submit: impl FnOnce(&mut App, Vec<String>) + 'static) -> Self {
+    /// Asks for a few things; the answers come in the order of the fields.
+    pub fn form(title: &str, lines: Vec<String>, fields: Vec<Field>, submit: impl FnOnce(&mut App, Vec<String>) + 'static) -> Self {
         Self { title: title.to_owned(), lines, fields, focus: 0, must_type: None, submit: Some(Box::new(submit)) }
+    }
+
+    /// Where a slip costs much, the name of the context must be typed too.
+    #[must_use]
+    pub fn guarded(mut self, shared: &Shared) -> Self {
+        if shared.is_production() && self.must_type.is_none() {
+            let context = shared.context().to_owned();
+            self.lines.push(format!("This is {context}, in production. Type its name to go on."));
+            self.fields.push(Field::text("context", ""));
+            self.focus = self.fields.len() - 1;
+            self.must_type = Some(context);
+        }
+        self
     }
 
     fn may_submit(&self) -> bool {
@@ -81,19 +107,19 @@ impl Dialog {
 /// Asks for a number of replicas.
 pub fn scale(target: Target, replicas: i64) -> Dialog {
     let lines = vec![format!("{} has {replicas} replicas.", target.shown())];
-    Dialog::with_fields("scale", lines, vec![Field::text("replicas", &replicas.to_string())], move |app, answers| {
+    Dialog::form("scale", lines, vec![Field::text("replicas", &replicas.to_string())], move |app, answers| {
         let Some(wanted) = answers.first().and_then(|text| text.parse::<i64>().ok()).filter(|&wanted| wanted >= 0) else {
             return app.shared.say(Level::Error, "a number of replicas is 0 or more");
         };
         let call = Call::merge(&target, "/scale", json!({"spec": {"replicas": wanted}}), false);
-        write(app, call, format!("{} scaled {replicas} → {wanted}", target.shown()));
+        write(app, &target, call, format!("{} scaled {replicas} → {wanted}", target.shown()));
     })
 }
 
 /// Asks for images.
 pub fn set_image(target: Target, images: Vec<(String, String)>) -> Dialog {
     let fields = images.iter().map(|(name, image)| Field::text(name, image)).collect();
-    Dialog::with_fields("set image", vec![format!("Images of {}:", target.shown())], fields, move |app, answers| {
+    Dialog::form("set image", vec![format!("Images of {}:", target.shown())], fields, move |app, answers| {
         let changed: Vec<_> = images
             .iter()
             .zip(&answers)
@@ -103,9 +129,13 @@ pub fn set_image(target: Target, images: Vec<(String, String)>) -> Dialog {
         if changed.is_empty() {
             return app.shared.say(Level::Info, "no image was changed");
         }
-        let patch = json!({"spec": {"template": {"spec": {"containers": changed}}}});
-        write(app, Call::strategic(&target, patch), format!("image of {} set", target.shown()));
+        write(app, &target, patch_of(&target, changed), format!("image of {} set", target.shown()));
     })
+}
+
+fn patch_of(target: &Target, containers: Vec<serde_json::Value>) -> Call {
+    let pod = json!({"spec": {"containers": containers}});
+    Call::strategic(target, if target.kind.is("", "pods") { pod } else { json!({"spec": {"template": pod}}) })
 }
 
 /// Asks before deleting. A namespace must be typed: everything in it goes with it.
@@ -125,16 +155,16 @@ pub fn delete(targets: Vec<Target>) -> Dialog {
         lines.push(format!("and {} more", targets.len() - lines.len()));
     }
     let mut fields = vec![
-        Field { label: "propagation".to_owned(), value: FieldValue::Choice { options: vec!["Background", "Foreground", "Orphan"], at: 0 } },
+        Field::choice("propagation", vec!["Background", "Foreground", "Orphan"]),
         Field::text("grace (seconds)", ""),
-        Field { label: "force".to_owned(), value: FieldValue::Toggle(false) },
+        Field::toggle("force", false),
     ];
     let namespace = targets.iter().find(|target| target.kind.is("", "namespaces")).map(|target| target.name.clone());
     if let Some(name) = &namespace {
         lines.push(format!("Everything in namespace {name} is deleted too. Type its name to go on."));
         fields.push(Field::text("name", ""));
     }
-    let mut dialog = Dialog::with_fields("delete", lines, fields, move |app, answers| {
+    let mut dialog = Dialog::form("delete", lines, fields, move |app, answers| {
         let answer = |index: usize| answers.get(index).map_or("", String::as_str);
         let grace = match (answer(2) == "true", answer(1)) {
             (true, _) => Some(0),
@@ -145,7 +175,7 @@ pub fn delete(targets: Vec<Target>) -> Dialog {
             },
         };
         for target in &targets {
-            write(app, Call::delete(target, answer(0), grace), format!("{} deleted", target.shown()));
+            write(app, target, Call::delete(target, answer(0), grace), format!("{} deleted", target.shown()));
         }
     });
     dialog.focus = if namespace.is_some() { 3 } else { 0 };

@@ -29,6 +29,11 @@ impl DiffLayer {
     pub fn new(title: String, warning: Vec<String>, lines: Vec<DiffLine>, apply: impl FnOnce(&mut App) + 'static) -> Self {
         Self { title, warning, lines, top: 0, apply: Some(Box::new(apply)) }
     }
+
+    /// Shows a difference that is only to be read.
+    pub fn read_only(title: String, lines: Vec<DiffLine>) -> Self {
+        Self { title, warning: Vec::new(), lines, top: 0, apply: None }
+    }
 }
 
 impl Layer for DiffLayer {
@@ -66,11 +71,12 @@ impl Layer for DiffLayer {
         lines.truncate(usize::from(inner.height.saturating_sub(1)));
         let body = Rect { height: inner.height.saturating_sub(1), ..inner };
         frame.render_widget(Paragraph::new(lines), body);
+        let (enter, apply) = if self.apply.is_some() { (" enter ", "apply") } else { ("", "") };
         let keys = Line::from(vec![
-            Span::styled(" enter ", theme.style(Role::Key)),
-            Span::styled("apply", theme.style(Role::Hint)),
+            Span::styled(enter, theme.style(Role::Key)),
+            Span::styled(apply, theme.style(Role::Hint)),
             Span::styled("   esc ", theme.style(Role::Key)),
-            Span::styled("back to the text", theme.style(Role::Hint)),
+            Span::styled("back", theme.style(Role::Hint)),
         ]);
         frame.render_widget(Paragraph::new(keys), Rect::new(inner.x, inner.bottom().saturating_sub(1), inner.width, 1));
     }

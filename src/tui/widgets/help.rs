@@ -1,5 +1,7 @@
 //! Help for the view at hand, from the table of actions.
 
+use std::collections::HashMap;
+
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
@@ -16,13 +18,22 @@ use crate::view::{Layer, Taken};
 pub struct Help {
     scopes: Scopes,
     of: String,
+    /// Why some actions may not be done.
+    denied: HashMap<&'static str, String>,
     top: usize,
 }
 
 impl Help {
     /// Help where these scopes hold.
-    pub fn new(scopes: Scopes, of: String) -> Self {
-        Self { scopes, of, top: 0 }
+    pub fn new(scopes: Scopes, of: String, denied: HashMap<&'static str, String>) -> Self {
+        Self { scopes, of, denied, top: 0 }
+    }
+
+    fn doc(&self, action: &Action) -> String {
+        match self.denied.get(action.name) {
+            Some(reason) => format!("{} ({reason})", action.doc),
+            None => action.doc.to_owned(),
+        }
     }
 
     fn lines(&self, sections: &[Section], shared: &Shared) -> Vec<Line<'static>> {
@@ -32,7 +43,7 @@ impl Help {
             let here = |action: &&Action| {
                 action.section == *section
                     && action.scopes.meet(self.scopes)
-                    && !action.keys.is_empty()
+                    && !shared.keymap.keys(action).is_empty()
                     && !(action.writes && shared.options.readonly)
             };
             let actions: Vec<&Action> = ACTIONS.iter().filter(here).collect();
@@ -42,20 +53,23 @@ impl Help {
             lines.push(Line::styled(section.title(), theme.style(Role::Columns)));
             for action in actions {
                 lines.push(Line::from(vec![
-                    Span::styled(format!(" {:<16}", keys_of(action)), theme.style(Role::Key)),
-                    Span::styled(action.doc, theme.style(Role::Text)),
+                    Span::styled(format!(" {:<16}", shared.keymap.shown(action)), theme.style(Role::Key)),
+                    Span::styled(self.doc(action), theme.style(if self.denied.contains_key(action.name) { Role::Dim } else { Role::Text })),
                 ]));
             }
             lines.push(Line::raw(""));
         }
+        if sections.contains(&Section::Everywhere) && !shared.config.bound().is_empty() {
+            lines.push(Line::styled("hotkeys and plugins", theme.style(Role::Columns)));
+            for (key, doc) in shared.config.bound() {
+                lines.push(Line::from(vec![
+                    Span::styled(format!(" {:<16}", key.to_string()), theme.style(Role::Key)),
+                    Span::styled(doc, theme.style(Role::Text)),
+                ]));
+            }
+        }
         lines
     }
-}
-
-/// The keys of an action as they are shown.
-pub fn keys_of(action: &Action) -> String {
-    let keys: Vec<String> = action.keys.iter().filter_map(|key| Key::parse(key)).map(|key| key.to_string()).collect();
-    keys.join(" ")
 }
 
 impl Layer for Help {

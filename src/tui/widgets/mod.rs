@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod dialog;
 pub mod diff;
+pub mod finder;
 pub mod help;
 pub mod input;
 pub mod picker;

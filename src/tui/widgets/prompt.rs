@@ -15,7 +15,7 @@ use crate::command::WORDS;
 use crate::input::{Key, KeyCode};
 use crate::shared::Shared;
 use crate::source::call::Call;
-use crate::theme::{self, Role};
+use crate::theme::Role;
 use crate::view::{Go, Layer, Taken};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ struct Completion {
 /// A prompt.
 pub struct Prompt {
     mode: Mode,
+    /// Where it was opened: only what makes sense there is offered.
+    scopes: Scopes,
     input: LineInput,
     selected: Option<usize>,
     error: Option<String>,
@@ -52,10 +54,10 @@ const SHOWN: usize = 10;
 
 impl Prompt {
     /// A prompt for a command.
-    pub fn command(shared: &mut Shared) -> Self {
+    pub fn command(scopes: Scopes, shared: &mut Shared) -> Self {
         // names change: what was learnt for the last prompt is asked for again
         shared.names.clear();
-        Self::new(Mode::Command, String::new())
+        Self { scopes, ..Self::new(Mode::Command, String::new()) }
     }
 
     /// A prompt for a filter.
@@ -64,7 +66,7 @@ impl Prompt {
     }
 
     fn new(mode: Mode, text: String) -> Self {
-        Self { mode, input: LineInput::new(text.clone()), selected: None, error: None, before: text, asked: HashSet::new(), history: None }
+        Self { mode, scopes: Scopes::NONE, input: LineInput::new(text.clone()), selected: None, error: None, before: text, asked: HashSet::new(), history: None }
     }
 
     /// What is wrong with what was typed.
@@ -118,11 +120,17 @@ impl Prompt {
         }
         match words.as_slice() {
             [] => {
-                let actions = ACTIONS.iter().filter(|action| !action.scopes.meet(Scopes::EDITOR) && !action.name.starts_with("log-"));
+                let actions = ACTIONS.iter().filter(|action| action.scopes.meet(self.scopes.or(Scopes::ANY).or(Scopes::OBJECT)));
                 let words = WORDS.iter().map(|(word, doc)| plain(word, doc));
                 kinds().chain(words).chain(actions.map(|action| plain(action.name, action.doc))).collect()
             }
-            ["theme"] => theme::names().map(|name| plain(name, "")).collect(),
+            ["theme"] => shared.config.theme_names().iter().map(|name| plain(name, "")).collect(),
+            ["ctx" | "context" | "contexts"] => {
+                let contexts = shared.options.contexts.list().unwrap_or_default();
+                contexts.iter().map(|context| plain(&context.name, &context.server)).collect()
+            }
+            ["xray" | "history"] => kinds().collect(),
+            ["who-can"] => ["get", "list", "watch", "create", "update", "patch", "delete"].iter().map(|verb| plain(verb, "")).collect(),
             [verb] if ACTIONS.iter().any(|action| action.name == *verb && action.scopes.meet(Scopes::OBJECT)) => kinds().collect(),
             _ => Vec::new(),
         }
@@ -169,7 +177,11 @@ impl Prompt {
     fn enter(&mut self, shared: &mut Shared) -> Taken {
         if self.mode == Mode::Filter {
             shared.go.push(Go::Filter(self.input.text().to_owned()));
-            return if self.error.is_some() { Taken::Yes } else { Taken::Close };
+            if self.error.is_some() {
+                return Taken::Yes;
+            }
+            shared.go.push(Go::PromptClosed);
+            return Taken::Close;
         }
         let completions = self.completions(shared);
         let (words, last) = self.words();
@@ -208,10 +220,14 @@ impl Layer for Prompt {
                 if self.mode == Mode::Filter && self.input.text() != self.before {
                     shared.go.push(Go::Filter(self.before.clone()));
                 }
+                shared.go.push(Go::PromptClosed);
                 return Taken::Close;
             }
             (KeyCode::Enter, _) => return self.enter(shared),
-            (KeyCode::Backspace, _) if self.input.text().is_empty() => return Taken::Close,
+            (KeyCode::Backspace, _) if self.input.text().is_empty() => {
+                shared.go.push(Go::PromptClosed);
+                return Taken::Close;
+            }
             (KeyCode::Up, _) if self.history.is_some() || count == 0 => self.recall(-1, shared),
             (KeyCode::Down, _) if self.history.is_some() || count == 0 => self.recall(1, shared),
             (KeyCode::Up, _) => self.selected = Some(self.selected.map_or(count - 1, |at| (at + count - 1) % count)),

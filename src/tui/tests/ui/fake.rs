@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use coracle_api::clock::ManualClock;
+use coracle_tui::source::contexts::{Context, Contexts};
 use coracle_tui::{Boot, Connection, Headless, Options};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use http::{Request, Response};
 use http_body_util::{BodyExt, StreamBody};
@@ -25,6 +27,8 @@ pub const NOW: &str = "2026-11-21T12:00:00Z";
 struct State {
     objects: BTreeMap<String, Value>,
     revision: u64,
+    /// Every change: its revision, what happened, to what, and what it was then.
+    history: Vec<(u64, String, String, Value)>,
     logs: BTreeMap<String, String>,
     refused: Option<Value>,
     requests: Vec<String>,
@@ -46,7 +50,16 @@ const KINDS: &[(&str, &str, &str, bool, bool)] = &[
     ("v1", "Node", "nodes", false, false),
     ("v1", "Event", "events", true, false),
     ("v1", "Service", "services", true, false),
+    ("v1", "ConfigMap", "configmaps", true, false),
+    ("v1", "Secret", "secrets", true, false),
     ("apps/v1", "Deployment", "deployments", true, true),
+    ("apps/v1", "ReplicaSet", "replicasets", true, true),
+    ("batch/v1", "CronJob", "cronjobs", true, false),
+    ("batch/v1", "Job", "jobs", true, false),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", false, false),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", false, false),
+    ("rbac.authorization.k8s.io/v1", "Role", "roles", true, false),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", true, false),
     ("example.com/v1", "Boat", "boats", true, false),
 ];
 
@@ -73,6 +86,8 @@ impl Fake {
             object["metadata"]["creationTimestamp"] = "2026-11-21T11:42:00Z".into();
         }
         let kind = if state.objects.insert(key.clone(), object.clone()).is_some() { "MODIFIED" } else { "ADDED" };
+        let revision = state.revision;
+        state.history.push((revision, kind.to_owned(), key.clone(), object.clone()));
         drop(state);
         let _ = self.changes.send((kind.to_owned(), key, object));
     }
@@ -80,7 +95,10 @@ impl Fake {
     pub fn remove(&self, key: &str) {
         let mut state = self.state.lock();
         state.revision += 1;
-        if let Some(object) = state.objects.remove(key) {
+        if let Some(mut object) = state.objects.remove(key) {
+            let revision = state.revision;
+            object["metadata"]["resourceVersion"] = revision.to_string().into();
+            state.history.push((revision, "DELETED".to_owned(), key.to_owned(), object.clone()));
             drop(state);
             let _ = self.changes.send(("DELETED".to_owned(), key.to_owned(), object));
         }
@@ -109,7 +127,13 @@ impl Fake {
 
     /// Writes so far, as `METHOD path`.
     pub fn writes(&self) -> Vec<String> {
-        self.state.lock().requests.iter().filter(|request| !request.starts_with("GET") && !request.contains("dryRun")).cloned().collect()
+        let writes = |request: &&String| !request.starts_with("GET") && !request.contains("dryRun") && !request.contains("reviews");
+        self.state.lock().requests.iter().filter(writes).cloned().collect()
+    }
+
+    /// Requests so far, as `METHOD path`, with what was asked for decoded.
+    pub fn requests(&self) -> Vec<String> {
+        self.state.lock().requests.iter().map(|request| decode(request)).collect()
     }
 
     pub fn pod(&self, namespace: &str, name: &str, status: &str, restarts: u32) {
@@ -126,6 +150,11 @@ impl Fake {
         let options = Options { clock, colors: Some(coracle_tui::theme::ColorDepth::True), time_zone: jiff::tz::TimeZone::UTC, ..options };
         let ui = Headless::start(options, Boot::connected(self.connection()), width, height).await;
         ui.unwrap()
+    }
+
+    /// Another context, on the same objects.
+    pub fn contexts(&self) -> Arc<dyn Contexts> {
+        Arc::new(Other(self.clone()))
     }
 
     pub fn connection(&self) -> Connection {
@@ -199,6 +228,18 @@ impl Fake {
                 Some(object) => reply(200, &object),
                 None => reply(404, &status(404, "NotFound", &format!("{plural} \"{name}\" not found"))),
             },
+            ("POST", []) => {
+                let mut object: Value = serde_json::from_slice(body).unwrap();
+                if !namespace.is_empty() {
+                    object["metadata"]["namespace"] = namespace.into();
+                }
+                self.put(object.clone());
+                reply(201, &object)
+            }
+            ("POST", [name, "eviction"]) => {
+                self.remove(&format!("{plural}/{namespace}/{name}"));
+                reply(201, &json!({"kind": "Status", "status": "Success"}))
+            }
             ("DELETE", [name]) => {
                 self.remove(&format!("{plural}/{namespace}/{name}"));
                 reply(200, &json!({"kind": "Status", "status": "Success"}))
@@ -213,12 +254,17 @@ impl Fake {
             return reply(u16::try_from(status["code"].as_u64().unwrap()).unwrap(), &status);
         }
         let patch: Value = serde_json::from_slice(body).unwrap();
-        let mut object = self.get(key).unwrap();
+        let Some(mut object) = self.get(key) else { return reply(404, &status(404, "NotFound", "there is nothing to patch")) };
+        for step in patch.as_array().into_iter().flatten() {
+            *object.pointer_mut(step["path"].as_str().unwrap()).unwrap() = step["value"].clone();
+        }
         let asked = patch.pointer("/metadata/resourceVersion");
         if asked.is_some_and(|revision| *revision != object["metadata"]["resourceVersion"]) {
             return reply(409, &status(409, "Conflict", "the object has been modified"));
         }
-        merge(&mut object, &patch);
+        if patch.is_object() {
+            merge(&mut object, &patch);
+        }
         if !dry_run {
             self.put(object.clone());
         }
@@ -250,8 +296,22 @@ impl Fake {
         let state = self.state.lock();
         let limit: usize = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(usize::MAX);
         let after = query.get("continue").cloned().unwrap_or_default();
-        let mut found =
-            state.objects.iter().filter(|(key, object)| Self::selected(version, plural, namespace, query, key, object) && **key > after);
+        let exact = query.get("resourceVersion").filter(|_| query.contains_key("resourceVersionMatch")).map(|text| text.parse().unwrap());
+        let then = exact.map(|at: u64| {
+            let mut objects: BTreeMap<String, Value> = BTreeMap::new();
+            for (_, kind, key, object) in state.history.iter().filter(|change| change.0 <= at) {
+                match kind.as_str() {
+                    "DELETED" => drop(objects.remove(key)),
+                    _ => drop(objects.insert(key.clone(), object.clone())),
+                }
+            }
+            objects
+        });
+        let mut found = then
+            .as_ref()
+            .unwrap_or(&state.objects)
+            .iter()
+            .filter(|(key, object)| Self::selected(version, plural, namespace, query, key, object) && **key > after);
         let page: Vec<(&String, &Value)> = found.by_ref().take(limit).collect();
         let more = found.next().map(|_| page.last().unwrap().0.clone());
         let items: Vec<Value> = page.into_iter().map(|(_, object)| object.clone()).collect();
@@ -276,13 +336,8 @@ impl Fake {
         // what changed between the list and now comes first
         let missed: Vec<(String, String, Value)> = {
             let state = self.state.lock();
-            let newer = |object: &Value| object["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap() > from;
-            state
-                .objects
-                .iter()
-                .filter(|(_, object)| newer(object))
-                .map(|(key, object)| ("ADDED".to_owned(), key.clone(), object.clone()))
-                .collect()
+            let since = state.history.iter().filter(|change| change.0 > from);
+            since.map(|(_, kind, key, object)| (kind.clone(), key.clone(), object.clone())).collect()
         };
         let (changes, cut) = (self.changes.subscribe(), self.cut.subscribe());
         let stream = futures::stream::iter(missed).chain(futures::stream::unfold((changes, cut), |(mut changes, mut cut)| async move {
@@ -304,6 +359,33 @@ impl Fake {
         let text = self.state.lock().logs.get(pod).cloned().unwrap_or_default();
         let first = futures::stream::iter([Ok(http_body::Frame::data(Bytes::from(text)))]);
         Response::new(StreamBody::new(first.chain(futures::stream::pending()).boxed()))
+    }
+}
+
+struct Other(Fake);
+
+impl Contexts for Other {
+    fn list(&self) -> Result<Vec<Context>, String> {
+        Ok(vec![Context {
+            name: "other".into(),
+            cluster: "other".into(),
+            user: "ada".into(),
+            namespace: "default".into(),
+            server: "https://other:6443".into(),
+        }])
+    }
+
+    fn connect(&self, name: String) -> BoxFuture<'static, Result<Connection, String>> {
+        let connection = Connection { context: name, embedded: false, ..self.0.connection() };
+        Box::pin(async move { Ok(connection) })
+    }
+
+    fn rename(&self, _name: &str, _new: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn remove(&self, _name: &str) -> Result<(), String> {
+        Ok(())
     }
 }
 

@@ -1,0 +1,391 @@
+//! Panes: the content is split again and again; each pane has a stack of views of its own. The focused pane's stack is
+//! the application's; the others wait here.
+
+use std::collections::BTreeMap;
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::message::{News, Sub};
+use crate::shared::Level;
+use crate::theme::Role;
+use crate::view::View;
+use crate::views::preview::Preview;
+
+/// A pane that is not focused.
+#[derive(Default)]
+pub struct Pane {
+    stack: Vec<Box<dyn View>>,
+    history: Vec<String>,
+    position: usize,
+    last: Option<String>,
+}
+
+/// How panes lie beside and below each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Tree {
+    Leaf(usize),
+    Split { beside: bool, first: Box<Tree>, second: Box<Tree> },
+}
+
+/// The same with commands in place of panes, to be kept.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kept {
+    View(String),
+    Beside(Box<Kept>, Box<Kept>),
+    Below(Box<Kept>, Box<Kept>),
+}
+
+/// All panes.
+pub struct Panes {
+    tree: Tree,
+    others: BTreeMap<usize, Pane>,
+    focus: usize,
+    next: usize,
+    zoomed: bool,
+    preview: Option<Preview>,
+}
+
+impl Default for Panes {
+    fn default() -> Self {
+        Self { tree: Tree::Leaf(0), others: BTreeMap::new(), focus: 0, next: 1, zoomed: false, preview: None }
+    }
+}
+
+/// Least size a pane may have.
+const LEAST: (u16, u16) = (24, 5);
+
+impl Tree {
+    fn leaves(&self) -> Vec<usize> {
+        match self {
+            Self::Leaf(pane) => vec![*pane],
+            Self::Split { first, second, .. } => [first.leaves(), second.leaves()].concat(),
+        }
+    }
+
+    fn areas(&self, area: Rect, found: &mut Vec<(usize, Rect)>) {
+        match self {
+            Self::Leaf(pane) => found.push((*pane, area)),
+            Self::Split { beside, first, second } => {
+                let half = [Constraint::Fill(1), Constraint::Fill(1)];
+                let [a, b] = if *beside { Layout::horizontal(half).spacing(1).areas(area) } else { Layout::vertical(half).areas(area) };
+                first.areas(a, found);
+                second.areas(b, found);
+            }
+        }
+    }
+
+    fn replace(&mut self, pane: usize, with: impl FnOnce() -> Tree) -> bool {
+        match self {
+            Self::Leaf(own) if *own == pane => {
+                *self = with();
+                true
+            }
+            Self::Leaf(_) => false,
+            Self::Split { first, second, .. } => {
+                let side = if first.leaves().contains(&pane) { first } else { second };
+                side.replace(pane, with)
+            }
+        }
+    }
+
+    fn without(self, pane: usize) -> Option<Tree> {
+        match self {
+            Self::Leaf(own) => (own != pane).then_some(Self::Leaf(own)),
+            Self::Split { beside, first, second } => match (first.without(pane), second.without(pane)) {
+                (Some(first), Some(second)) => Some(Self::Split { beside, first: Box::new(first), second: Box::new(second) }),
+                (one, other) => one.or(other),
+            },
+        }
+    }
+}
+
+impl App {
+    /// Where the panes are drawn, titles included; and the preview.
+    fn areas(&self) -> (Vec<(usize, Rect)>, Option<Rect>) {
+        let whole = self.shared.whole();
+        let (panes, preview) = match (&self.panes.preview, whole.width >= 100) {
+            (None, _) => (whole, None),
+            (Some(_), true) => {
+                let [panes, preview] = Layout::horizontal([Constraint::Fill(3), Constraint::Fill(2)]).spacing(1).areas(whole);
+                (panes, Some(preview))
+            }
+            (Some(_), false) => {
+                let [panes, preview] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(whole);
+                (panes, Some(preview))
+            }
+        };
+        let mut found = Vec::new();
+        if self.panes.zoomed {
+            return (vec![(self.panes.focus, whole)], None);
+        }
+        self.panes.tree.areas(panes, &mut found);
+        (found, preview)
+    }
+
+    /// The area of a pane's view: below its title, if there are several panes.
+    fn inner(&self, area: Rect) -> Rect {
+        if self.panes.others.is_empty() || self.panes.zoomed {
+            return area;
+        }
+        Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area }
+    }
+
+    /// Tells the focused view where it is.
+    pub(crate) fn place(&mut self) {
+        let (areas, _) = self.areas();
+        self.shared.pane = areas.iter().find(|(pane, _)| *pane == self.panes.focus).map(|(_, area)| self.inner(*area));
+        if let (Some(area), Some(view)) = (self.shared.pane, self.stack.last_mut()) {
+            view.placed(area);
+        }
+        for (number, area) in areas {
+            let area = self.inner(area);
+            if let Some(view) = self.panes.others.get_mut(&number).and_then(|pane| pane.stack.last_mut()) {
+                view.placed(area);
+            }
+        }
+    }
+
+    fn swap(&mut self, pane: &mut Pane) {
+        std::mem::swap(&mut self.stack, &mut pane.stack);
+        std::mem::swap(&mut self.history, &mut pane.history);
+        std::mem::swap(&mut self.position, &mut pane.position);
+        std::mem::swap(&mut self.last, &mut pane.last);
+    }
+
+    fn focus(&mut self, pane: usize) {
+        let Some(mut waiting) = self.panes.others.remove(&pane) else { return };
+        self.swap(&mut waiting);
+        self.panes.others.insert(self.panes.focus, waiting);
+        self.panes.focus = pane;
+        self.shared.dirty = true;
+        self.place();
+    }
+
+    /// Goes to the pane at a place of the screen; false if there is none.
+    pub(crate) fn focus_at(&mut self, column: u16, row: u16) -> bool {
+        let (areas, _) = self.areas();
+        let Some((pane, _)) = areas.into_iter().find(|(_, area)| area.contains((column, row).into())) else { return false };
+        self.focus(pane);
+        self.place();
+        true
+    }
+
+    /// Splits the focused pane; the new one shows the same and has the focus.
+    pub fn split(&mut self, beside: bool) {
+        let area = self.shared.content();
+        let room = if beside { area.width / 2 >= LEAST.0 } else { area.height / 2 >= LEAST.1 };
+        if !room {
+            return self.shared.say(Level::Warning, "there is no room for another pane");
+        }
+        let command = self.view().and_then(View::command).unwrap_or_else(|| "pods".to_owned());
+        self.open_pane(beside, &command);
+    }
+
+    /// Opens a pane beside or below the focused one, on a command.
+    fn open_pane(&mut self, beside: bool, command: &str) {
+        let (old, new) = (self.panes.focus, self.panes.next);
+        self.panes.next += 1;
+        self.panes.zoomed = false;
+        let split = || Tree::Split { beside, first: Box::new(Tree::Leaf(old)), second: Box::new(Tree::Leaf(new)) };
+        self.panes.tree.replace(old, split);
+        let mut fresh = Pane { stack: vec![Box::new(crate::views::boot::BootView)], ..Pane::default() };
+        self.swap(&mut fresh);
+        self.panes.others.insert(old, fresh);
+        self.panes.focus = new;
+        self.place();
+        crate::command::run(self, command);
+    }
+
+    /// Goes to the next pane.
+    pub fn next_pane(&mut self) {
+        let leaves = self.panes.tree.leaves();
+        let at = leaves.iter().position(|pane| *pane == self.panes.focus).unwrap_or(0);
+        if let Some(&next) = leaves.get((at + 1) % leaves.len().max(1)) {
+            self.focus(next);
+        }
+    }
+
+    /// Closes the focused pane, unless it is the only one.
+    pub fn close_pane(&mut self) {
+        let closing = self.panes.focus;
+        if self.panes.others.is_empty() {
+            return self.shared.say(Level::Info, "this is the only pane");
+        }
+        self.next_pane();
+        if let Some(mut pane) = self.panes.others.remove(&closing) {
+            pane.stack.iter_mut().for_each(|view| view.close(&mut self.shared));
+        }
+        self.panes.tree = std::mem::replace(&mut self.panes.tree, Tree::Leaf(0)).without(closing).unwrap_or(Tree::Leaf(self.panes.focus));
+        self.panes.zoomed = false;
+        self.place();
+    }
+
+    /// Closes all panes but the focused one.
+    pub(crate) fn close_panes(&mut self) {
+        for pane in std::mem::take(&mut self.panes.others).values_mut() {
+            pane.stack.iter_mut().for_each(|view| view.close(&mut self.shared));
+        }
+        if let Some(mut preview) = self.panes.preview.take() {
+            preview.close(&mut self.shared);
+        }
+        self.panes = Panes::default();
+    }
+
+    /// Shows the focused pane alone, or all again.
+    pub fn zoom(&mut self) {
+        self.panes.zoomed = !self.panes.zoomed && (!self.panes.others.is_empty() || self.panes.preview.is_some());
+        self.place();
+    }
+
+    /// Shows the preview, or hides it.
+    pub fn toggle_preview(&mut self) {
+        match self.panes.preview.take() {
+            Some(mut preview) => preview.close(&mut self.shared),
+            None => self.panes.preview = Some(Preview::default()),
+        }
+        self.panes.zoomed = false;
+        self.place();
+    }
+
+    /// The preview shows what the cursor is on.
+    pub(crate) fn follow_preview(&mut self) {
+        let target = self.view().and_then(View::target);
+        if let Some(preview) = &mut self.panes.preview {
+            preview.follow(target, &mut self.shared);
+        }
+    }
+
+    pub(crate) fn preview_news(&mut self, sub: Sub, news: &mut Option<News>) {
+        if let Some(preview) = &mut self.panes.preview {
+            preview.news(sub, news, &mut self.shared);
+        }
+    }
+
+    /// News for the views of panes that are not focused.
+    pub(crate) fn other_news(&mut self, sub: Sub, news: &mut Option<News>) {
+        let (areas, _) = self.areas();
+        let own = self.shared.pane;
+        for (number, pane) in &mut self.panes.others {
+            if news.is_none() {
+                break;
+            }
+            // hidden behind a zoomed pane it has no place: what it had does
+            if let Some((_, area)) = areas.iter().find(|(pane, _)| pane == number) {
+                self.shared.pane = Some(Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..*area });
+            }
+            for view in pane.stack.iter_mut().rev() {
+                view.news(sub, news, &mut self.shared);
+            }
+        }
+        self.shared.pane = own;
+    }
+
+    /// Does something with every view there is.
+    pub(crate) fn every_view(&mut self, mut work: impl FnMut(&mut dyn View, &mut crate::shared::Shared)) {
+        for view in self.stack.iter_mut().chain(self.panes.others.values_mut().flat_map(|pane| &mut pane.stack)) {
+            work(view.as_mut(), &mut self.shared);
+        }
+    }
+
+    /// Seconds until something in any pane changes by itself.
+    pub(crate) fn panes_change(&self) -> Option<i64> {
+        let shown = self.panes.others.values().filter(|_| !self.panes.zoomed).filter_map(|pane| pane.stack.last());
+        let views = shown.filter_map(|view| view.next_change(&self.shared));
+        views.chain(self.panes.preview.as_ref().and_then(|preview| preview.next_change(&self.shared))).min()
+    }
+
+    pub(crate) fn draw_panes(&self, frame: &mut Frame) {
+        let (areas, preview) = self.areas();
+        for (number, area) in areas {
+            let focused = number == self.panes.focus;
+            let view =
+                if focused { self.view() } else { self.panes.others.get(&number).and_then(|pane| pane.stack.last()).map(AsRef::as_ref) };
+            let Some(view) = view else { continue };
+            let inner = self.inner(area);
+            if inner != area {
+                let style = self.shared.theme.style(if focused { Role::HeaderAccent } else { Role::Dim });
+                let title = format!("{}{} {}", if focused { "▸" } else { " " }, view.title(), view.counts());
+                let bar = Rect { height: 1, ..area };
+                frame.buffer_mut().set_style(bar, if focused { self.shared.theme.style(Role::Header) } else { style });
+                frame.render_widget(Paragraph::new(Line::styled(title, style)), bar);
+            }
+            view.draw(frame, inner, &self.shared);
+            self.draw_divider(frame, area);
+        }
+        if let (Some(area), Some(preview)) = (preview, &self.panes.preview) {
+            preview.draw(frame, area, &self.shared);
+            if area.x > 0 {
+                self.draw_divider(frame, Rect { x: 0, width: area.x - 1, ..area });
+            }
+        }
+    }
+
+    /// A line to the right of an area, if something is there.
+    fn draw_divider(&self, frame: &mut Frame, area: Rect) {
+        let x = area.right();
+        if x >= self.shared.size.0 {
+            return;
+        }
+        for y in area.top()..area.bottom() {
+            frame.buffer_mut().set_string(x, y, "│", self.shared.theme.style(Role::Border));
+        }
+    }
+
+    fn kept(&self, tree: &Tree) -> Kept {
+        match tree {
+            Tree::Leaf(pane) => {
+                let stack = if *pane == self.panes.focus { Some(&self.stack) } else { self.panes.others.get(pane).map(|pane| &pane.stack) };
+                let command = stack.and_then(|stack| stack.iter().rev().find_map(|view| view.command()));
+                Kept::View(command.unwrap_or_else(|| "pods".to_owned()))
+            }
+            Tree::Split { beside: true, first, second } => Kept::Beside(Box::new(self.kept(first)), Box::new(self.kept(second))),
+            Tree::Split { beside: false, first, second } => Kept::Below(Box::new(self.kept(first)), Box::new(self.kept(second))),
+        }
+    }
+
+    /// Keeps how the panes are laid out under a name.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save_layout(&mut self, name: &str) -> Result<(), String> {
+        let path = self.shared.kept("layouts")?.join(format!("{}.json", name.replace('/', "_")));
+        let text = serde_json::to_string_pretty(&self.kept(&self.panes.tree)).map_err(|error| error.to_string())?;
+        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Lays the panes out as they were kept under a name.
+    ///
+    /// # Errors
+    /// There is no such layout.
+    pub fn load_layout(&mut self, name: &str) -> Result<(), String> {
+        let path = self.shared.kept("layouts")?.join(format!("{}.json", name.replace('/', "_")));
+        let text = std::fs::read_to_string(&path).map_err(|_| format!("no layout is called {name}"))?;
+        let kept: Kept = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        let preview = self.panes.preview.take();
+        self.close_panes();
+        self.panes.preview = preview;
+        self.lay_out(&kept);
+        Ok(())
+    }
+
+    fn lay_out(&mut self, kept: &Kept) {
+        match kept {
+            Kept::View(command) => crate::command::run(self, command),
+            Kept::Beside(first, second) | Kept::Below(first, second) => {
+                let corner = self.panes.focus;
+                self.open_pane(matches!(kept, Kept::Beside(..)), "pods");
+                let fresh = self.panes.focus;
+                self.focus(corner);
+                self.lay_out(first);
+                self.focus(fresh);
+                self.lay_out(second);
+            }
+        }
+    }
+}
