@@ -5,6 +5,7 @@
 
 pub mod amounts;
 pub mod apply;
+pub mod cel;
 pub mod clock;
 pub mod cron;
 pub mod field;

@@ -1,0 +1,180 @@
+//! The Common Expression Language as Kubernetes speaks it: an expression is compiled against declared variables (syntax,
+//! types, an estimate of its cost) and evaluated on JSON within a budget. The grammar and its tree are the crate `cel`'s;
+//! types, evaluation and Kubernetes' libraries are here, because upstream checks types before anything runs, in its own words,
+//! and counts the cost of every step.
+//!
+//! ```text
+//! Environment (variables and their types) ─► compile ─► Program ─► evaluate(variables, budget) ─► Value or Error
+//! ```
+//! A function is a row in a table of `library`: its signature drives both the checker and the evaluator.
+
+mod check;
+mod evaluate;
+mod library;
+mod macros;
+mod types;
+mod value;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use ::cel::parser::Expression;
+
+pub use library::{AUTHORIZER, go_duration, is_format};
+pub use types::{ObjectType, Type, UNBOUNDED};
+pub use value::{Key, List, ListType, Object, Value};
+
+/// Most cost of one evaluation (upstream's `PerCallLimit`).
+pub const PER_CALL_LIMIT: u64 = 1_000_000;
+/// Most cost of all expressions of one object or one policy (upstream's `RuntimeCELCostBudget`).
+pub const RUNTIME_BUDGET: u64 = 10_000_000;
+/// Most estimated cost of one rule of a schema.
+pub const ESTIMATED_RULE_LIMIT: u64 = 10_000_000;
+/// Most estimated cost of all rules of a schema.
+pub const ESTIMATED_SCHEMA_LIMIT: u64 = 100_000_000;
+
+/// Why an expression has no value.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// It failed, in upstream's words (`no such key: x`).
+    #[error("{0}")]
+    Failed(String),
+    /// It costs more than it may.
+    #[error("operation cancelled: actual cost limit exceeded")]
+    OverBudget,
+}
+
+/// What is left to spend.
+#[derive(Debug)]
+pub struct Budget(Cell<u64>);
+
+impl Budget {
+    /// A budget of `cost`.
+    pub fn new(cost: u64) -> Self {
+        Self(Cell::new(cost))
+    }
+
+    /// What is left.
+    pub fn left(&self) -> u64 {
+        self.0.get()
+    }
+
+    /// Spends.
+    ///
+    /// # Errors
+    /// There is not so much left; nothing is then.
+    pub fn spend(&self, cost: u64) -> Result<(), Error> {
+        let left = self.0.get().checked_sub(cost);
+        self.0.set(left.unwrap_or(0));
+        left.map(|_| ()).ok_or(Error::OverBudget)
+    }
+}
+
+/// Where an evaluation finds the values of variables.
+pub trait Variables {
+    /// The value of a variable; `None` if it has none.
+    ///
+    /// # Errors
+    /// It could not be computed.
+    fn get(&self, name: &str, budget: &Budget) -> Result<Option<Value>, Error>;
+}
+
+impl Variables for BTreeMap<&str, Value> {
+    fn get(&self, name: &str, _: &Budget) -> Result<Option<Value>, Error> {
+        Ok(BTreeMap::get(self, name).cloned())
+    }
+}
+
+/// The variables expressions may use.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, Type>,
+}
+
+/// An expression that is none; the message is upstream's, with the line and a mark below it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CompileError(pub String);
+
+static PARSER: LazyLock<::cel::Env> = LazyLock::new(macros::environment);
+
+impl Environment {
+    /// Without variables.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Declares a variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, ty: Type) -> Self {
+        self.variables.insert(name.to_owned(), ty);
+        self
+    }
+
+    /// Reads and checks an expression.
+    ///
+    /// # Errors
+    /// It is no expression, uses what is not declared, or its types do not fit.
+    pub fn compile(&self, source: &str) -> Result<Program, CompileError> {
+        let parsed = PARSER.compile(source).map_err(|errors| check::syntax_error(source, &errors))?;
+        let checked = check::check(&self.variables, source, &parsed)?;
+        Ok(Program { expression: Arc::new(parsed.expression().clone()), result: checked.ty, estimated_cost: checked.cost })
+    }
+
+    /// Like [`Environment::compile`], of an expression whose value has to be of one of these types.
+    ///
+    /// # Errors
+    /// As there; or its value is of another type.
+    pub fn compile_as(&self, source: &str, wanted: &[Type]) -> Result<Program, CompileError> {
+        let program = self.compile(source)?;
+        if program.result.is_dyn() || wanted.iter().any(|wanted| types::join(wanted, &program.result).is_some_and(|ty| ty != Type::Dyn)) {
+            return Ok(program);
+        }
+        let names: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+        Err(CompileError(match &names[..] {
+            [one] => format!("must evaluate to {one}"),
+            many => format!("must evaluate to one of {many:?}"),
+        }))
+    }
+}
+
+/// A checked expression.
+#[derive(Debug, Clone)]
+pub struct Program {
+    expression: Arc<Expression>,
+    result: Type,
+    estimated_cost: u64,
+}
+
+impl Program {
+    /// The type of its value.
+    pub fn result(&self) -> &Type {
+        &self.result
+    }
+
+    /// The most it may cost, from the bounds of its variables' types.
+    pub fn estimated_cost(&self) -> u64 {
+        self.estimated_cost
+    }
+
+    /// Whether it uses a variable.
+    pub fn uses(&self, variable: &str) -> bool {
+        self.expression.references().has_variable(variable)
+    }
+
+    /// Its value.
+    ///
+    /// # Errors
+    /// It has none, or costs more than the budget, or more than one evaluation may.
+    pub fn evaluate(&self, variables: &dyn Variables, budget: &Budget) -> Result<Value, Error> {
+        let call = Budget::new(PER_CALL_LIMIT.min(budget.left()));
+        let before = call.left();
+        let value = evaluate::evaluate(&self.expression, variables, &call);
+        budget.spend(before - call.left())?;
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests;
