@@ -56,7 +56,7 @@ fn request<'a>(call: &'a Call, operation: Operation, object: Option<&Value>, old
     Request {
         identity: &call.identity,
         kind: call.kind.storage_kind(),
-        asked: call.kind,
+        asked: &call.kind,
         namespace: if is_namespace { &call.info.name } else { call.namespace() },
         name: &call.info.name,
         called: called.into_iter().flatten().next().unwrap_or_default().to_owned(),

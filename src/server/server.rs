@@ -319,12 +319,21 @@ impl Server {
         let content_type = negotiate::content_type(&parts.headers);
         if info.subresource == "proxy" && kind.subresource("proxy").is_some() {
             let body_of = proxy::forward::streamed(body);
-            let call =
-                Call { server: self.clone(), kind, info, query, identity, parts, content_type, body: Bytes::new(), warnings: Vec::new() };
+            let call = Call {
+                server: self.clone(),
+                kind: kind.into(),
+                info,
+                query,
+                identity,
+                parts,
+                content_type,
+                body: Bytes::new(),
+                warnings: Vec::new(),
+            };
             return proxy::answer(call, body_of).await;
         }
         let body = if info.is_mutating() { body::read(&parts.headers, body).await? } else { Bytes::new() };
-        let call = Call { server: self.clone(), kind, info, query, identity, parts, content_type, body, warnings: Vec::new() };
+        let call = Call { server: self.clone(), kind: kind.into(), info, query, identity, parts, content_type, body, warnings: Vec::new() };
         registry::answer(call).await
     }
 }

@@ -63,8 +63,8 @@ fn headers(query: &Query) -> bool {
 pub(crate) fn one(call: &Call, code: u16, object: &Value, encoding: Encoding) -> Result<Response<Body>, Status> {
     let include = IncludeObject::parse(&call.query)?;
     let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-    let columns = headers(&call.query).then(|| columns(call.kind));
-    let table = table(&metadata, columns, vec![row(call.kind, object, include, call.server.0.clock.now())]);
+    let columns = headers(&call.query).then(|| columns(&call.kind));
+    let table = table(&metadata, columns, vec![row(&call.kind, object, include, call.server.0.clock.now())]);
     Ok(answer::object(code, &table, encoding))
 }
 
@@ -74,11 +74,11 @@ pub(crate) fn many(call: &Call, page: &Page, encoding: Encoding) -> Result<Respo
     let now = call.server.0.clock.now();
     let mut rows = Vec::with_capacity(page.entries.len());
     for entry in &page.entries {
-        rows.push(row(call.kind, &codec::decode(call.kind, entry)?, include, now));
+        rows.push(row(&call.kind, &codec::decode(&call.kind, entry)?, include, now));
     }
-    let columns = headers(&call.query).then(|| columns(call.kind));
+    let columns = headers(&call.query).then(|| columns(&call.kind));
     let mut table = table(&page.metadata(), columns, rows);
-    if page.entries.is_empty() && crate::cells::is_plain(call.kind) {
+    if page.entries.is_empty() && crate::cells::is_plain(&call.kind) {
         table["rows"] = Value::Null;
     }
     Ok(answer::object(200, &table, encoding))

@@ -5,7 +5,7 @@ mod convert;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 pub use convert::convert;
 
@@ -60,6 +60,38 @@ pub struct Subresource {
     pub schema: Text,
     /// What discovery says can be done, sorted.
     pub verbs: Vec<Text>,
+}
+
+/// A row of the registry: one of the built-in ones, or a custom resource's, which goes when nobody uses it any more.
+#[derive(Debug, Clone)]
+pub enum KindRef {
+    /// Built in.
+    Builtin(&'static Kind),
+    /// Made from a CustomResourceDefinition.
+    Custom(Arc<Kind>),
+}
+
+impl std::ops::Deref for KindRef {
+    type Target = Kind;
+
+    fn deref(&self) -> &Kind {
+        match self {
+            Self::Builtin(kind) => kind,
+            Self::Custom(kind) => kind,
+        }
+    }
+}
+
+impl From<&'static Kind> for KindRef {
+    fn from(kind: &'static Kind) -> Self {
+        Self::Builtin(kind)
+    }
+}
+
+impl From<Arc<Kind>> for KindRef {
+    fn from(kind: Arc<Kind>) -> Self {
+        Self::Custom(kind)
+    }
 }
 
 impl Kind {

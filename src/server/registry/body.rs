@@ -22,8 +22,8 @@ pub(crate) fn parse(content_type: &str, body: &Bytes, built_in: bool, expected: 
 
 /// Reads the object in the body, as `api_version` and `kind`; its warnings go to the call.
 pub(crate) fn object(call: &mut Call, options: &WriteOptions) -> Result<Value, Status> {
-    let kind = call.kind;
-    let parsed = parse(&call.content_type, &call.body, vocabulary::is_message(kind), (&kind.api_version(), &kind.kind))?;
+    let kind = call.kind.clone();
+    let parsed = parse(&call.content_type, &call.body, vocabulary::is_message(&kind), (&kind.api_version(), &kind.kind))?;
     checked(call, parsed, options)
 }
 
@@ -70,12 +70,12 @@ pub(crate) fn typed(object: &mut Value, api_version: &str, kind: &str) -> Result
 
 /// Checks an object against its type, and brings it into its storage version.
 pub(crate) fn check(call: &mut Call, object: &mut Value, duplicates: &[String], options: &WriteOptions) -> Result<(), Status> {
-    let warnings = vocabulary::decode(call.kind, object, duplicates, options.validation)?;
+    let warnings = vocabulary::decode(&call.kind, object, duplicates, options.validation)?;
     call.warnings.extend(warnings);
     if !object["metadata"].is_object() {
         object["metadata"] = json!({});
     }
-    convert(call.kind, call.kind.storage_kind(), object);
+    convert(&call.kind, call.kind.storage_kind(), object);
     Ok(())
 }
 

@@ -26,7 +26,8 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
 
 /// Creates an object that was read and checked, in its storage version; books the creator as its manager.
 pub(crate) async fn create(call: &mut Call, mut object: Value, options: &WriteOptions) -> Result<Shown, Status> {
-    let kind = call.kind.storage_kind();
+    let kind = call.kind.clone();
+    let kind = kind.storage_kind();
     body::place(call, &mut object)?;
     if !body::text(&object, "resourceVersion").is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
@@ -59,7 +60,8 @@ fn fill_system_fields(call: &Call, object: &mut Value) {
 
 /// Admits, validates and stores a new object whose managers are booked.
 pub(crate) async fn store(call: &mut Call, mut object: Value, options: &WriteOptions) -> Result<Shown, Status> {
-    let kind = call.kind.storage_kind();
+    let kind = call.kind.clone();
+    let kind = kind.storage_kind();
     let prefix = body::text(&object, "generateName").to_owned();
     let generated = body::text(&object, "name").is_empty() && !prefix.is_empty();
     let generate = |object: &mut Value| {

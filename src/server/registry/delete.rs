@@ -73,7 +73,7 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
 pub(crate) async fn collection(call: &mut Call) -> Result<Response<Body>, Status> {
     let options = options(call)?;
     let listed = ListOptions::parse(&call.query, false)?;
-    let selection = Selection::parse(call.kind, &call.query)?;
+    let selection = Selection::parse(&call.kind, &call.query)?;
     let page = match list::page(call, &listed, &selection) {
         Ok(page) => page,
         Err(Failed::Status(status)) => return Err(status),
@@ -81,15 +81,15 @@ pub(crate) async fn collection(call: &mut Call) -> Result<Response<Body>, Status
     };
     let mut items = Vec::with_capacity(page.entries.len());
     for entry in &page.entries {
-        let (namespace, name) = codec::names(call.kind, &entry.key);
+        let (namespace, name) = codec::names(&call.kind, &entry.key);
         call.info.name = name.to_owned();
         if call.kind.namespaced {
             call.info.namespace = namespace.to_owned();
         }
         let shown = match delete(call, &options).await {
             Ok(Deleted { shown: Some(Shown::Object(object)), .. }) => object,
-            Ok(Deleted { shown: Some(Shown::Entry(entry)), .. }) => codec::decode(call.kind, &entry)?,
-            Ok(_) => codec::decode(call.kind, entry)?,
+            Ok(Deleted { shown: Some(Shown::Entry(entry)), .. }) => codec::decode(&call.kind, &entry)?,
+            Ok(_) => codec::decode(&call.kind, entry)?,
             Err(status) if status.reason == "NotFound" => continue,
             Err(status) => return Err(status),
         };
@@ -103,10 +103,10 @@ pub(crate) async fn collection(call: &mut Call) -> Result<Response<Body>, Status
 pub(crate) async fn delete(call: &mut Call, options: &DeleteOptions) -> Result<Deleted, Status> {
     for _ in 0..CONFLICT_ATTEMPTS {
         let entry = call.find()?;
-        let old = codec::decode_stored(call.kind, &entry)?;
+        let old = codec::decode_stored(&call.kind, &entry)?;
         check_preconditions(call, options, &entry, &old)?;
         gate::delete(call, &old, options.dry_run).await?;
-        let plan = plan(call.kind, &old, options, call.server.0.clock.now());
+        let plan = plan(&call.kind, &old, options, call.server.0.clock.now());
         match carry_out(call, &entry, &old, plan, options).await {
             Ok(deleted) => return Ok(deleted),
             Err(WriteError::Conflict(_)) if options.revision.is_none() => {}
@@ -306,7 +306,7 @@ async fn carry_out(call: &Call, entry: &Arc<Entry>, old: &Value, plan: Plan, opt
     let expect = Expect::Revision(entry.revision);
     let write = |change| Write { key: call.key(), expect, change };
     let encode = |object: &Value| codec::encode(object).map_err(|_| WriteError::Closed);
-    let shows = returns_object(call.kind);
+    let shows = returns_object(&call.kind);
     match plan {
         Plan::Wait => Ok(Deleted { shown: Some(Shown::Entry(entry.clone())), gone: false, uid }),
         Plan::Mark(new) if options.dry_run => Ok(Deleted { shown: Some(Shown::Object(new)), gone: false, uid }),

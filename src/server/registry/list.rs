@@ -80,7 +80,7 @@ pub(crate) struct Page {
 /// Answers a LIST.
 pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
     let options = ListOptions::parse(&call.query, false)?;
-    let selection = Selection::parse(call.kind, &call.query)?;
+    let selection = Selection::parse(&call.kind, &call.query)?;
     let accepted = call.accepted()?;
     let page = match page(call, &options, &selection) {
         Err(Failed::Status(status)) => return Err(status),
@@ -91,20 +91,20 @@ pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
         return table::many(call, &page, accepted.encoding);
     }
     if accepted.encoding == Encoding::Protobuf {
-        return in_protobuf(call.kind, accepted.form, &page);
+        return in_protobuf(&call.kind, accepted.form, &page);
     }
     if accepted.form == Form::Object && accepted.encoding == Encoding::Json && call.kind.is_storage_version() {
-        return Ok(answer::json_body(200, stored(call.kind, page)));
+        return Ok(answer::json_body(200, stored(&call.kind, page)));
     }
     let mut out = BytesMut::new();
-    opening(&mut out, call.kind, accepted.form, &page);
+    opening(&mut out, &call.kind, accepted.form, &page);
     for (at, entry) in page.entries.iter().enumerate() {
         if at > 0 {
             out.put_u8(b',');
         }
         match accepted.form {
             Form::Metadata => put_metadata(&mut out, entry)?,
-            _ => codec::put_item(&mut out, call.kind, entry)?,
+            _ => codec::put_item(&mut out, &call.kind, entry)?,
         }
     }
     out.put_slice(CLOSING);
@@ -216,11 +216,11 @@ fn too_old_token(token: &str) -> Response<Body> {
 /// Reads one page.
 pub(crate) fn page(call: &Call, options: &ListOptions, selection: &Selection) -> Result<Page, Failed> {
     let store = &call.server.0.store;
-    let prefix = codec::prefix(call.kind, call.namespace());
+    let prefix = codec::prefix(&call.kind, call.namespace());
     let (mut after, mut at) = (None, None);
     if let Some(token) = &options.token {
         let token = Token::decode(token)?;
-        after = Some(format!("{}{}", codec::prefix(call.kind, ""), token.start));
+        after = Some(format!("{}{}", codec::prefix(&call.kind, ""), token.start));
         at = u64::try_from(token.revision).ok();
     } else if let Some(revision) = options.revision.filter(|revision| *revision > 0) {
         let exact = match options.matching {
@@ -237,7 +237,7 @@ pub(crate) fn page(call: &Call, options: &ListOptions, selection: &Selection) ->
     let limit = if options.revision == Some(0) && options.matching.is_none() { 0 } else { options.limit };
     let gone = |error: ReadError| match (&options.token, &after, error) {
         (Some(_), Some(after), ReadError::TooOld { .. }) => {
-            let start = after.strip_prefix(&codec::prefix(call.kind, "")).unwrap_or_default();
+            let start = after.strip_prefix(&codec::prefix(&call.kind, "")).unwrap_or_default();
             Failed::TooOldToken { token: Token::encode(-1, start) }
         }
         (_, _, error) => Failed::Status(read_error(error, at.unwrap_or_default())),
@@ -251,7 +251,7 @@ pub(crate) fn page(call: &Call, options: &ListOptions, selection: &Selection) ->
     let list = store.list(&prefix, &StoreOptions { after: after.clone(), limit: None, at }).map_err(gone)?;
     let mut page = Page { revision: list.revision, entries: Vec::new(), next: None, remaining: None };
     for entry in list.entries {
-        if !selection.matches(call.kind, &entry)? {
+        if !selection.matches(&call.kind, &entry)? {
             continue;
         }
         if limit > 0 && page.entries.len() == limit {
@@ -264,7 +264,7 @@ pub(crate) fn page(call: &Call, options: &ListOptions, selection: &Selection) ->
 }
 
 fn token_after(call: &Call, revision: u64, last: &Entry) -> String {
-    let start = last.key.strip_prefix(&codec::prefix(call.kind, "")).unwrap_or_default();
+    let start = last.key.strip_prefix(&codec::prefix(&call.kind, "")).unwrap_or_default();
     Token::encode(i64::try_from(revision).unwrap_or(-1), start)
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use coracle_api::identity::Identity;
-use coracle_api::kinds::{Kind, convert};
+use coracle_api::kinds::{Kind, KindRef, convert};
 use coracle_api::status::Status;
 use coracle_store::{Entry, ReadError, WriteError};
 use http::Response;
@@ -31,7 +31,7 @@ use crate::{answer, codec, subresource, table, vocabulary};
 /// A request for a resource, authorized, with its body.
 pub(crate) struct Call {
     pub(crate) server: Server,
-    pub(crate) kind: &'static Kind,
+    pub(crate) kind: KindRef,
     pub(crate) info: RequestInfo,
     pub(crate) query: Query,
     pub(crate) identity: Identity,
@@ -49,7 +49,7 @@ pub(crate) async fn answer(mut call: Call) -> Result<Response<Body>, Status> {
         // Before anything happens.
         call.accepted()?;
     }
-    call.warnings.extend(deprecation(call.kind).map(str::to_owned));
+    call.warnings.extend(deprecation(&call.kind).map(str::to_owned));
     let answered = if !call.info.subresource.is_empty() {
         subresource::answer(&mut call).await
     } else if !call.kind.stored {
@@ -126,11 +126,11 @@ impl Call {
     }
 
     pub(crate) fn key(&self) -> String {
-        codec::key(self.kind, self.namespace(), &self.info.name)
+        codec::key(&self.kind, self.namespace(), &self.info.name)
     }
 
     pub(crate) fn accepted(&self) -> Result<Accepted, Status> {
-        negotiate::accepted(&self.parts.headers, vocabulary::is_message(self.kind))
+        negotiate::accepted(&self.parts.headers, vocabulary::is_message(&self.kind))
     }
 
     pub(crate) fn agent(&self) -> String {
@@ -165,15 +165,15 @@ impl Call {
     pub(crate) fn show(&self, code: u16, shown: &Shown) -> Result<Response<Body>, Status> {
         let accepted = self.accepted()?;
         let bytes = match (accepted.form, shown) {
-            (Form::Object, Shown::Entry(entry)) => codec::object_bytes(self.kind, entry)?,
+            (Form::Object, Shown::Entry(entry)) => codec::object_bytes(&self.kind, entry)?,
             (Form::Metadata, Shown::Entry(entry)) => metadata_bytes(entry)?,
             (Form::Table, Shown::Entry(entry)) => {
-                let object = codec::decode(self.kind, entry)?;
+                let object = codec::decode(&self.kind, entry)?;
                 return table::one(self, code, &object, accepted.encoding);
             }
             (form, Shown::Object(object)) => {
                 let mut object = object.clone();
-                convert(self.kind.storage_kind(), self.kind, &mut object);
+                convert(self.kind.storage_kind(), &self.kind, &mut object);
                 match form {
                     Form::Object => return Ok(answer::object(code, &object, accepted.encoding)),
                     Form::Table => return table::one(self, code, &object, accepted.encoding),

@@ -65,9 +65,9 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     }
     for _ in 0..CONFLICT_ATTEMPTS {
         let entry = call.find()?;
-        let old = codec::decode_stored(call.kind, &entry)?;
+        let old = codec::decode_stored(&call.kind, &entry)?;
         let mut live = old.clone();
-        convert(call.kind.storage_kind(), call.kind, &mut live);
+        convert(call.kind.storage_kind(), &call.kind, &mut live);
         let mut new = patch.apply(&call.kind.schema, live)?;
         body::typed(&mut new, &call.kind.api_version(), &call.kind.kind)?;
         body::check_name(call, &mut new)?;
@@ -108,9 +108,10 @@ async fn apply(call: &mut Call, config: Parsed, options: WriteOptions) -> Result
             }
             let attributes = crate::authz::Attributes { verb: "create", ..call.info.attributes() };
             call.server.0.authorizer.authorize(&call.identity, &attributes)?;
-            let kind = call.kind.storage_kind();
-            let mut object = vocabulary::apply(call.kind, None, config.clone(), &manager, force)?;
-            convert(call.kind, kind, &mut object);
+            let kind = call.kind.clone();
+            let kind = kind.storage_kind();
+            let mut object = vocabulary::apply(&call.kind, None, config.clone(), &manager, force)?;
+            convert(&call.kind, kind, &mut object);
             create::drop_status(kind, &mut object);
             coracle_api::rules::default(kind, &mut object);
             match create::store(call, object, &options).await {
@@ -121,9 +122,9 @@ async fn apply(call: &mut Call, config: Parsed, options: WriteOptions) -> Result
         if revision_of(&config)?.is_some_and(|wanted| wanted != entry.revision) {
             return Err(call.stale());
         }
-        let live = codec::decode(call.kind, &entry)?;
-        let mut new = vocabulary::apply(call.kind, Some(&live), config.clone(), &manager, force)?;
-        convert(call.kind, call.kind.storage_kind(), &mut new);
+        let live = codec::decode(&call.kind, &entry)?;
+        let mut new = vocabulary::apply(&call.kind, Some(&live), config.clone(), &manager, force)?;
+        convert(&call.kind, call.kind.storage_kind(), &mut new);
         if let Some(shown) = replace(call, &entry, new, &options, Booking::Done).await? {
             return call.show(200, &shown);
         }

@@ -50,7 +50,8 @@ pub(crate) fn revision_of(object: &Value) -> Result<Option<u64>, Status> {
 
 /// A writer who says what it saw must have seen the latest; some kinds demand that it says so.
 pub(crate) fn check_revision(call: &Call, wanted: Option<u64>, entry: &Entry) -> Result<(), Status> {
-    let kind = call.kind.storage_kind();
+    let kind = call.kind.clone();
+    let kind = kind.storage_kind();
     match wanted {
         Some(wanted) if wanted != entry.revision => Err(call.stale()),
         None if !rules::allows_unconditional_update(kind) => {
@@ -91,7 +92,7 @@ pub(crate) async fn replace(
     options: &WriteOptions,
     booking: Booking,
 ) -> Result<Option<Shown>, Status> {
-    let old = codec::decode_stored(call.kind, entry)?;
+    let old = codec::decode_stored(&call.kind, entry)?;
     replace_known(call, entry, old, new, options, booking).await
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use coracle_api::kinds::Kind;
+use coracle_api::kinds::{Kind, KindRef};
 use coracle_api::protobuf;
 use coracle_api::status::Status;
 use coracle_store::{Entry, Event, EventKind, ListOptions as StoreOptions, ReadError, Watch};
@@ -41,17 +41,17 @@ const DEFAULT_SECONDS: std::ops::Range<u64> = 1_800..3_600;
 /// Answers a WATCH.
 pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
     let options = ListOptions::parse(&call.query, true)?;
-    let selection = Selection::parse(call.kind, &call.query)?;
+    let selection = Selection::parse(&call.kind, &call.query)?;
     let accepted = call.accepted()?;
     if accepted.encoding == Encoding::Yaml {
-        let more = if vocabulary::is_message(call.kind) { ", application/vnd.kubernetes.protobuf;stream=watch" } else { "" };
+        let more = if vocabulary::is_message(&call.kind) { ", application/vnd.kubernetes.protobuf;stream=watch" } else { "" };
         return Err(not_acceptable(&format!("application/json;stream=watch{more}")));
     }
     let encoding = accepted.encoding;
     let content_type = if encoding == Encoding::Protobuf { PROTOBUF } else { "application/json" };
     let include = IncludeObject::parse(&call.query)?;
     let store = &call.server.0.store;
-    let mut prefix = codec::prefix(call.kind, call.namespace());
+    let mut prefix = codec::prefix(&call.kind, call.namespace());
     if let Some(name) = selection.name()
         && (!call.kind.namespaced || !call.namespace().is_empty())
     {
@@ -80,7 +80,7 @@ pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
     let now = Instant::now();
     let watching = Watching {
         server: call.server.clone(),
-        kind: call.kind,
+        kind: call.kind.clone(),
         selection,
         form: accepted.form,
         encoding,
@@ -150,7 +150,7 @@ impl Told {
 
 struct Watching {
     server: Server,
-    kind: &'static Kind,
+    kind: KindRef,
     selection: Selection,
     form: Form,
     encoding: Encoding,
@@ -177,7 +177,7 @@ impl Watching {
             let running = server.0.metrics.running(Gauge::LongRunning);
             let next = watching.next().await;
             drop(running);
-            let Kind { group, version, plural, .. } = watching.kind;
+            let Kind { group, version, plural, .. } = &*watching.kind;
             server.0.metrics.watched(group, version, plural, std::mem::take(&mut watching.sent));
             next.map(|chunk| (Ok(chunk), watching))
         })
@@ -217,7 +217,7 @@ impl Watching {
     fn initial_chunk(&mut self) -> Option<Bytes> {
         let mut out = BytesMut::new();
         while let Some(entry) = self.initial.pop_front() {
-            let put = match self.selection.matches(self.kind, &entry) {
+            let put = match self.selection.matches(&self.kind, &entry) {
                 Ok(false) => Ok(()),
                 Ok(true) => self.put(&mut out, Told::Added, &entry),
                 Err(status) => Err(status),
@@ -280,8 +280,8 @@ impl Watching {
         let mut told = natural;
         let left;
         if !self.selection.is_everything() {
-            let was = event.previous.as_ref().map(|previous| self.selection.matches(self.kind, previous)).transpose()?.unwrap_or(false);
-            let is = event.kind == EventKind::Put && self.selection.matches(self.kind, &event.entry)?;
+            let was = event.previous.as_ref().map(|previous| self.selection.matches(&self.kind, previous)).transpose()?.unwrap_or(false);
+            let is = event.kind == EventKind::Put && self.selection.matches(&self.kind, &event.entry)?;
             told = match (was, is) {
                 (false, false) => return Ok(None),
                 (false, true) => Told::Added,
@@ -310,7 +310,7 @@ impl Watching {
     /// Appends an event.
     fn put(&mut self, out: &mut BytesMut, told: Told, entry: &Entry) -> Result<(), Status> {
         if self.encoding == Encoding::Protobuf {
-            let object = codec::decode(self.kind, entry)?;
+            let object = codec::decode(&self.kind, entry)?;
             let object = if self.form == Form::Metadata { metadata_only(&object) } else { object };
             put_protobuf(out, told.name(), &object);
             self.sent += 1;
@@ -318,13 +318,13 @@ impl Watching {
         }
         out.put_slice(told.opening());
         match self.form {
-            Form::Object => codec::put_object(out, self.kind, entry)?,
+            Form::Object => codec::put_object(out, &self.kind, entry)?,
             Form::Metadata => put_metadata(out, entry)?,
             Form::Table => {
-                let object = codec::decode(self.kind, entry)?;
+                let object = codec::decode(&self.kind, entry)?;
                 let columns = !std::mem::replace(&mut self.table_begun, true);
                 let now = self.server.0.clock.now();
-                let value = table::event(self.kind, &object, self.include, columns, now);
+                let value = table::event(&self.kind, &object, self.include, columns, now);
                 out.put_slice(value.to_string().as_bytes());
             }
         }
@@ -344,7 +344,7 @@ impl Watching {
             Form::Table => {
                 let object = json!({"apiVersion": self.kind.api_version(), "kind": self.kind.kind, "metadata": metadata});
                 let columns = !std::mem::replace(&mut self.table_begun, true);
-                table::event(self.kind, &object, self.include, columns, self.server.0.clock.now())
+                table::event(&self.kind, &object, self.include, columns, self.server.0.clock.now())
             }
         };
         if self.encoding == Encoding::Protobuf {

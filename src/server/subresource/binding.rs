@@ -24,13 +24,13 @@ pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
         body::check_name(call, &mut binding)?;
     }
     if let Some(pods) = coracle_api::kinds::find("", "v1", "pods") {
-        call.kind = pods;
+        call.kind = pods.into();
     }
     check(call, &binding)?;
     gate::admit(call, &mut binding, None, options.dry_run).await?;
     for _ in 0..CONFLICT_ATTEMPTS {
         let entry = call.find()?;
-        let mut pod = codec::decode_stored(call.kind, &entry)?;
+        let mut pod = codec::decode_stored(&call.kind, &entry)?;
         bind(call, &binding, &mut pod)?;
         if options.dry_run {
             return Ok(answer::object(201, &super::created(), call.accepted()?.encoding));

@@ -20,7 +20,7 @@ use crate::vocabulary::{self, Manager};
 
 /// Answers a request for a subresource.
 pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
-    let kind = call.kind;
+    let kind = call.kind.clone();
     match (&*kind.group, &*kind.plural, call.info.subresource.clone().as_str()) {
         (_, _, "scale") => scale::answer(call).await,
         ("", "pods", "binding") => binding::answer(call).await,
@@ -49,7 +49,7 @@ pub(crate) async fn virtual_resource(call: &mut Call) -> Result<Response<Body>, 
     let options = WriteOptions::parse("CreateOptions", &call.query, &call.agent())?;
     let question = body::object(call, &options)?;
     let manager = Manager { name: &options.manager, subresource: "", now: call.server.0.clock.now() };
-    let question = vocabulary::book(call.kind, None, question, &manager);
+    let question = vocabulary::book(&call.kind, None, question, &manager);
     let inner = &call.server.0;
     let resource = (&*call.kind.group, &*call.kind.plural);
     let answer = review::create(&inner.authenticator, &inner.authorizer, &call.identity, resource, call.namespace(), question);

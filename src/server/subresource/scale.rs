@@ -49,7 +49,7 @@ fn selector_text(call: &Call, selector: &Value) -> Result<String, Status> {
 pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     match call.info.verb.as_str() {
         "get" => {
-            let object = codec::decode(call.kind, &*call.find()?)?;
+            let object = codec::decode(&call.kind, &*call.find()?)?;
             show(call, &scale_of(call, &object)?)
         }
         "update" => {
@@ -74,7 +74,7 @@ pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
 async fn change(call: &mut Call, options: &WriteOptions, make: impl Fn(Value) -> Result<Value, Status>) -> Result<Response<Body>, Status> {
     for _ in 0..CONFLICT_ATTEMPTS {
         let entry = call.find()?;
-        let mut object = codec::decode(call.kind, &entry)?;
+        let mut object = codec::decode(&call.kind, &entry)?;
         let before = scale_of(call, &object)?;
         let mut scale = make(before.clone())?;
         body::check_name(call, &mut scale)?;
@@ -95,7 +95,7 @@ async fn change(call: &mut Call, options: &WriteOptions, make: impl Fn(Value) ->
         }
         object["spec"]["replicas"] = json!(replicas);
         let shown = match replace(call, &entry, object, options, Booking::Update).await? {
-            Some(Shown::Entry(entry)) => codec::decode(call.kind, &entry)?,
+            Some(Shown::Entry(entry)) => codec::decode(&call.kind, &entry)?,
             Some(Shown::Object(object)) => object,
             None => continue,
         };
