@@ -8,6 +8,7 @@ pub mod apply;
 pub mod cel;
 pub mod clock;
 pub mod cron;
+pub mod custom;
 pub mod field;
 pub mod identity;
 pub mod kinds;

@@ -48,7 +48,10 @@ pub(crate) fn to_yaml(value: &Value) -> String {
 
 /// Checks an object against its type and brings it into upstream's form; answers with warnings.
 pub(crate) fn decode(kind: &Kind, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, Status> {
-    Decoder::new(&schema::of(&kind.schema), &kind.kind, &kind.version).decode(object, duplicates, validation)
+    match &kind.custom {
+        Some(custom) => custom.decode(kind, object, duplicates, validation),
+        None => Decoder::new(&kind.ty(), &kind.kind, &kind.version).decode(object, duplicates, validation),
+    }
 }
 
 /// Checks the body of a subresource against its type.
@@ -85,12 +88,12 @@ pub(crate) struct Manager<'a> {
 
 /// Server-side apply, of an object in the version of `kind`.
 pub(crate) fn apply(kind: &Kind, live: Option<&Value>, config: Value, manager: &Manager<'_>, force: bool) -> Result<Value, Status> {
-    apply::apply(live, config, manager.name, force, &schema::of(&kind.schema), manager.now, manager.subresource)
+    apply::apply(live, config, manager.name, force, &kind.ty(), manager.now, manager.subresource)
 }
 
 /// Books in `managedFields` what a write that is no apply changed, of an object in the version of `kind`.
 pub(crate) fn book(kind: &Kind, live: Option<&Value>, new: Value, manager: &Manager<'_>) -> Value {
-    apply::update(live, new, manager.name, &schema::of(&kind.schema), manager.now, manager.subresource)
+    apply::update(live, new, manager.name, &kind.ty(), manager.now, manager.subresource)
 }
 
 /// 422 for options of a request.

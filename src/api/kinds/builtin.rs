@@ -41,6 +41,7 @@ impl Group {
             schema: format!("{}.{kind}", self.package).into(),
             stored: true,
             storage: (self.group.into(), self.version.into()),
+            custom: None,
         }
     }
 

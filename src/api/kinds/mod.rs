@@ -9,6 +9,9 @@ use std::sync::{Arc, LazyLock};
 
 pub use convert::convert;
 
+use crate::custom::Custom;
+use crate::schema::{self, Type};
+
 /// A name that is static for built-in kinds and owned for custom resources.
 pub type Text = Cow<'static, str>;
 
@@ -43,6 +46,8 @@ pub struct Kind {
     pub stored: bool,
     /// Group and version the object is stored in; another than this one's where a resource is served twice.
     pub storage: (Text, Text),
+    /// What a custom resource's kind has beyond its row.
+    pub custom: Option<Arc<Custom>>,
 }
 
 /// A part of a resource with a path and verbs of its own.
@@ -103,6 +108,11 @@ impl Kind {
     /// `plural.group`, or `plural` in the core group, as messages name a resource.
     pub fn qualified(&self) -> String {
         crate::status::qualified(&self.group, &self.plural)
+    }
+
+    /// The type of its objects.
+    pub fn ty(&self) -> Arc<Type> {
+        self.custom.as_ref().map_or_else(|| schema::of(&self.schema), |custom| custom.ty())
     }
 
     /// The subresource of this name.

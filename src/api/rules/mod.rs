@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use crate::field::FieldError;
 use crate::kinds::Kind;
 use crate::{names, time};
-use check::{Errors, Fill, Read};
+pub(crate) use check::{Errors, Fill, Path, Read};
 
 /// Rule for the names of a kind.
 pub(crate) type NameRule = fn(&str) -> Vec<String>;
@@ -40,41 +40,41 @@ pub(crate) type NameRule = fn(&str) -> Vec<String>;
 /// What a kind does where it differs from `PLAIN`.
 pub(crate) struct Rules {
     /// Names of objects.
-    name: NameRule,
+    pub(crate) name: NameRule,
     /// Whether `metadata.generation` counts changes of the spec.
-    generation: bool,
+    pub(crate) generation: bool,
     /// Paths of the desired state: a change of them moves the generation.
-    desired: &'static [&'static str],
+    pub(crate) desired: &'static [&'static str],
     /// The status every new object has; null where the kind has none.
-    status: fn(&Value) -> Value,
+    pub(crate) status: fn(&Value) -> Value,
     /// Whether an update without `resourceVersion` is allowed.
-    unconditional_update: bool,
+    pub(crate) unconditional_update: bool,
     /// Whether PUT creates what does not exist.
-    create_on_update: bool,
+    pub(crate) create_on_update: bool,
     /// Fills defaults.
-    default: fn(&mut Value),
+    pub(crate) default: fn(&mut Value),
     /// Beyond status and generation: what a create drops or computes.
-    create: fn(&mut Value),
+    pub(crate) create: fn(&mut Value),
     /// Beyond status, spec and generation: what an update of a (sub)resource keeps from the old object.
-    update: fn(&mut Value, &Value, &str),
+    pub(crate) update: fn(&mut Value, &Value, &str),
     /// Validates all but `metadata`.
-    validate: fn(&Value, &mut Errors),
+    pub(crate) validate: fn(&Value, &mut Errors),
     /// Validates an update of a (sub)resource, all but `metadata`.
-    validate_update: fn(&Value, &Value, &str, &mut Errors),
+    pub(crate) validate_update: fn(&Value, &Value, &str, &mut Errors),
     /// Times the system writes when a state begins: new object, old one, now.
-    stamp: fn(&mut Value, Option<&Value>, &str),
+    pub(crate) stamp: fn(&mut Value, Option<&Value>, &str),
     /// Warnings for whoever writes such an object.
-    warnings: fn(&Value) -> Vec<String>,
+    pub(crate) warnings: fn(&Value) -> Vec<String>,
     /// Whether an update warns like a create.
-    warns_on_update: bool,
+    pub(crate) warns_on_update: bool,
     /// What a name that is no DNS label will be a nuisance in; empty where it will not.
-    name_is_used_in: &'static str,
+    pub(crate) name_is_used_in: &'static str,
     /// Fields for field selectors beyond `metadata.name` and `metadata.namespace`.
-    fields: &'static [&'static str],
+    pub(crate) fields: &'static [&'static str],
 }
 
 impl Rules {
-    const PLAIN: Self = Self {
+    pub(crate) const PLAIN: Self = Self {
         name: names::dns1123_subdomain,
         generation: false,
         desired: &["spec"],
@@ -95,10 +95,15 @@ impl Rules {
 }
 
 static PLAIN: Rules = Rules::PLAIN;
+/// Custom resources: the rest is `Custom`'s.
+static CUSTOM: Rules = Rules { generation: true, unconditional_update: false, ..Rules::PLAIN };
 /// Kinds known only by their columns in the registry: a status is reset on create, kept apart on update.
 static WITH_STATUS: Rules = Rules { status: |_| json!({}), ..Rules::PLAIN };
 
 fn of(kind: &Kind) -> &'static Rules {
+    if kind.custom.is_some() {
+        return &CUSTOM;
+    }
     match (&*kind.group, &*kind.kind) {
         ("", "Pod") => &pod::RULES,
         ("", "Service") => &service::RULES,
@@ -140,7 +145,8 @@ fn of(kind: &Kind) -> &'static Rules {
             &admission::COUNTED
         }
         ("admissionregistration.k8s.io", _) => &admission::COUNTED_WITH_STATUS,
-        ("flowcontrol.apiserver.k8s.io" | "apiextensions.k8s.io", _) => &admission::COUNTED_WITH_STATUS,
+        ("apiextensions.k8s.io", _) => &crate::custom::RULES,
+        ("flowcontrol.apiserver.k8s.io", _) => &admission::COUNTED_WITH_STATUS,
         _ if kind.subresource("status").is_some() => &WITH_STATUS,
         _ => &PLAIN,
     }
@@ -148,6 +154,9 @@ fn of(kind: &Kind) -> &'static Rules {
 
 /// Fills the defaults upstream fills. Idempotent.
 pub fn default(kind: &Kind, object: &mut Value) {
+    if let Some(custom) = &kind.custom {
+        custom.default(object);
+    }
     (of(kind).default)(object);
 }
 
@@ -193,10 +202,19 @@ pub fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, subresource: &s
         _ => {}
     }
     (rules.update)(new, old, subresource);
-    if rules.generation && subresource != "status" && rules.desired.iter().any(|path| at(new, path) != at(old, path)) {
+    let changed = match &kind.custom {
+        Some(_) => desired_of_custom(new, has_status).ne(desired_of_custom(old, has_status)),
+        None => rules.desired.iter().any(|path| at(new, path) != at(old, path)),
+    };
+    if rules.generation && subresource != "status" && changed {
         let generation = old["metadata"].int("generation").unwrap_or(0) + 1;
         new.within("metadata", |meta| meta.put("generation", generation));
     }
+}
+
+/// What an update of a custom resource may change that moves its generation.
+fn desired_of_custom(object: &Value, has_status: bool) -> impl Iterator<Item = (&String, &Value)> {
+    object.as_object().into_iter().flatten().filter(move |(name, _)| *name != "metadata" && !(has_status && *name == "status"))
 }
 
 /// What is wrong with a new object, in upstream's order and words; empty when nothing is.
@@ -205,6 +223,7 @@ pub fn validate_create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     let mut out = Errors::default();
     meta::validate(object, kind.namespaced, rules.name, &mut out);
     (rules.validate)(object, &mut out);
+    out.0.extend(kind.custom.iter().flat_map(|custom| custom.validate(object, None)));
     out.0
 }
 
@@ -217,6 +236,7 @@ pub fn validate_update(kind: &Kind, new: &Value, old: &Value, subresource: &str)
         (rules.validate)(new, &mut out);
     }
     (rules.validate_update)(new, old, subresource, &mut out);
+    out.0.extend(kind.custom.iter().flat_map(|custom| custom.validate(new, Some(old))));
     out.0
 }
 
@@ -271,6 +291,7 @@ pub fn selectable_fields(kind: &Kind, object: &Value) -> Vec<(String, String)> {
     for field in of(kind).fields {
         out.push(((*field).to_owned(), selectable(object, field)));
     }
+    out.extend(kind.custom.iter().flat_map(|custom| custom.selectable(object)));
     out
 }
 

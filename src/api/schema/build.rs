@@ -58,7 +58,7 @@ fn build(name: &str, schema: &Value) -> Type {
         .collect();
     fields.sort_by(|a, b| a.name.cmp(&b.name));
     let atomic = known("*").contains(&Fact::Merge("atomic"));
-    Type { name: name.into(), fields, atomic, open: properties.is_none() }
+    Type { name: name.into(), fields, atomic, open: properties.is_none(), verbatim: false }
 }
 
 impl Field {

@@ -74,8 +74,13 @@ impl<'a> Decoder<'a> {
             FieldValidation::Ignore => Ok(Vec::new()),
             FieldValidation::Warn => Ok(strict),
             FieldValidation::Strict if strict.is_empty() => Ok(strict),
-            FieldValidation::Strict => Err(self.refuse(&format!("strict decoding error: {}", strict.join(", ")))),
+            FieldValidation::Strict => self.refuse_strictly(&strict),
         }
+    }
+
+    /// 400 for what strict decoding found.
+    pub(crate) fn refuse_strictly<T>(&self, found: &[String]) -> Result<T, Status> {
+        Err(self.refuse(&format!("strict decoding error: {}", found.join(", "))))
     }
 
     fn refuse(&self, error: &str) -> Status {
@@ -85,6 +90,9 @@ impl<'a> Decoder<'a> {
 
 /// Brings an object that the server itself changed back into form; values that do not fit their type are left alone.
 pub fn clean(ty: &Type, object: &mut Value) {
+    if ty.verbatim {
+        return;
+    }
     let mut walk = Walk { path: Vec::new(), unknown: Vec::new() };
     // What does not fit was not written by a client: validation has its say.
     let _ = walk.object(ty, object);

@@ -28,6 +28,8 @@ pub struct Type {
     pub atomic: bool,
     /// Keeps fields it does not name.
     pub open: bool,
+    /// Of a custom resource: nothing is left out of its objects, nothing added.
+    pub verbatim: bool,
 }
 
 /// One field of a structure.
@@ -133,7 +135,7 @@ impl TypeRef {
 impl Type {
     /// A type that accepts anything.
     pub fn any(name: &str) -> Self {
-        Self { name: name.into(), fields: Vec::new(), atomic: false, open: true }
+        Self { name: name.into(), fields: Vec::new(), atomic: false, open: true, verbatim: false }
     }
 
     /// The field of this name.
