@@ -26,7 +26,7 @@ use rewrite::Links;
 
 /// Answers a request for a `proxy` subresource.
 pub(crate) async fn answer(mut call: Call, body: Streamed) -> Result<Response<Body>, Status> {
-    let (kind, server) = (&call.kind, call.server.clone());
+    let (kind, server) = (call.kind.clone(), call.server.clone());
     if call.info.name.is_empty() || kind.namespaced == call.info.namespace.is_empty() {
         return Err(Status::no_such_path());
     }
