@@ -105,7 +105,8 @@ pub(crate) async fn replace_known(
     options: &WriteOptions,
     booking: Booking,
 ) -> Result<Option<Shown>, Status> {
-    let kind = call.kind.storage_kind();
+    let kind = call.kind.clone();
+    let kind = kind.storage_kind();
     let subresource = call.info.subresource.clone();
     let (uid, own) = (body::text(&new, "uid"), body::text(&old, "uid"));
     if !uid.is_empty() && uid != own {
