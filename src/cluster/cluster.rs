@@ -182,6 +182,7 @@ impl Cluster {
                     informers: informers.clone(),
                     clock: clock.clone(),
                     root_ca: root_ca.to_owned(),
+                    volumes: self.directory.path().join("volumes"),
                 };
                 self.actors.extend(coracle_controllers::start(context));
                 let decisions = controls.decisions.clone();

@@ -35,6 +35,7 @@ mod service_account;
 mod statefulset;
 mod taint_eviction;
 mod ttl_after_finished;
+mod volume_binder;
 mod volume_protection;
 mod wiring;
 
@@ -56,6 +57,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// The certificate authority that pods trust, as PEM: content of every namespace's `kube-root-ca.crt`.
     pub root_ca: String,
+    /// Where volumes are made for claims of the built-in storage class.
+    pub volumes: std::path::PathBuf,
 }
 
 impl Context {
@@ -99,6 +102,7 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
         "event-expiry" => event_expiry::run,
         "node-controller" => node_lifecycle::run,
         "pod-garbage-collector" => pod_collector::run,
+        "persistent-volume-binder" => volume_binder::run,
         "pvc-protection-controller" => volume_protection::claims,
         "pv-protection-controller" => volume_protection::volumes,
         "volumeattributesclass-protection-controller" => volume_protection::classes,

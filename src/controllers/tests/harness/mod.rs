@@ -93,6 +93,7 @@ impl ControlPlane {
             informers: informers.clone(),
             clock: clock.clone(),
             root_ca: "CA".to_owned(),
+            volumes: directory.path().join("volumes"),
         };
         let mut tasks = coracle_controllers::start(context);
         let decisions = coracle_scheduler::Decisions::default();
