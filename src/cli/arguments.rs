@@ -43,7 +43,7 @@ pub(crate) struct Start {
     /// Where the API listens; 127.0.0.1:6443 or the next free port if not given
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Option<SocketAddr>,
-    /// auto, native or simulated
+    /// auto, docker, native or simulated
     #[arg(long, value_name = "RUNTIME", default_value = "auto")]
     pub(crate) runtime: RuntimeChoice,
     /// How many nodes

@@ -48,7 +48,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Up(options)) => up::run(&global, options).await,
         Some(Command::Down) => down::run(&global).await,
         Some(Command::Status) => status::run(&global).await,
-        Some(Command::Reset(options)) => reset::run(&global, &options),
+        Some(Command::Reset(options)) => reset::run(&global, &options).await,
         Some(Command::Doctor) => doctor::run(&global),
         Some(Command::Kubeconfig(options)) => kubeconfig::run(&global, &options),
         Some(Command::Image(command)) => image::run(&global, command).await,

@@ -7,7 +7,7 @@ use super::arguments::{Global, Reset};
 use super::failure::Failure;
 use super::home;
 
-pub(crate) fn run(global: &Global, options: &Reset) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(global: &Global, options: &Reset) -> Result<ExitCode, Failure> {
     let directory = home::data_directory(global)?;
     let path = directory.path().display();
     if !directory.path().exists() {
@@ -23,6 +23,9 @@ pub(crate) fn run(global: &Global, options: &Reset) -> Result<ExitCode, Failure>
     if !options.yes && !confirmed(&format!("delete everything in {path}? [y/N] "))? {
         println!("nothing was deleted");
         return Ok(ExitCode::FAILURE);
+    }
+    if let Err(error) = coracle_cluster::remove_leftovers(&directory).await {
+        eprintln!("warning: its containers stay at the engine: {}", Failure::of(error));
     }
     directory.delete()?;
     println!("deleted {path}");

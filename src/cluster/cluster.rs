@@ -14,6 +14,7 @@ use coracle_api::seams::PodNetwork;
 use coracle_client::{Clients, Informers};
 use coracle_network::{Lab, LabConfig, Ranges, SimulatedNetwork};
 use coracle_node::runtime::Runtime;
+use coracle_node::runtime::docker::{Docker, DockerConfig, Engine};
 use coracle_node::runtime::native::{Native, NativeConfig, remove_control_groups};
 use coracle_node::runtime::simulated::{Options as SimulatedOptions, Simulated};
 use coracle_node::{Dialer, Node, NodeConfig};
@@ -28,7 +29,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::choice::{RuntimeChoice, RuntimeKind, decide};
+use crate::choice::{RuntimeChoice, RuntimeKind, decide, docker_engine};
 use crate::control::{Controls, Request};
 use crate::directory::{DataDirectory, Held, Holder, Identity as ClusterIdentity};
 use crate::error::ClusterError;
@@ -95,7 +96,9 @@ impl Cluster {
         let store = steps.take("store", async { Store::open(&directory.store(), StoreOptions::default()) }).await?;
         let names = node_names(config.nodes);
         let lab = match identity.runtime {
-            RuntimeKind::Native => Some(steps.take("pod network", Lab::start(lab_config(&identity, ranges, &names))).await?),
+            RuntimeKind::Docker | RuntimeKind::Native => {
+                Some(steps.take("pod network", Lab::start(lab_config(&identity, ranges, &names))).await?)
+            }
             RuntimeKind::Simulated => None,
         };
         let (sender, requests) = mpsc::unbounded_channel();
@@ -245,6 +248,17 @@ impl Cluster {
     async fn runtime(&self, config: &ClusterConfig, node: &str) -> Result<Arc<dyn Runtime>, ClusterError> {
         match self.identity.runtime {
             RuntimeKind::Simulated => Ok(Arc::new(Simulated::new(SimulatedOptions::default()))),
+            RuntimeKind::Docker => {
+                let docker = Docker::open(DockerConfig {
+                    engine: engine()?,
+                    cluster: self.identity.id.clone(),
+                    node: node.to_owned(),
+                    data_dir: self.directory.node(node).join("runtime"),
+                    cgroup_root: control_group(&self.identity, node),
+                    demo: vec![config.program.clone().into(), "__kubia".into()],
+                });
+                Ok(Arc::new(docker.await.map_err(ClusterError::Runtime)?))
+            }
             RuntimeKind::Native => {
                 let run = |word: &str| -> Vec<OsString> { vec![config.program.clone().into(), word.into()] };
                 let native = Native::open(NativeConfig {
@@ -297,9 +311,15 @@ impl Cluster {
     pub async fn stop(mut self, leave_pods: bool) {
         for node in std::mem::take(&mut self.nodes) {
             node.stop(!leave_pods).await;
-            if self.identity.runtime == RuntimeKind::Native && !leave_pods {
+            if self.identity.runtime != RuntimeKind::Simulated && !leave_pods {
                 remove_control_groups(&control_group(&self.identity, node.name()));
             }
+        }
+        if self.identity.runtime == RuntimeKind::Docker
+            && !leave_pods
+            && let Err(error) = remove_containers(&self.identity).await
+        {
+            tracing::error!(%error, "containers were left at the engine");
         }
         self.shutdown.cancel();
         for actor in &self.actors {
@@ -315,6 +335,23 @@ impl Cluster {
         {
             tracing::error!(%error, "the pod network was not removed");
         }
+    }
+}
+
+fn engine() -> Result<Engine, ClusterError> {
+    docker_engine().map_err(|reason| ClusterError::NoRuntime { reasons: vec![reason] })
+}
+
+/// Removes what a cluster has at the engine: it keeps its containers where everybody sees them.
+async fn remove_containers(identity: &ClusterIdentity) -> Result<(), ClusterError> {
+    Docker::remove_all(&engine()?, &identity.id).await.map_err(ClusterError::Runtime)
+}
+
+/// Removes what the cluster of a data directory has outside of it, before the directory is deleted.
+pub async fn remove_leftovers(directory: &DataDirectory) -> Result<(), ClusterError> {
+    match directory.identity() {
+        Some(identity) if identity.runtime == RuntimeKind::Docker => remove_containers(&identity).await,
+        _ => Ok(()),
     }
 }
 

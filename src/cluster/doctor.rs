@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::choice::native_obstacle;
+use crate::choice::{docker_engine, native_obstacle};
 use crate::directory::DataDirectory;
 
 /// One thing looked at.
@@ -22,7 +22,7 @@ fn finding(subject: &'static str, works: bool, says: impl Into<String>) -> Findi
 
 /// Looks at the machine; changes nothing.
 pub fn doctor(directory: &DataDirectory) -> Vec<Finding> {
-    vec![data(directory), native(), control_groups(), host_network(), seccomp(), programs()]
+    vec![data(directory), docker(), native(), control_groups(), host_network(), seccomp(), programs()]
 }
 
 fn data(directory: &DataDirectory) -> Finding {
@@ -34,6 +34,16 @@ fn data(directory: &DataDirectory) -> Finding {
         (None, true) => finding("data directory", true, path.display().to_string()),
         (None, false) => {
             finding("data directory", false, format!("{} is not writable; choose another with --data-dir", existing.display()))
+        }
+    }
+}
+
+fn docker() -> Finding {
+    match docker_engine() {
+        Ok(engine) => finding("docker runtime", true, format!("containers by the engine {} at {}", engine.version, engine.address)),
+        Err(reason) => {
+            let help = "start an engine on this machine, or name its socket in DOCKER_HOST";
+            finding("docker runtime", false, format!("{reason}; {help}"))
         }
     }
 }
@@ -71,7 +81,7 @@ fn host_network() -> Finding {
 }
 
 fn seccomp() -> Finding {
-    finding("seccomp", false, "the native runtime applies no seccomp profile, whatever a pod asks for")
+    finding("seccomp", false, "the native runtime applies no seccomp profile, whatever a pod asks for; the docker runtime does")
 }
 
 fn programs() -> Finding {

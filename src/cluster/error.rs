@@ -53,8 +53,8 @@ pub enum ClusterError {
         /// What was asked for.
         asked: &'static str,
     },
-    /// The native runtime cannot be used.
-    #[error("the native runtime cannot be started")]
+    /// A runtime cannot be used.
+    #[error("the container runtime cannot be started")]
     Runtime(#[source] coracle_node::runtime::RuntimeError),
     /// Keys and certificates.
     #[error("the cluster's keys cannot be used")]

@@ -16,7 +16,7 @@ mod error;
 mod steps;
 
 pub use choice::{RuntimeChoice, RuntimeKind};
-pub use cluster::{Cluster, ClusterConfig};
+pub use cluster::{Cluster, ClusterConfig, remove_leftovers};
 pub use control::{CONTROL_PATH, Request as ControlRequest};
 pub use coracle_network::{Cidr, Ranges};
 pub use directory::{DataDirectory, Holder};

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 
+use crate::harness::cluster::with_containers;
 use crate::harness::{Cluster, Place, network};
 
 /// What tests have of the cluster.
@@ -60,8 +61,8 @@ fn start() -> Option<Shared> {
 
 /// Starts the cluster and stops it when the process ends; nothing may be left of it then.
 fn keep(started: &Sender<Shared>, stopped: &Receiver<()>) {
-    let runtime = if nix::unistd::geteuid().is_root() { "native" } else { "simulated" };
-    let cluster = Arc::new(Cluster::start(Place::new(), &["--runtime", runtime, "--nodes", "2"]));
+    let runtime = if nix::unistd::geteuid().is_root() { with_containers() } else { "simulated".to_owned() };
+    let cluster = Arc::new(Cluster::start(Place::new(), &["--runtime", &runtime, "--nodes", "2"]));
     let network = File::open("/proc/thread-self/ns/net").unwrap();
     started.send(Shared { cluster: Arc::downgrade(&cluster), network }).unwrap();
     // the sender is dropped at exit

@@ -17,6 +17,11 @@ const START: Duration = Duration::from_secs(60);
 /// Pods have ten seconds when a cluster stops.
 const STOP: Duration = Duration::from_secs(45);
 
+/// The runtime of clusters with containers: the native one, or what `CORACLE_TEST_RUNTIME` says.
+pub fn with_containers() -> String {
+    std::env::var("CORACLE_TEST_RUNTIME").unwrap_or_else(|_| "native".to_owned())
+}
+
 /// A running cluster. Dropping it after a failure prints what it said and removes what it left.
 pub struct Cluster {
     /// Where it lives.
@@ -42,7 +47,7 @@ fn up(place: &Place, options: &[String]) -> Command {
 impl Cluster {
     /// Starts one with containers.
     pub fn native(options: &[&str]) -> Self {
-        Self::start(Place::new(), &[&["--runtime", "native"], options].concat())
+        Self::start(Place::new(), &[&["--runtime", &with_containers()], options].concat())
     }
 
     /// Starts one without.

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use super::cluster::with_containers;
 use super::network;
 use super::place::Place;
 
@@ -19,6 +21,7 @@ pub fn of(place: &Place) -> Vec<String> {
     if let Some(id) = &id {
         left.extend(control_groups(id).iter().map(|path| format!("control group {}", path.display())));
     }
+    left.extend(containers(place).into_iter().map(|container| format!("container {container}")));
     left.extend(processes(place).into_iter().map(|(process, command)| format!("process {process} {command}")));
     left
 }
@@ -31,6 +34,13 @@ fn control_groups(id: &str) -> Vec<PathBuf> {
     let entries = parents.flat_map(|parent| fs::read_dir(parent).into_iter().flatten().flatten());
     let ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&format!("coracle-{id}"));
     entries.filter(ours).map(|entry| entry.path()).collect()
+}
+
+/// What the cluster has at an engine, if it has one.
+fn containers(place: &Place) -> Vec<String> {
+    let Some(id) = place.cluster_id().filter(|_| with_containers() == "docker") else { return Vec::new() };
+    let list = Command::new("docker").args(["ps", "-aq", "--filter", &format!("label=coracle.cluster={id}")]).output();
+    list.map(|listed| String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect()).unwrap_or_default()
 }
 
 /// Processes that name the place or are in one of the cluster's control groups.
@@ -51,6 +61,9 @@ fn processes(place: &Place) -> Vec<(i32, String)> {
 
 /// After a failed test: ends and removes what can be found, so that other tests and the machine do not suffer.
 pub fn sweep(place: &Place) {
+    for container in containers(place) {
+        let _ = Command::new("docker").args(["rm", "-f", "-v", &container]).output();
+    }
     let own = std::process::id().cast_signed();
     for (process, _) in processes(place).into_iter().filter(|(process, _)| *process != own) {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), nix::sys::signal::Signal::SIGKILL);
