@@ -288,7 +288,11 @@ fn the_samples_are_applied(cluster: &Cluster) {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
     let samples = samples.to_str().unwrap();
     cluster.kubectl(&["apply", "-R", "-f", samples]).shows(&["deployment.apps/kubia created", "pod/first-pod created"]);
-    cluster.kubectl(&["wait", "pods", "--all", "--for=condition=Ready", "--timeout=90s"]).ok();
+    cluster.kubectl(&["rollout", "status", "statefulset/memo", "--timeout=90s"]).ok();
+    cluster.kubectl(&["rollout", "status", "daemonset/watchman", "--timeout=90s"]).ok();
+    cluster.kubectl(&["wait", "rc/ferry", "--for=jsonpath={.status.readyReplicas}=3", "--timeout=90s"]).ok();
+    cluster.kubectl(&["wait", "jobs", "--all", "--for=condition=Complete", "--timeout=90s"]).ok();
+    cluster.kubectl(&["wait", "pods", "-l", "!job-name", "--for=condition=Ready", "--timeout=90s"]).ok();
     // kubectl says "configured" where the server has added to a list, such as the volume of a pod's token
     let before = wishes(cluster);
     let again = cluster.kubectl(&["apply", "-R", "-f", samples]).ok();

@@ -60,11 +60,16 @@ fn everything(cluster: &Cluster) -> Vec<String> {
 }
 
 fn becomes_healthy(cluster: &Cluster) {
-    until("pods and deployments are ready", SOON * 2, || {
+    until("pods and what controls them are ready", SOON * 2, || {
         let pods = cluster.items(&["pods"]);
-        let ready = !pods.is_empty() && pods.iter().all(harness::kubectl::is_ready);
-        let deployments = cluster.items(&["deployments"]);
-        let available = deployments.iter().all(|one| one["status"]["availableReplicas"] == one["spec"]["replicas"]);
+        let ready = pods.iter().all(|pod| harness::kubectl::is_ready(pod) || pod["status"]["phase"] == "Succeeded");
+        let workloads = cluster.items(&["deployments,statefulsets,replicationcontrollers"]);
+        let replicas = workloads.iter().all(|one| one["status"]["availableReplicas"] == one["spec"]["replicas"]);
+        let daemons =
+            cluster.items(&["daemonsets"]).iter().all(|one| one["status"]["numberReady"] == one["status"]["desiredNumberScheduled"]);
+        let jobs = cluster.items(&["jobs"]).iter().all(|one| one["status"]["succeeded"] == one["spec"]["completions"]);
+        let crons = cluster.items(&["cronjobs"]);
+        let available = replicas && daemons && jobs && !(pods.is_empty() && crons.is_empty());
         let seen = || format!("{}{}", cluster.kubectl(&["get", "all"]).said(), cluster.kubectl(&["get", "events"]).said());
         if ready && available { Ok(()) } else { Err(seen()) }
     });
@@ -114,6 +119,36 @@ fn teaches(cluster: &Cluster, number: &str) {
                 let text = cluster.kubectl(&["exec", "configured", "--", "cat", files[0]]).ok();
                 so(text == "color = red\n", text)
             });
+        }
+        "06" => {
+            let notes = || cluster.kubectl(&["exec", "memo-0", "--", "cat", "/data/notes"]);
+            assert_eq!(notes().ok(), "started");
+            cluster.kubectl(&["delete", "pod", "memo-0"]).ok();
+            until("the same name has the same volume", SOON, || {
+                let text = notes().text();
+                so(text.matches("started").count() == 2, text)
+            });
+            assert!(cluster.items(&["pvc"]).iter().all(|claim| claim["status"]["phase"] == "Bound"));
+        }
+        "07" => {
+            let nodes = cluster.items(&["nodes"]).len();
+            cluster.ready_pods("app=watchman", nodes);
+            cluster.kubectl(&["logs", "-l", "app=watchman"]).shows(&["watching "]);
+        }
+        "08" => {
+            cluster.kubectl(&["logs", "-l", "job-name=pieces"]).shows(&["piece 0 is done", "piece 3 is done"]);
+            let pieces = cluster.get(&["job", "pieces"]);
+            assert_eq!(pieces["status"]["completedIndexes"], "0-3");
+            cluster.kubectl(&["logs", "-l", "job-name=stubborn"]).shows(&["it works"]);
+        }
+        "09" => {
+            cluster.kubectl(&["create", "job", "--from=cronjob/tick", "now"]).ok();
+            cluster.kubectl(&["wait", "job/now", "--for=condition=Complete", "--timeout=60s"]).ok();
+            cluster.kubectl(&["delete", "job", "now"]).ok();
+        }
+        "10" => {
+            cluster.ready_pods("app=ferry", 3);
+            cluster.kubectl(&["wait", "pdb/ferry", "--for=jsonpath={.status.disruptionsAllowed}=1", "--timeout=60s"]).ok();
         }
         other => panic!("sample {other} has no check here"),
     }

@@ -14,7 +14,9 @@ const ESCAPE: &str = "\x1b";
 const CTRL_D: &str = "\x04";
 const CTRL_F: &str = "\x06";
 const CTRL_S: &str = "\x13";
+const CTRL_U: &str = "\x15";
 const CTRL_W: &str = "\x17";
+const RIGHT: &str = "\x1b[C";
 const END: &str = "\x1b[F";
 const BACKSPACE: &str = "\x7f";
 
@@ -24,11 +26,15 @@ fn a_day_at_the_terminal() {
         let mut day = Day::begins();
         pods_turn_running(&mut day);
         a_deployment_is_scaled(&mut day);
+        scaling_is_undone_and_done_again(&mut day);
         logs_are_followed(&mut day);
+        a_shell_is_used(&mut day);
+        a_port_is_forwarded(&mut day);
         events_are_read(&mut day);
         replicas_are_edited_in_place(&mut day);
         a_file_is_changed(&mut day);
         a_file_is_broken(&mut day);
+        a_broken_file_is_mended_in_the_editor(&mut day);
         a_deployment_is_deleted(&mut day);
         day.ends();
     });
@@ -115,6 +121,47 @@ fn a_deployment_is_scaled(day: &mut Day) {
     day.row("four of four are ready", "kubia", |row| row.contains(&"4/4").then_some(()));
 }
 
+fn scaling_is_undone_and_done_again(day: &mut Day) {
+    day.terminal.press("U");
+    day.terminal.shows(&["undone: deployment kubia scaled 3 → 4"]);
+    day.row("three of three are ready", "kubia", |row| row.contains(&"3/3").then_some(()));
+    day.terminal.press("R");
+    day.terminal.shows(&["done again: deployment kubia scaled 3 → 4"]);
+    day.row("four of four are ready again", "kubia", |row| row.contains(&"4/4").then_some(()));
+}
+
+fn a_shell_is_used(day: &mut Day) {
+    let pod = pods_of(day, 4).remove(0);
+    day.terminal.press("gs");
+    day.terminal.shows(&["shell in", &pod, "gives the keys back"]);
+    day.terminal.press("echo it-is-$((40+2)) in $(hostname)\r");
+    day.terminal.shows(&[&format!("it-is-42 in {pod}")]);
+    // every key goes to the program, ctrl-c too
+    day.terminal.press("sleep 1000\r");
+    day.terminal.press("\x03");
+    day.terminal.press("echo $((50+1))-after\r");
+    day.terminal.shows(&["51-after"]);
+    day.terminal.press("exit\r");
+    day.terminal.shows(&["esc closes"]);
+    day.terminal.press(ESCAPE);
+    day.terminal.shows_no_more("51-after");
+}
+
+fn a_port_is_forwarded(day: &mut Day) {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    pods_of(day, 4);
+    day.terminal.press("gF");
+    day.terminal.shows(&["port-forward", "port there", "8080"]);
+    day.terminal.press(&format!("\t{CTRL_U}{free}\r"));
+    day.terminal.shows(&["goes to port 8080 of pod kubia-", "⇄ 1"]);
+    let url = format!("http://127.0.0.1:{free}/through-the-forward");
+    let asked = day.place.command("curl").args(["-sS", "--max-time", "20", &url]).output().unwrap();
+    assert!(String::from_utf8_lossy(&asked.stdout).contains("kubia-"), "{asked:?}");
+    day.go("port-forwards", &["port-forwards 1", "active"]);
+    day.terminal.press(CTRL_D);
+    day.terminal.shows(&["is stopped", "port-forwards 0"]);
+}
+
 fn logs_are_followed(day: &mut Day) {
     day.terminal.press(":pods\r");
     // the wide table has the address
@@ -181,6 +228,18 @@ fn a_file_is_broken(day: &mut Day) {
     day.terminal.shows(&[&format!("line {line}, column 3"), "unknown field \"spec.replcas\""]);
     // what is broken changes nothing
     pods_of(day, 3);
+}
+
+fn a_broken_file_is_mended_in_the_editor(day: &mut Day) {
+    day.go("manifests", &["unknown field"]);
+    day.terminal.press("ge");
+    day.terminal.shows(&["edit file deployment.yaml", "replcas: 3"]);
+    day.terminal.press(&format!("{CTRL_F}replcas\r{RIGHT}{RIGHT}{RIGHT}{RIGHT}i{CTRL_S}"));
+    day.terminal.shows(&["-   replcas: 3", "+   replicas: 3", "apply"]);
+    day.terminal.press("\r");
+    day.terminal.shows(&["deployment.yaml written"]);
+    day.terminal.shows_no_more("unknown field");
+    day.go("deployments", &["3/3"]);
 }
 
 fn a_deployment_is_deleted(day: &mut Day) {

@@ -112,6 +112,9 @@ pub(crate) enum Command {
     /// Images without a registry
     #[command(subcommand)]
     Image(Image),
+    /// Nodes of the running cluster
+    #[command(subcommand)]
+    Node(Node),
     /// Print completions for a shell
     Completion {
         /// Which shell
@@ -177,6 +180,15 @@ pub(crate) enum Image {
         /// The programs; the first is what the image runs
         #[arg(long = "from-host", value_name = "PATH", required = true, num_args = 1..)]
         programs: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// Pull the plug of a node: it falls silent, and its pods end without a word
+    Stop {
+        /// Its name
+        name: String,
     },
 }
 

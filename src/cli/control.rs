@@ -34,3 +34,11 @@ pub(crate) async fn call(client: &kube::Client, method: &str, path: &str, body: 
     }
     Err(Failure::plain(value["message"].as_str().unwrap_or("the cluster refused").to_owned()))
 }
+
+/// A byte of a query value.
+pub(crate) fn encoded(byte: u8) -> String {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) async fn run(global: &Global, command: Image) -> Result<ExitCode, Fai
             print_images(&answer["images"]);
         }
         Image::Rm { name } => {
-            let query: String = name.bytes().map(encoded).collect();
+            let query: String = name.bytes().map(control::encoded).collect();
             control::call(&client, "DELETE", &format!("/images?name={query}"), Vec::new()).await?;
             println!("removed {name}");
         }
@@ -42,14 +42,6 @@ pub(crate) async fn run(global: &Global, command: Image) -> Result<ExitCode, Fai
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A byte of a query value.
-fn encoded(byte: u8) -> String {
-    match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        other => format!("%{other:02X}"),
-    }
 }
 
 fn print_images(images: &serde_json::Value) {

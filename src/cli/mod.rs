@@ -10,6 +10,7 @@ mod home;
 mod image;
 mod kubeconfig;
 mod log;
+mod node;
 mod reset;
 mod status;
 mod tui;
@@ -52,6 +53,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Doctor) => doctor::run(&global),
         Some(Command::Kubeconfig(options)) => kubeconfig::run(&global, &options),
         Some(Command::Image(command)) => image::run(&global, command).await,
+        Some(Command::Node(command)) => node::run(&global, command).await,
         Some(Command::Completion { shell }) => {
             arguments::print_completion(shell);
             Ok(ExitCode::SUCCESS)

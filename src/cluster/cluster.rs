@@ -65,7 +65,7 @@ pub struct Cluster {
     server: Server,
     clients: Clients,
     address: SocketAddr,
-    nodes: Vec<Node>,
+    nodes: Arc<Mutex<Vec<Node>>>,
     lab: Option<Lab>,
     actors: Vec<JoinHandle<()>>,
     serving: Vec<JoinHandle<()>>,
@@ -106,6 +106,7 @@ impl Cluster {
             requests: sender,
             runtimes: Mutex::default(),
             decisions: Default::default(),
+            nodes: Arc::default(),
             facts: Mutex::new(json!({
                 "pid": holder.pid, "server": holder.server, "runtime": identity.runtime.name(), "nodes": names,
                 "dataDirectory": directory.path(), "podCIDR": identity.pod_cidr, "serviceCIDR": identity.service_cidr,
@@ -142,7 +143,7 @@ impl Cluster {
             server,
             clients,
             address,
-            nodes: Vec::new(),
+            nodes: controls.nodes.clone(),
             lab,
             actors: Vec::new(),
             serving,
@@ -220,7 +221,7 @@ impl Cluster {
                         labels: role(number),
                     });
                     dialer.add(&node);
-                    self.nodes.push(node);
+                    self.nodes.lock().push(node);
                 }
                 Ok::<_, ClusterError>(())
             })
@@ -294,7 +295,7 @@ impl Cluster {
 
     /// How many nodes there are.
     pub fn node_count(&self) -> usize {
-        self.nodes.len()
+        self.nodes.lock().len()
     }
 
     /// How long the start took.
@@ -309,7 +310,8 @@ impl Cluster {
 
     /// Takes the cluster down: pods (unless they are to stay), actors, network, API, store, in this order.
     pub async fn stop(mut self, leave_pods: bool) {
-        for node in std::mem::take(&mut self.nodes) {
+        let nodes = std::mem::take(&mut *self.nodes.lock());
+        for node in nodes {
             node.stop(!leave_pods).await;
             if self.identity.runtime != RuntimeKind::Simulated && !leave_pods {
                 remove_control_groups(&control_group(&self.identity, node.name()));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use coracle_api::seams::{Control, ControlCall};
 use coracle_api::status::Status;
+use coracle_node::Node;
 use coracle_node::runtime::{Runtime, RuntimeError};
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -27,6 +28,8 @@ pub(crate) struct Controls {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     /// The runtimes of all nodes; empty until nodes are up.
     pub(crate) runtimes: Mutex<Vec<Arc<dyn Runtime>>>,
+    /// The node agents that run.
+    pub(crate) nodes: Arc<Mutex<Vec<Node>>>,
     /// What the scheduler decided last.
     pub(crate) decisions: coracle_scheduler::Decisions,
     /// What `status` tells that does not change.
@@ -43,6 +46,7 @@ impl Control for Controls {
                 let _ = self.requests.send(Request::Down);
                 Ok(json!({"stopping": true}))
             }
+            ("POST", "/nodes/stop") => self.stop_node(&call.query("name").unwrap_or_default()).await,
             ("GET", "/why") => self.why(&call),
             ("GET", "/images") => self.images().await,
             ("POST", "/images") => self.load(call).await,
@@ -77,6 +81,17 @@ impl Controls {
         status["actorRestarts"] = json!(coracle_client::restarts());
         status["residentBytes"] = json!(resident_bytes());
         status
+    }
+
+    /// Pulls the plug of a node: its agent says no more, its containers end, and its objects stay as they were.
+    async fn stop_node(&self, name: &str) -> Result<Value, Status> {
+        let node = {
+            let mut nodes = self.nodes.lock();
+            let at = nodes.iter().position(|node| node.name() == name);
+            at.map(|at| nodes.remove(at)).ok_or_else(|| Status::new(404, "NotFound", format!("no node {name:?} runs here")))?
+        };
+        node.stop(true).await;
+        Ok(json!({"stopped": name}))
     }
 
     /// Which node a pod got, or why none: every filter's verdict and every score of the scheduler's last decision.

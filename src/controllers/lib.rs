@@ -11,6 +11,7 @@
 //! - each controller acts as its own service account in `kube-system`, named as upstream names it, so RBAC applies;
 //! - a replica set never has more pods created than it asks for: it does not act before its cache has seen its own writes.
 
+mod autoscaler;
 mod cronjob;
 mod daemonset;
 mod deployment;
@@ -91,6 +92,7 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
         "ttl-after-finished-controller" => ttl_after_finished::run,
         "disruption-controller" => disruption::run,
         "taint-eviction-controller" => taint_eviction::run,
+        "horizontal-pod-autoscaler" => autoscaler::run,
         "statefulset-controller" => statefulset::run,
         "namespace-controller" => namespace::run,
         "generic-garbage-collector" => garbage_collector::run,
@@ -98,6 +100,7 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
         "resourcequota-controller" => resource_quota::run,
         "root-ca-cert-publisher" => root_ca::run,
         "endpointslice-controller" => endpoints::slices::run,
+        "endpointslicemirroring-controller" => endpoints::mirror::run,
         "endpoint-controller" => endpoints::legacy::run,
         "event-expiry" => event_expiry::run,
         "node-controller" => node_lifecycle::run,

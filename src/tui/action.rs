@@ -145,6 +145,8 @@ pub enum Section {
     Everywhere,
     /// On a row.
     Row,
+    /// In lists of what is no object: contexts, port-forwards, releases, versions, trees.
+    Lists,
     /// In text and logs.
     Text,
     /// In the editor.
@@ -159,6 +161,7 @@ impl Section {
         match self {
             Self::Everywhere => "everywhere",
             Self::Row => "on a row",
+            Self::Lists => "in contexts, port-forwards, releases, revisions, versions, files, trees",
             Self::Text => "in text and logs",
             Self::Editor => "in the editor",
             Self::Manifests => "in watched folders",
@@ -206,7 +209,7 @@ const fn write(
     Action { name, keys, scopes, section, writes: true, doc, run }
 }
 
-use Section::{Editor, Everywhere, Manifests, Row, Text};
+use Section::{Editor, Everywhere, Lists, Manifests, Row, Text};
 
 /// Every action. Where a key has several, the first whose scope fits is meant: the particular stand before the general.
 pub static ACTIONS: &[Action] = &[
@@ -217,42 +220,42 @@ pub static ACTIONS: &[Action] = &[
     write("manifest-apply", &["a"], Scopes::MANIFESTS, Manifests, "apply the file again now", manifests::apply),
     write("manifest-delete", &["D", "d"], Scopes::MANIFESTS, Manifests, "delete what the document made", manifests::delete),
     // contexts
-    row("use-context", &["enter"], Scopes::CONTEXTS, Row, "go to this cluster", session::use_context),
-    row("rename-context", &["r"], Scopes::CONTEXTS, Row, "rename the context in the kubeconfig", session::rename_context),
-    row("delete-context", &["ctrl-d"], Scopes::CONTEXTS, Row, "take the context out of the kubeconfig", session::delete_context),
+    row("use-context", &["enter"], Scopes::CONTEXTS, Lists, "go to this cluster", session::use_context),
+    row("rename-context", &["r"], Scopes::CONTEXTS, Lists, "rename the context in the kubeconfig", session::rename_context),
+    row("delete-context", &["ctrl-d"], Scopes::CONTEXTS, Lists, "take the context out of the kubeconfig", session::delete_context),
     // port-forwards
-    row("stop-forward", &["ctrl-d"], Scopes::FORWARDS, Row, "stop the port-forward", forward::stop),
-    row("start-forward", &["enter"], Scopes::FORWARDS, Row, "start it again, or stop it", forward::toggle),
-    row("bench-forward", &["b"], Scopes::FORWARDS, Row, "benchmark what is behind it", forward::bench_forward),
+    row("stop-forward", &["ctrl-d"], Scopes::FORWARDS, Lists, "stop the port-forward", forward::stop),
+    row("start-forward", &["enter"], Scopes::FORWARDS, Lists, "start it again, or stop it", forward::toggle),
+    row("bench-forward", &["b"], Scopes::FORWARDS, Lists, "benchmark what is behind it", forward::bench_forward),
     // helm
-    row("helm-history", &["enter", "r"], Scopes::HELM, Row, "revisions of the release", helm::history),
-    row("helm-values", &["v"], Scopes::HELM.or(Scopes::HELM_HISTORY), Row, "values of the release", helm::values),
-    row("helm-manifest", &["y"], Scopes::HELM.or(Scopes::HELM_HISTORY), Row, "manifest of the release", helm::manifest),
-    row("helm-notes", &["d"], Scopes::HELM.or(Scopes::HELM_HISTORY), Row, "notes of the release", helm::notes),
-    row("helm-revision", &["enter"], Scopes::HELM_HISTORY, Row, "values of this revision", helm::values),
-    write("helm-rollback", &["r"], Scopes::HELM_HISTORY, Row, "roll back to this revision", helm::rollback),
+    row("helm-history", &["enter", "r"], Scopes::HELM, Lists, "revisions of the release", helm::history),
+    row("helm-values", &["v"], Scopes::HELM.or(Scopes::HELM_HISTORY), Lists, "values of the release", helm::values),
+    row("helm-manifest", &["y"], Scopes::HELM.or(Scopes::HELM_HISTORY), Lists, "manifest of the release", helm::manifest),
+    row("helm-notes", &["d"], Scopes::HELM.or(Scopes::HELM_HISTORY), Lists, "notes of the release", helm::notes),
+    row("helm-revision", &["enter"], Scopes::HELM_HISTORY, Lists, "values of this revision", helm::values),
+    write("helm-rollback", &["r"], Scopes::HELM_HISTORY, Lists, "roll back to this revision", helm::rollback),
     // rollouts and history
-    row("revision-diff", &["enter"], Scopes::REVISIONS, Row, "difference to the current revision", rollout::diff_revision),
-    write("rollback", &["r", "ctrl-l"], Scopes::REVISIONS, Row, "roll back to this revision", rollout::rollback),
-    write("pause-rollout", &["P"], Scopes::REVISIONS, Row, "pause the rollout, or go on", rollout::pause),
-    row("version-diff", &["enter"], Scopes::HISTORY, Row, "difference to the version before", history::diff_version),
-    row("version-yaml", &["y"], Scopes::HISTORY, Row, "YAML of this version", history::yaml_version),
-    write("restore", &["r"], Scopes::HISTORY, Row, "make the object as it was then", history::restore),
-    row("version-table", &["t"], Scopes::HISTORY, Row, "the whole table as it was then", history::table_then),
+    row("revision-diff", &["enter"], Scopes::REVISIONS, Lists, "difference to the current revision", rollout::diff_revision),
+    write("rollback", &["r", "ctrl-l"], Scopes::REVISIONS, Lists, "roll back to this revision", rollout::rollback),
+    write("pause-rollout", &["P"], Scopes::REVISIONS, Lists, "pause the rollout, or go on", rollout::pause),
+    row("version-diff", &["enter"], Scopes::HISTORY, Lists, "difference to the version before", history::diff_version),
+    row("version-yaml", &["y"], Scopes::HISTORY, Lists, "YAML of this version", history::yaml_version),
+    write("restore", &["r"], Scopes::HISTORY, Lists, "make the object as it was then", history::restore),
+    row("version-table", &["t"], Scopes::HISTORY, Lists, "the whole table as it was then", history::table_then),
     // lists of this session
-    row("draft-edit", &["enter", "e"], Scopes::DRAFTS, Row, "go on with this draft", session::open_draft),
-    row("draft-forget", &["ctrl-d"], Scopes::DRAFTS, Row, "forget this draft", session::forget_draft),
-    row("dump-open", &["enter", "y"], Scopes::DUMPS, Row, "read the file", session::open_dump),
-    row("dump-delete", &["ctrl-d"], Scopes::DUMPS, Row, "delete the file", session::delete_dump),
-    row("alias-open", &["enter"], Scopes::ALIASES, Row, "go there", session::open_alias),
-    row("use-theme", &["enter"], Scopes::THEMES, Row, "use this theme", session::use_theme),
-    row("rules", &["enter"], Scopes::ROLES, Row, "the rules it grants", access::rules),
-    row("subject-rules", &["enter"], Scopes::SUBJECTS, Row, "what the subject may do", access::subject_rules),
-    row("fold", &["space"], Scopes::TREE, Row, "fold, or unfold", relations::fold),
-    row("fold-all", &["x"], Scopes::TREE, Row, "fold everything, or unfold it", relations::fold_all),
-    row("tree-open", &["enter"], Scopes::TREE, Row, "go to it", relations::open),
-    row("pulse-open", &["enter"], Scopes::PULSE, Row, "go to the kind", relations::open_pulse),
-    row("pulse-next", &["tab"], Scopes::PULSE, Row, "the next chart", relations::next_pulse),
+    row("draft-edit", &["enter", "e"], Scopes::DRAFTS, Lists, "go on with this draft", session::open_draft),
+    row("draft-forget", &["ctrl-d"], Scopes::DRAFTS, Lists, "forget this draft", session::forget_draft),
+    row("dump-open", &["enter", "y"], Scopes::DUMPS, Lists, "read the file", session::open_dump),
+    row("dump-delete", &["ctrl-d"], Scopes::DUMPS, Lists, "delete the file", session::delete_dump),
+    row("alias-open", &["enter"], Scopes::ALIASES, Lists, "go there", session::open_alias),
+    row("use-theme", &["enter"], Scopes::THEMES, Lists, "use this theme", session::use_theme),
+    row("rules", &["enter"], Scopes::ROLES, Lists, "the rules it grants", access::rules),
+    row("subject-rules", &["enter"], Scopes::SUBJECTS, Lists, "what the subject may do", access::subject_rules),
+    row("fold", &["space"], Scopes::TREE, Lists, "fold, or unfold", relations::fold),
+    row("fold-all", &["x"], Scopes::TREE, Lists, "fold everything, or unfold it", relations::fold_all),
+    row("tree-open", &["enter"], Scopes::TREE, Lists, "go to it", relations::open),
+    row("pulse-open", &["enter"], Scopes::PULSE, Lists, "go to the kind", relations::open_pulse),
+    row("pulse-next", &["tab"], Scopes::PULSE, Lists, "the next chart", relations::next_pulse),
     // nodes and namespaces
     write("cordon", &["c"], Scopes::NODES, Row, "cordon the node: no new pods on it", cluster::cordon),
     write("uncordon", &["u"], Scopes::NODES, Row, "uncordon the node", cluster::uncordon),
@@ -479,7 +482,7 @@ impl Keymap {
 /// The table of keys for the README, in Markdown.
 pub fn key_table() -> String {
     let mut text = String::new();
-    for section in [Everywhere, Row, Text, Editor, Manifests] {
+    for section in [Everywhere, Row, Lists, Text, Editor, Manifests] {
         text.push_str(&format!("| {} | |\n|---|---|\n", section.title()));
         for action in ACTIONS.iter().filter(|action| action.section == section && !action.keys.is_empty()) {
             let keys: Vec<String> = action

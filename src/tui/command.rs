@@ -39,6 +39,59 @@ pub const WORDS: &[(&str, &str)] = &[
     ("reload", "read the configuration again"),
 ];
 
+/// Other names of these words, most of them those of k9s.
+const OTHER_WORDS: &[&str] = &[
+    "q",
+    "q!",
+    "qa",
+    "Q",
+    "exit",
+    "skin",
+    "skins",
+    "namespace",
+    "namespaces",
+    "context",
+    "contexts",
+    "dir",
+    "dirs",
+    "ls",
+    "pf",
+    "portforward",
+    "portforwards",
+    "hm",
+    "chart",
+    "charts",
+    "pulses",
+    "pu",
+    "hz",
+    "xrays",
+    "x",
+    "xr",
+    "workload",
+    "wk",
+    "usr",
+    "user",
+    "grp",
+    "group",
+    "sd",
+    "screendump",
+    "screen-dumps",
+    "be",
+    "bench",
+    "benchmark",
+    "a",
+    "alias",
+    "aliases",
+    "api-resources",
+    "h",
+    "?",
+];
+
+/// Whether a command begins with this word, as it is.
+pub fn is_word(word: &str) -> bool {
+    WORDS.iter().any(|(known, _)| *known == word) || OTHER_WORDS.contains(&word)
+}
+
 /// Carries out a command.
 pub fn run(app: &mut App, text: &str) {
     // an alias may stand for another one; a circle of them ends

@@ -73,7 +73,7 @@ impl Kind {
 }
 
 /// An object: its kind and where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Target {
     /// Its kind.
     pub kind: Arc<Kind>,
@@ -82,6 +82,15 @@ pub struct Target {
     /// Its name.
     pub name: String,
 }
+
+/// The same object, however much is known of its kind.
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind.is(&other.kind.group, &other.kind.plural) && self.namespace == other.namespace && self.name == other.name
+    }
+}
+
+impl Eq for Target {}
 
 impl Target {
     /// Path of the object.

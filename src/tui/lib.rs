@@ -19,7 +19,7 @@ mod draw;
 mod executor;
 mod headless;
 pub mod input;
-mod keep;
+pub mod keep;
 pub mod kinds;
 pub mod manifests;
 pub mod message;

@@ -1,6 +1,7 @@
 //! Which pods answer for a service: as `EndpointSlice`s, and as the older `Endpoints`.
 
 pub(crate) mod legacy;
+pub(crate) mod mirror;
 mod ports;
 pub(crate) mod slices;
 mod slicing;

@@ -129,3 +129,43 @@ fn a_new_process_finds_pods_and_addresses_and_stop_leaves_nothing() {
         assert!(!mounts.contains(directory.path().to_str().unwrap()), "{mounts}");
     });
 }
+
+/// A network namespace that lives as long as the thread that made it waits for the other end.
+fn namespace_of_others() -> (PathBuf, std::sync::mpsc::Sender<()>) {
+    let (made, ready) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        made.send(PathBuf::from(format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid()))).unwrap();
+        let _ = ended.recv();
+    });
+    (ready.recv().unwrap(), end)
+}
+
+#[test]
+fn a_namespace_of_others_is_plumbed_and_so_is_the_one_that_replaces_it() {
+    in_own_namespace(async || {
+        let directory = tempfile::tempdir().unwrap();
+        let lab = Lab::start(config(directory.path())).await.unwrap();
+        let network = lab.pod_network();
+        let id = "dddddddddddddddddd";
+        let (first, first_lives) = namespace_of_others();
+        let pod = network.attach("one", id, Some(&first)).await.unwrap();
+        let address = SocketAddr::new(pod.ips[0], 8080);
+        let served = serve_once(first.clone(), "first");
+        assert_eq!(read_all(lab.connect(address).await.unwrap()).await, "first");
+        served.join().unwrap();
+        assert_eq!(network.attach("one", id, Some(&first)).await.unwrap(), pod);
+        assert_eq!(network.attach("one", id, None).await.unwrap(), pod, "what is there is kept");
+
+        let (second, second_lives) = namespace_of_others();
+        assert_eq!(network.attach("one", id, Some(&second)).await.unwrap(), pod, "the address stays");
+        let served = serve_once(second, "second");
+        assert_eq!(read_all(lab.connect(address).await.unwrap()).await, "second");
+        served.join().unwrap();
+        drop((first_lives, second_lives));
+        lab.stop().await.unwrap();
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains(directory.path().to_str().unwrap()), "{mounts}");
+    });
+}

@@ -198,7 +198,8 @@ impl App {
         let here = |plugin: &Plugin| {
             plugin.scopes.iter().any(|scope| {
                 let kind = self.view().and_then(|view| view.target()).map(|target| target.kind);
-                scope == "all" || kind.is_some_and(|kind| self.shared.kinds.find(scope).is_some_and(|known| known == kind))
+                scope == "all"
+                    || kind.is_some_and(|kind| self.shared.kinds.find(scope).is_some_and(|known| known.is(&kind.group, &kind.plural)))
             })
         };
         let found = self.shared.config.plugins.iter().find(|(own, plugin)| *own == key && (!ours || plugin.overrides) && here(plugin));

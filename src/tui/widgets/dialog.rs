@@ -236,6 +236,7 @@ impl Layer for Dialog {
         let inner = boxed(frame, screen, width, height, &self.title, shared);
         let mut lines: Vec<Line> = self.lines.iter().map(|line| Line::raw(format!(" {line}"))).collect();
         lines.push(Line::raw(""));
+        let labels = self.fields.iter().map(|field| field.label.chars().count()).max().unwrap_or(0).max(16);
         for (index, field) in self.fields.iter().enumerate() {
             let focused = index == self.focus;
             let value = match &field.value {
@@ -248,7 +249,7 @@ impl Layer for Dialog {
                 FieldValue::Toggle(on) => if *on { "[x]" } else { "[ ]" }.to_owned(),
             };
             let style = theme.style(if focused { Role::Cursor } else { Role::Text });
-            let label = Span::styled(format!(" {:>16}  ", field.label), theme.style(Role::Dim));
+            let label = Span::styled(format!(" {:>labels$}  ", field.label), theme.style(Role::Dim));
             lines.push(Line::from(vec![label, Span::styled(format!("{value:<32}"), style)]));
         }
         if !self.fields.is_empty() {

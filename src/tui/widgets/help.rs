@@ -88,12 +88,13 @@ impl Layer for Help {
         let inner = boxed(frame, screen, 120, screen.height, &format!("help: {}", self.of), shared);
         let scroll = u16::try_from(self.top).unwrap_or(u16::MAX);
         if inner.width < 90 {
-            let lines = self.lines(&[Section::Row, Section::Text, Section::Editor, Section::Manifests, Section::Everywhere], shared);
+            let lines = self
+                .lines(&[Section::Lists, Section::Row, Section::Text, Section::Editor, Section::Manifests, Section::Everywhere], shared);
             let most = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_sub(inner.height);
             return frame.render_widget(Paragraph::new(lines).scroll((scroll.min(most), 0)), inner);
         }
         let [left, right] = Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)]).areas(inner);
-        let here = self.lines(&[Section::Row, Section::Text, Section::Editor, Section::Manifests], shared);
+        let here = self.lines(&[Section::Lists, Section::Row, Section::Text, Section::Editor, Section::Manifests], shared);
         let everywhere = self.lines(&[Section::Everywhere], shared);
         let most = u16::try_from(here.len().max(everywhere.len())).unwrap_or(u16::MAX).saturating_sub(inner.height);
         frame.render_widget(Paragraph::new(here).scroll((scroll.min(most), 0)), left);

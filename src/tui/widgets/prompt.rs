@@ -66,7 +66,16 @@ impl Prompt {
     }
 
     fn new(mode: Mode, text: String) -> Self {
-        Self { mode, scopes: Scopes::NONE, input: LineInput::new(text.clone()), selected: None, error: None, before: text, asked: HashSet::new(), history: None }
+        Self {
+            mode,
+            scopes: Scopes::NONE,
+            input: LineInput::new(text.clone()),
+            selected: None,
+            error: None,
+            before: text,
+            asked: HashSet::new(),
+            history: None,
+        }
     }
 
     /// What is wrong with what was typed.
@@ -188,8 +197,8 @@ impl Prompt {
         let known = words.is_empty()
             && (shared.kinds.find(last).is_some()
                 || crate::action::by_name(last).is_some()
-                || WORDS.iter().any(|(word, _)| *word == last)
-                || last.starts_with('q'));
+                || crate::command::is_word(last)
+                || shared.config.alias(last).is_some());
         let pick = self.selected.or((words.is_empty() && !known).then_some(0)).and_then(|index| completions.get(index));
         if let Some(completion) = pick {
             let word = completion.word.clone();

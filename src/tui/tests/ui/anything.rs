@@ -1,107 +1,91 @@
 //! Whatever is pressed, at whatever size, the UI draws and does not fall over.
 
+use coracle_tui::action::ACTIONS;
 use coracle_tui::input::{Input, Key, MouseKind};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::fake::{Fake, deployment};
+/// Something that happens.
+#[derive(Debug, Clone)]
+enum Step {
+    Key(Key),
+    Resize(u16, u16),
+    Mouse(MouseKind, u16, u16),
+    Paste(String),
+    Come(u8),
+    Go,
+    Rest,
+}
 
-const KEYS: &[&str] = &[
-    "j",
-    "k",
-    "down",
-    "up",
-    "G",
-    "g",
-    "pagedown",
-    "pageup",
-    "enter",
-    "esc",
-    "tab",
-    "space",
-    "d",
-    "y",
-    "l",
-    "e",
-    "s",
-    "v",
-    "w",
-    "t",
-    "m",
-    "0",
-    "1",
-    "-",
-    "[",
-    "]",
-    ":",
-    "/",
-    "?",
-    "!",
-    "n",
-    "N",
-    "O",
-    "A",
-    "shift-left",
-    "shift-right",
-    "ctrl-z",
-    "ctrl-w",
-    "ctrl-n",
-    "ctrl-d",
-    "backspace",
-    "del",
-    "left",
-    "right",
-    "home",
-    "end",
-    "a",
-    "o",
-    "p",
-    "=",
-    ">",
-    "ctrl-s",
-    "ctrl-f",
-    "ctrl-u",
-    "ctrl-r",
-    "x",
-    "h",
-    "ctrl-k",
-    "r",
-    "i",
-    "J",
-    "c",
-    "ä",
-];
+/// Every key of every action, what is typed into prompts, and keys that mean nothing.
+fn keys() -> Vec<Key> {
+    let named = ACTIONS.iter().flat_map(|action| action.keys.iter().copied());
+    let typed = ["enter", "esc", "enter", "esc", "backspace", "del", "ctrl-]", "=", "ä", "船", "f5", "1", "ctrl-k", "alt-x"];
+    named.chain(typed).filter(|key| *key != "ctrl-c").filter_map(Key::parse).collect()
+}
 
-#[tokio::test]
-async fn no_keys_break_it() {
-    for seed in 1..=12u64 {
-        let fake = Fake::new();
-        for name in ["web-1", "web-2", "api-1"] {
-            fake.pod("default", name, "Running", 1);
-        }
-        fake.put(deployment("web", 2));
-        fake.log("web-1", "2026-11-21T11:42:05Z one\n2026-11-21T11:42:06Z two\n");
-        let mut ui = fake.ui(80, 24).await;
-        let mut random = seed;
-        let mut next = |below: usize| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) as usize % below
-        };
-        for step in 0..160 {
-            match next(20) {
-                0 => ui.input(Input::Resize(u16::try_from(next(170)).unwrap(), u16::try_from(next(50)).unwrap())),
-                1 => ui.input(Input::Mouse(
-                    [MouseKind::Click, MouseKind::ScrollDown, MouseKind::ScrollUp][next(3)],
-                    5,
-                    u16::try_from(next(30)).unwrap(),
-                )),
-                2 => ui.input(Input::Paste("pasted\ntext".into())),
-                3 => fake.pod("default", &format!("new-{step}"), "Pending", 0),
-                4 => fake.remove("pods/default/web-1"),
-                _ => ui.key(Key::parse(KEYS[next(KEYS.len())]).unwrap()),
-            }
-            if step % 16 == 0 {
-                ui.settle().await;
-            }
-            ui.draw();
-        }
-    }
+fn commands() -> Vec<&'static str> {
+    vec![
+        ":pulse",
+        ":xray deploy",
+        ":helm",
+        ":ctx",
+        ":pf",
+        ":can u:ada",
+        ":workloads",
+        ":keys",
+        ":drafts",
+        ":history deploy",
+        ":deploy",
+        ":svc",
+        ":no",
+        ":cm",
+        ":themes",
+        ":users",
+    ]
+}
+
+fn step() -> impl Strategy<Value = Vec<Step>> {
+    prop_oneof![
+        30 => proptest::sample::select(keys()).prop_map(|key| vec![Step::Key(key)]),
+        4 => proptest::sample::select(commands()).prop_map(|command| {
+            let typed = command.chars().map(|c| Step::Key(Key::parse(&c.to_string().replace(' ', "space")).unwrap()));
+            typed.chain([Step::Key(Key::parse("enter").unwrap()), Step::Rest]).collect()
+        }),
+        2 => (1u16..170, 1u16..50).prop_map(|(width, height)| vec![Step::Resize(width, height)]),
+        2 => (0usize..3, 0u16..170, 0u16..50).prop_map(|(kind, x, y)| vec![Step::Mouse([MouseKind::Click, MouseKind::ScrollUp, MouseKind::ScrollDown][kind], x, y)]),
+        1 => "\\PC{0,8}".prop_map(|text| vec![Step::Paste(text)]),
+        1 => any::<u8>().prop_map(|number| vec![Step::Come(number)]),
+        1 => Just(vec![Step::Go]),
+        3 => Just(vec![Step::Rest]),
+    ]
+}
+
+#[test]
+fn no_keys_break_it() {
+    let config = Config { cases: 40, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runner
+        .run(&proptest::collection::vec(step(), 20..80), |steps| {
+            runtime.block_on(async {
+                let fake = crate::actions::cluster();
+                let dir = tempfile::tempdir().unwrap();
+                let mut ui = crate::actions::ui(&fake, dir.path(), 80, 24).await;
+                for step in steps.into_iter().flatten() {
+                    match step {
+                        Step::Key(key) => ui.key(key),
+                        Step::Resize(width, height) => ui.input(Input::Resize(width, height)),
+                        Step::Mouse(kind, x, y) => ui.input(Input::Mouse(kind, x, y)),
+                        Step::Paste(text) => ui.input(Input::Paste(text)),
+                        Step::Come(number) => fake.pod("default", &format!("new-{number}"), "Pending", 0),
+                        Step::Go => fake.remove("pods/default/web-58vhc"),
+                        Step::Rest => ui.wait(std::time::Duration::from_millis(2)).await,
+                    }
+                    ui.draw();
+                }
+            });
+            Ok(())
+        })
+        .unwrap();
 }

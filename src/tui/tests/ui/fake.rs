@@ -31,6 +31,7 @@ struct State {
     history: Vec<(u64, String, String, Value)>,
     logs: BTreeMap<String, String>,
     refused: Option<Value>,
+    rules: Option<Value>,
     requests: Vec<String>,
 }
 
@@ -117,6 +118,11 @@ impl Fake {
         self.state.lock().refused = status;
     }
 
+    /// These rules, and no others, say what may be done.
+    pub fn allow(&self, rules: Value) {
+        self.state.lock().rules = Some(rules);
+    }
+
     /// The server goes away, or comes back.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
@@ -197,6 +203,12 @@ impl Fake {
         self.state.lock().requests.push(format!("{} {}", parts.method, parts.uri));
         let as_table = parts.headers.get("accept").is_some_and(|accept| accept.to_str().unwrap().contains("as=Table"));
         match path {
+            "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews" => {
+                return match self.state.lock().rules.clone() {
+                    Some(rules) => reply(201, &json!({"status": {"resourceRules": rules, "nonResourceRules": [], "incomplete": false}})),
+                    None => reply(404, &status(404, "NotFound", "no reviews here")),
+                };
+            }
             "/version" => return reply(200, &json!({"gitVersion": "v1.36.0"})),
             "/api" => return reply(200, &discovery(|version| !version.contains('/'))),
             "/apis" => return reply(200, &discovery(|version| version.contains('/'))),
@@ -453,7 +465,7 @@ fn discovery(belongs: impl Fn(&str) -> bool) -> Value {
         groups.entry(version).or_default().push(json!({
             "resource": plural, "responseKind": {"kind": kind}, "scope": if *namespaced { "Namespaced" } else { "Cluster" },
             "singularResource": kind.to_lowercase(), "verbs": ["get", "list", "watch", "patch", "delete"],
-            "shortNames": match *plural { "pods" => json!(["po"]), "deployments" => json!(["deploy"]), "events" => json!(["ev"]), _ => json!([]) },
+            "shortNames": match *plural { "pods" => json!(["po"]), "deployments" => json!(["deploy"]), "events" => json!(["ev"]), "configmaps" => json!(["cm"]), "replicasets" => json!(["rs"]), "services" => json!(["svc"]), "nodes" => json!(["no"]), _ => json!([]) },
             "subresources": if *scale { json!([{"subresource": "scale"}]) } else { json!([]) },
         }));
     }

@@ -1,6 +1,7 @@
 //! The whole UI over an API server made of a map: keys in, frames out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod actions;
 mod anything;
 mod edit;
 mod fake;

@@ -58,6 +58,168 @@ async fn frames(#[case] name: &str, #[case] keys: &str) {
     }
 }
 
+#[rstest]
+#[case("contexts", ":ctx<enter>")]
+#[case("port-forwards", "/58v<enter>F<tab><ctrl-u>0<enter>:pf<enter>")]
+#[case("port-forward", "/58v<enter>F")]
+#[case("helm", ":helm<enter>")]
+#[case("helm-revisions", ":helm<enter><enter>")]
+#[case("rollout", ":deploy<enter>H")]
+#[case("rollout-diff", ":deploy<enter>H<down><enter>")]
+#[case("versions", ":deploy<enter>T")]
+#[case("xray", ":deploy<enter>X")]
+#[case("xray-folded", ":xray deploy<enter>x")]
+#[case("why", "/api<enter>W")]
+#[case("timeline", "/58v<enter>:timeline<enter>")]
+#[case("pulse", ":pulse<enter>")]
+#[case("used-by", ":cm<enter>/settings<enter>u")]
+#[case("rules", ":can u:ada<enter>")]
+#[case("who-can", ":who-can list pods<enter>")]
+#[case("users", ":users<enter>")]
+#[case("workloads", ":workloads<enter>")]
+#[case("images", ":images<enter>")]
+#[case("fleet", ":fleet<enter>")]
+#[case("aliases", ":aliases<enter>")]
+#[case("themes", ":themes<enter>")]
+#[case("theme-picker", ":theme<enter>")]
+#[case("keys", ":keys<enter>")]
+#[case("drain", ":no<enter>r")]
+#[case("columns", "C")]
+#[case("finder", "<ctrl-o>web")]
+#[case("preview", "/58v<enter>\\")]
+#[case("panes", "|:deploy<enter>")]
+#[case("panes-below", "_:svc<enter>")]
+#[case("drafts", ":drafts<enter>")]
+#[case("logs-histogram", "/58v<enter>li")]
+#[case("shell-refused", "/58v<enter>s")]
+#[case("header-off", "<ctrl-e>")]
+#[tokio::test]
+async fn frames_of_views(#[case] name: &str, #[case] keys: &str) {
+    for (width, height) in [(80, 24), (160, 45)] {
+        let dir = tempfile::tempdir().unwrap();
+        let fake = crate::actions::cluster();
+        let mut ui = crate::actions::ui(&fake, dir.path(), width, height).await;
+        ui.press(keys).await.unwrap();
+        let mut text = ui.text().replace(&dir.path().display().to_string(), "DIR");
+        // the system chose the port
+        if let Some(listens) = ui.app.shared.forwards.all().first().map(|forward| forward.listens.clone()) {
+            text = text.replace(&listens, "127.0.0.1:00000");
+        }
+        insta::assert_snapshot!(format!("{name}@{width}x{height}"), text);
+    }
+}
+
+/// At every size nothing lies over anything, nothing is cut in the middle of a wide character, and names stay whole.
+#[tokio::test]
+async fn all_sizes_and_all_names() {
+    let fake = crate::actions::cluster();
+    for name in ["船-1", "émoji-🚣", "سفينة-1", "a-name-that-is-much-longer-than-others-but-not-too-long"] {
+        fake.pod("default", name, "Running", 1);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (width, height) in [(60, 15), (80, 24), (160, 45), (300, 100)] {
+        let mut ui = crate::actions::ui(&fake, dir.path(), width, height).await;
+        for keys in ["", "0", "<ctrl-w>", "/58v<enter>d", ":deploy<enter>H", ":pulse<enter>", ":xray deploy<enter>", "|", "\\", "?"] {
+            ui.press(keys).await.unwrap();
+            let buffer = ui.buffer().clone();
+            for y in 0..height {
+                let mut x = 0;
+                while x < width {
+                    let wide = unicode_width::UnicodeWidthStr::width(buffer[(x, y)].symbol()).max(1);
+                    let wide = u16::try_from(wide).unwrap();
+                    assert!(x + wide <= width, "{keys} at {width}x{height}: a wide character is cut at {x},{y}");
+                    x += wide;
+                }
+            }
+            if keys.is_empty() {
+                let text = ui.text();
+                for name in ["web-58vhc", "船-1", "émoji-🚣", "a-name-that-is-much-longer"] {
+                    assert!(text.contains(name), "{name} at {width}x{height}:\n{text}");
+                }
+                // the columns stand below their headings
+                let lines: Vec<&str> = text.lines().collect();
+                let column = |line: &str, word: &str| line.find(word).map(|at| unicode_width::UnicodeWidthStr::width(&line[..at]));
+                let heading = column(lines[1], "READY");
+                for line in lines.iter().filter(|line| line.contains("1/1")) {
+                    assert_eq!(column(line, "1/1"), heading, "{line}");
+                }
+            }
+            if keys == "?" {
+                ui.press("<esc>").await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_rbac_forbids_is_said_and_not_done() {
+    let fake = crate::actions::cluster();
+    fake.allow(json!([{"verbs": ["get", "list", "watch"], "apiGroups": ["*"], "resources": ["*"]}]));
+    let mut ui = fake.ui(160, 30).await;
+    ui.press(":deploy<enter>s").await.unwrap();
+    assert!(ui.text().contains("you may not patch deployments/scale in namespace default"), "{}", ui.text());
+    ui.press("<ctrl-d>").await.unwrap();
+    assert_eq!(fake.writes(), Vec::<String>::new());
+    ui.press("?").await.unwrap();
+    assert!(ui.text().contains("delete (asks) (you may not delete"), "{}", ui.text());
+}
+
+#[tokio::test]
+async fn in_production_the_context_must_be_typed() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("config.toml"), "production = [\"cora*\"]\n").unwrap();
+    let fake = cluster();
+    let mut ui = fake.ui_with(Options { config_dir: Some(dir.path().to_owned()), ..Options::default() }, 120, 30).await;
+    assert!(ui.text().contains("PRODUCTION"));
+    ui.press("/api<enter><ctrl-d><enter>").await.unwrap();
+    assert!(fake.get("pods/default/api-ppq9").is_some());
+    ui.press("coracle<enter>").await.unwrap();
+    assert!(fake.get("pods/default/api-ppq9").is_none(), "{}", ui.text());
+}
+
+#[tokio::test]
+async fn what_is_configured_for_k9s_works_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("aliases.yaml", "aliases:\n  dd: apps/v1/deployments\n");
+    write("hotkeys.yaml", "hotKeys:\n  services:\n    shortCut: Shift-2\n    description: Services\n    command: services\n");
+    write(
+        "views.yaml",
+        "views:\n  v1/pods:\n    sortColumn: 'IMAGE:desc'\n    columns: [NAME, 'IMAGE:.spec.containers[0].image', STATUS]\n",
+    );
+    write(
+        "plugins.yaml",
+        "plugins:\n  say:\n    shortCut: Ctrl-J\n    description: Say it\n    scopes: [po]\n    command: echo\n    background: true\n    args: [$NAMESPACE/$NAME, $COL-IMAGE]\n",
+    );
+    let fake = cluster();
+    let mut ui = fake.ui_with(Options { k9s_dir: Some(dir.path().to_owned()), ..Options::default() }, 160, 30).await;
+    let text = ui.text();
+    assert!(text.contains("IMAGE↓") && text.contains("coracle.local/kubia:1.0") && !text.contains("RESTARTS"), "{text}");
+    ui.press("<ctrl-j>").await.unwrap();
+    ui.until(|text| text.contains("Say it: default/api-ppq9 coracle.local/kubia:1.0")).await.unwrap();
+    ui.press(":dd<enter>").await.unwrap();
+    assert!(ui.text().contains("deployments 1"));
+    ui.press("@").await.unwrap();
+    assert!(ui.text().contains("services 0"), "{}", ui.text());
+}
+
+#[tokio::test]
+async fn layouts_are_kept_and_laid_out_again() {
+    let fake = crate::actions::cluster();
+    let dir = tempfile::tempdir().unwrap();
+    let mut ui = crate::actions::ui(&fake, dir.path(), 160, 45).await;
+    ui.press("|:deploy<enter>_:svc<enter>:layout save work<enter>").await.unwrap();
+    let kept = ui.text();
+    drop(ui);
+    let mut ui = crate::actions::ui(&fake, dir.path(), 160, 45).await;
+    ui.press(":layout work<enter>").await.unwrap();
+    let again = ui.text();
+    let titles = |text: &str| -> Vec<String> { text.lines().skip(1).take(43).map(|line| line.replace('▸', " ")).collect() };
+    for (before, after) in titles(&kept).iter().zip(titles(&again)) {
+        assert_eq!(before.replace('▶', " "), after.replace('▶', " "));
+    }
+}
+
 #[tokio::test]
 async fn every_theme_draws_the_same_text() {
     let mut ui = cluster().ui(80, 24).await;

@@ -1,0 +1,19 @@
+//! `coracle node`: nodes of the running cluster.
+
+use std::process::ExitCode;
+
+use super::arguments::{Global, Node};
+use super::control;
+use super::failure::Failure;
+
+pub(crate) async fn run(global: &Global, command: Node) -> Result<ExitCode, Failure> {
+    let client = control::running(global).await?;
+    match command {
+        Node::Stop { name } => {
+            let query: String = name.bytes().map(control::encoded).collect();
+            control::call(&client, "POST", &format!("/nodes/stop?name={query}"), Vec::new()).await?;
+            println!("stopped {name}: in less than a minute it counts as lost, and after five its pods are replaced");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
