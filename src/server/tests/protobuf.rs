@@ -144,7 +144,7 @@ const COMMANDS: &[&str] = &[
     "create job copied --from=cronjob/wide",
     "create cronjob often --image=i:1 --schedule=@hourly --restart=OnFailure -- date",
     "create ingress ingress --class=nginx --rule=a.example.com/x*=web:80,tls=secret --rule=b.example.com/=web:http --default-backend=web:81 --annotation=a=b",
-    "create quota quota --hard=cpu=1500m,pods=2,requests.storage=1Gi --scopes=NotTerminating",
+    "create quota quota --hard=cpu=1500m,pods=2,limits.memory=1Gi --scopes=NotTerminating",
     "create poddisruptionbudget budget --selector=app=web --min-available=50%",
     "create poddisruptionbudget budget1 --selector=app=web --max-unavailable=1",
     "create priorityclass high --value=-5 --description=d --preemption-policy=Never",
