@@ -16,8 +16,8 @@ pub(crate) fn parse_json(bytes: &[u8]) -> Result<Parsed, Status> {
 }
 
 /// Reads a patch as JSON; what is wrong with it is said after `before`.
-pub(crate) fn parse_patch(bytes: &[u8], before: &str) -> Result<Value, Status> {
-    schema::parse_patch(bytes, before).map(|parsed| parsed.value)
+pub(crate) fn parse_patch(bytes: &[u8], before: &str) -> Result<Parsed, Status> {
+    schema::parse_patch(bytes, before)
 }
 
 /// Reads the first document of a YAML body.
@@ -25,10 +25,9 @@ pub(crate) fn parse_yaml(bytes: &[u8]) -> Result<Parsed, Status> {
     let text = std::str::from_utf8(bytes).map_err(|_| Status::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))?;
     let Some(document) = yaml::documents(text).into_iter().next() else { return Ok(Parsed { value: Value::Null, duplicates: Vec::new() }) };
     let document = document.map_err(|error| Status::bad_request(format!("error converting YAML to JSON: yaml: {error}")))?;
-    if let Some(twice) = document.duplicates.first() {
-        return Err(Status::bad_request(format!("error converting YAML to JSON: yaml: {twice}")));
-    }
-    Ok(Parsed { value: document.value, duplicates: Vec::new() })
+    let twice: Vec<String> = document.duplicates.iter().map(|key| format!("\n  line {}: {}", key.line, key.message)).collect();
+    let duplicates = if twice.is_empty() { Vec::new() } else { vec![format!("yaml: unmarshal errors:{}", twice.concat())] };
+    Ok(Parsed { value: document.value, duplicates })
 }
 
 /// Reads protocol buffers; `expected` is `apiVersion` and kind where the body does not say.
@@ -51,6 +50,17 @@ pub(crate) fn decode(kind: &Kind, object: &mut Value, duplicates: &[String], val
     match &kind.custom {
         Some(custom) => custom.decode(kind, object, duplicates, validation),
         None => Decoder::new(&kind.ty(), &kind.kind, &kind.version).decode(object, duplicates, validation),
+    }
+}
+
+/// Checks a patched object against its type; `duplicates` is what was found in the patch. The reason alone, if it is refused.
+pub(crate) fn examine(kind: &Kind, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, String> {
+    match &kind.custom {
+        Some(custom) => custom.decode(kind, object, duplicates, validation).map_err(|status| {
+            let reason = status.message.split_once(": ").map(|(_, reason)| reason.to_owned());
+            reason.unwrap_or(status.message)
+        }),
+        None => Decoder::new(&kind.ty(), &kind.kind, &kind.version).examine(object, duplicates, validation),
     }
 }
 

@@ -41,6 +41,7 @@ impl Answer {
     /// Warnings, as the header carries them.
     pub fn warnings(&self) -> Vec<String> {
         let values = self.headers.get_all("warning").iter().filter_map(|value| value.to_str().ok());
-        values.map(|value| value.trim_start_matches("299 - ").trim_matches('"').to_owned()).collect()
+        let quoted = values.filter_map(|value| value.strip_prefix("299 - \"")?.strip_suffix('"'));
+        quoted.map(|text| text.replace("\\\"", "\"").replace("\\\\", "\\")).collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -72,7 +73,8 @@ async fn in_a_namespace(slug: &str, test: impl AsyncFnOnce(&Here)) {
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     config.default_namespace.clone_from(&namespace);
     let client = kube::Client::try_from(config.clone()).unwrap();
-    let here = Here { cluster, client, config, namespace, later: Mutex::default() };
+    let kubectl = kubectl::program().map(Path::to_owned).unwrap_or_default();
+    let here = Here { cluster, client, config, kubectl, namespace, later: Mutex::default() };
     here.make_namespace(&here.namespace, json!({})).await;
     let came = AssertUnwindSafe(test(&here)).catch_unwind().await;
     if came.is_err() {
@@ -89,6 +91,7 @@ pub struct Here {
     pub cluster: Arc<Cluster>,
     pub client: kube::Client,
     config: kube::Config,
+    kubectl: PathBuf,
     pub namespace: String,
     later: Mutex<Vec<String>>,
 }
@@ -189,8 +192,8 @@ impl Here {
     }
 
     fn with_client(&self, client: kube::Client) -> Self {
-        let (cluster, config, namespace) = (self.cluster.clone(), self.config.clone(), self.namespace.clone());
-        Self { cluster, client, config, namespace, later: Mutex::default() }
+        let (cluster, config, kubectl) = (self.cluster.clone(), self.config.clone(), self.kubectl.clone());
+        Self { cluster, client, config, kubectl, namespace: self.namespace.clone(), later: Mutex::default() }
     }
 }
 
@@ -202,7 +205,14 @@ pub fn group_path(version: &str) -> String {
 /// `kubectl`, in this namespace.
 impl Here {
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
-        self.cluster.kubectl_command(&[&["-n", &self.namespace], arguments].concat())
+        let mut command = self.cluster.place.command(&self.kubectl.to_string_lossy());
+        command.args(["-n", &self.namespace]).args(arguments);
+        command
+    }
+
+    /// The same place with another `kubectl`.
+    pub fn with_kubectl(&self, program: &Path) -> Self {
+        Self { kubectl: program.to_owned(), ..self.with_client(self.client.clone()) }
     }
 
     pub fn kubectl(&self, arguments: &[&str]) -> Ran {

@@ -41,6 +41,7 @@ mod auth;
 mod cli;
 mod crd;
 mod instrumentation;
+mod kubectl;
 mod network;
 mod node;
 mod scheduling;

@@ -11,23 +11,27 @@ use super::cluster::Cluster;
 use super::run::{Ran, Running, run};
 use super::wait::until;
 
-/// The newest `kubectl` of this machine: the one on the path, or a `kubectl.1.N` beside it.
+/// The `kubectl` programs of this machine, oldest first: the one on the path and every `kubectl.1.N` beside it.
+pub fn programs() -> &'static [PathBuf] {
+    static PROGRAMS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        if let Some(named) = std::env::var_os("CORACLE_KUBECTL") {
+            return vec![named.into()];
+        }
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&paths).map(|directory| directory.join("kubectl")).find(|path| path.is_file());
+        let Some(found) = found.and_then(|path| path.canonicalize().ok()) else { return Vec::new() };
+        let minor = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("kubectl.1.")?.parse::<u32>().ok();
+        let entries = found.parent().and_then(|directory| std::fs::read_dir(directory).ok()).into_iter().flatten().flatten();
+        let mut beside: Vec<(u32, PathBuf)> = entries.filter_map(|entry| Some((minor(&entry.path())?, entry.path()))).collect();
+        beside.sort();
+        if beside.is_empty() { vec![found] } else { beside.into_iter().map(|(_, path)| path).collect() }
+    })
+}
+
+/// The newest of them.
 pub fn program() -> Option<&'static Path> {
-    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
-    PROGRAM
-        .get_or_init(|| {
-            if let Some(named) = std::env::var_os("CORACLE_KUBECTL") {
-                return Some(named.into());
-            }
-            let paths = std::env::var_os("PATH")?;
-            let found = std::env::split_paths(&paths).map(|directory| directory.join("kubectl")).find(|path| path.is_file())?;
-            let found = found.canonicalize().ok()?;
-            let minor = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("kubectl.1.")?.parse::<u32>().ok();
-            let beside = std::fs::read_dir(found.parent()?).ok()?.flatten().map(|entry| entry.path());
-            let newest = beside.filter_map(|path| Some((minor(&path)?, path))).max();
-            Some(newest.map_or(found, |(_, path)| path))
-        })
-        .as_deref()
+    programs().last().map(PathBuf::as_path)
 }
 
 impl Cluster {

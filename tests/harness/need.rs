@@ -11,6 +11,8 @@ pub enum Need {
     Native,
     /// The `kubectl` program.
     Kubectl,
+    /// The `busybox` program, for what it serves.
+    Busybox,
 }
 
 impl Need {
@@ -18,6 +20,7 @@ impl Need {
         match self {
             Self::Native => "native",
             Self::Kubectl => "kubectl",
+            Self::Busybox => "busybox",
         }
     }
 
@@ -25,6 +28,7 @@ impl Need {
         match self {
             Self::Native => (!nix::unistd::geteuid().is_root()).then_some("not root"),
             Self::Kubectl => kubectl::program().is_none().then_some("kubectl is not installed"),
+            Self::Busybox => (!std::path::Path::new("/usr/bin/busybox").exists()).then_some("busybox is not installed"),
         }
     }
 }

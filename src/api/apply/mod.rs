@@ -2,6 +2,7 @@
 //!
 //! An object's type decides how it merges, so custom resources need only a `Type` of their own.
 
+mod last_applied;
 mod managed;
 mod set;
 mod walk;
@@ -63,6 +64,7 @@ pub fn apply(
     if config["metadata"].get("managedFields").is_some_and(|fields| fields.as_array().is_none_or(|list| !list.is_empty())) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
+    let wished = (manager == last_applied::MANAGER).then(|| config.clone());
     let before = live.map_or_else(|| schema::zero(ty), without_managed_fields);
     let mut managed = live.and_then(Managed::of).unwrap_or_default();
     if live.is_some() && managed.0.is_empty() {
@@ -85,13 +87,17 @@ pub fn apply(
     if let Some(previous) = &previous {
         prune(&mut new, &managed, &entry, previous, ty);
     }
-    let changed = settle(&mut managed, &before, &new, force, ty, untouched(ty, subresource))?;
-    let unchanged = live.is_some() && changed && previous.as_ref().is_some_and(|previous| previous.set == entry.set);
+    let yielded = if force { None } else { Some(last_applied::yielded(live, manager, ty)) };
+    let same = settle(&mut managed, &before, &new, yielded.as_ref(), ty, untouched(ty, subresource))?;
+    let unchanged = live.is_some() && same && previous.as_ref().is_some_and(|previous| previous.set == entry.set);
     match previous {
         Some(previous) if unchanged => managed.0.push(previous),
         _ => managed.take(entry, now),
     }
     schema::clean(ty, &mut new);
+    if let Some(wished) = wished {
+        last_applied::renew(&mut new, wished);
+    }
     managed.write(&mut new);
     Ok(new)
 }
@@ -166,14 +172,24 @@ fn prune(new: &mut Value, others: &Managed, own: &Entry, previous: &Entry, ty: &
     remove(ty, new, &gone);
 }
 
-/// Takes changed and removed fields from the other managers. The answer is whether nothing changed.
-fn settle(managed: &mut Managed, old: &Value, new: &Value, force: bool, ty: &Type, ignored: &FieldSet) -> Result<bool, Status> {
+/// Takes changed and removed fields from the other managers, who all have to yield these; `None`: all of them. The answer
+/// is whether nothing changed.
+fn settle(
+    managed: &mut Managed,
+    old: &Value,
+    new: &Value,
+    yielded: Option<&FieldSet>,
+    ty: &Type,
+    ignored: &FieldSet,
+) -> Result<bool, Status> {
     let comparison = Comparison::of(ty, old, new);
     let (taken, removed) = (comparison.taken.outside(ignored), comparison.removed.outside(ignored));
-    let conflicts: Vec<(Entry, FieldSet)> =
-        managed.0.iter().map(|entry| (entry.clone(), entry.set.intersection(&taken))).filter(|(_, set)| !set.is_empty()).collect();
-    if !force && !conflicts.is_empty() {
-        return Err(managed::conflict(&conflicts));
+    if let Some(yielded) = yielded {
+        let contested = managed.0.iter().map(|entry| (entry.clone(), entry.set.intersection(&taken).difference(yielded)));
+        let conflicts: Vec<(Entry, FieldSet)> = contested.filter(|(_, set)| !set.is_empty()).collect();
+        if !conflicts.is_empty() {
+            return Err(managed::conflict(&conflicts));
+        }
     }
     for entry in &mut managed.0 {
         entry.set = std::mem::take(&mut entry.set).difference(&taken).difference(&removed);

@@ -209,3 +209,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn kubectl_goes_on_from_what_it_applied_on_the_client() {
+    let text = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"a":"1","b":"1"}}"#;
+    let mut before = config_map(json!({"a": "1", "b": "changed by hand"}));
+    before["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": text});
+    let live = update(None, before, "kubectl-client-side-apply", &schema::of(CONFIG_MAP), at(0), "");
+    let applied = apply_map(Some(&live), json!({"a": "2"}), "kubectl", false).unwrap();
+    assert_eq!(applied["data"], json!({"a": "2", "b": "changed by hand"}));
+    let noted = applied["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"].as_str().unwrap();
+    assert_eq!(serde_json::from_str::<Value>(noted).unwrap(), config_map(json!({"a": "2"})));
+    let contested = apply_map(Some(&live), json!({"a": "2", "b": "2"}), "kubectl", false).unwrap_err();
+    assert!(contested.message.contains(".data.b") && !contested.message.contains(".data.a"), "{}", contested.message);
+    assert_eq!(apply_map(Some(&live), json!({"a": "2"}), "another", false).unwrap_err().code, 409);
+}

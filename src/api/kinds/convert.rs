@@ -31,6 +31,20 @@ const EVENT_WORDS: &[(&str, &str)] = &[
     ("reportingComponent", "reportingController"),
 ];
 
+/// The storage version's name of a field that a field selector names in the words of `kind`; `None` where only the other
+/// version has that word.
+pub fn stored_field(kind: &Kind, field: &str) -> Option<String> {
+    if kind.group != "events.k8s.io" {
+        return Some(field.to_owned());
+    }
+    let (first, rest) = field.split_once('.').map_or((field, None), |(first, rest)| (first, Some(rest)));
+    if EVENT_WORDS.iter().any(|(core, _)| *core == first) {
+        return None;
+    }
+    let stored = EVENT_WORDS.iter().find(|(_, new)| *new == first).map_or(first, |(core, _)| core);
+    Some(rest.map_or_else(|| stored.to_owned(), |rest| format!("{stored}.{rest}")))
+}
+
 fn rename(map: &mut Map<String, Value>, words: &[(&str, &str)]) {
     for (old, new) in words {
         if let Some(value) = map.remove(*old) {
@@ -191,5 +205,21 @@ mod tests {
         assert!(object["metadata"]["annotations"][METRICS].as_str().unwrap().contains("memory"));
         convert(v1, v2, &mut object);
         assert_eq!(object, before);
+    }
+
+    #[test]
+    fn fields_are_selected_in_the_words_of_the_version() {
+        let (core, events) =
+            (crate::kinds::find("", "v1", "events").unwrap(), crate::kinds::find("events.k8s.io", "v1", "events").unwrap());
+        assert_eq!(stored_field(core, "involvedObject.name").as_deref(), Some("involvedObject.name"));
+        let cases = [
+            ("regarding.name", Some("involvedObject.name")),
+            ("reportingController", Some("reportingComponent")),
+            ("metadata.name", Some("metadata.name")),
+            ("involvedObject.name", None),
+        ];
+        for (field, stored) in cases {
+            assert_eq!(stored_field(events, field).as_deref(), stored, "{field}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-pub use convert::convert;
+pub use convert::{convert, stored_field};
 
 use crate::custom::Custom;
 use crate::schema::{self, Type};

@@ -3,10 +3,17 @@
 
 mod strategic;
 
+use json_patch::PatchOperation;
 use serde_json::Value;
 
 use crate::status::Status;
-pub use strategic::strategic;
+pub use strategic::{go, strategic};
+
+/// What all copies of a JSON patch together may add, as upstream limits it: a request's largest size.
+const MOST_COPIED: usize = 3 << 20;
+
+/// The deepest nesting that a JSON patch may make: readers stop at 128.
+const DEEPEST: usize = 120;
 
 /// The most operations a JSON patch may have, as upstream limits it.
 const MOST_OPERATIONS: usize = 10_000;
@@ -24,9 +31,35 @@ pub fn json(document: &Value, patch: &Value) -> Result<Value, Status> {
     let patch: json_patch::Patch =
         serde_json::from_value(patch.clone()).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     let mut out = document.clone();
-    match json_patch::patch(&mut out, &patch) {
-        Ok(()) => Ok(out),
-        Err(_) => Err(rejected()),
+    let mut copied = 0;
+    for operation in &patch.0 {
+        let source = match operation {
+            PatchOperation::Add(add) => Some((&add.value, &add.path)),
+            PatchOperation::Replace(replace) => Some((&replace.value, &replace.path)),
+            PatchOperation::Copy(copy) => out.pointer(copy.from.as_str()).map(|value| (value, &copy.path)),
+            PatchOperation::Move(moved) => out.pointer(moved.from.as_str()).map(|value| (value, &moved.path)),
+            _ => None,
+        };
+        if let Some((value, path)) = source {
+            if matches!(operation, PatchOperation::Copy(_)) {
+                copied += value.to_string().len();
+            }
+            if copied > MOST_COPIED || is_deeper(value, DEEPEST.saturating_sub(path.tokens().count())) {
+                return Err(rejected());
+            }
+        }
+        json_patch::patch(&mut out, std::slice::from_ref(operation)).map_err(|_| rejected())?;
+    }
+    Ok(out)
+}
+
+/// Whether a value nests deeper than so many levels.
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let inner = |value: &Value| levels == 0 || is_deeper(value, levels - 1);
+    match value {
+        Value::Array(items) => items.iter().any(inner),
+        Value::Object(map) => map.values().any(inner),
+        _ => false,
     }
 }
 
@@ -56,6 +89,23 @@ mod tests {
         assert_eq!((failed.code, failed.reason.as_str()), (422, "Invalid"));
         assert_eq!(json(&json!({}), &json!([{"op": "remove", "path": "/none"}])).unwrap_err().code, 422);
         assert_eq!(json(&json!({}), &json!({"op": "x"})).unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn a_json_patch_does_not_make_much_of_little() {
+        let doubling = vec![json!({"op": "copy", "from": "/a", "path": "/a/b"}); 40];
+        assert_eq!(json(&json!({"a": {"k": "v"}}), &Value::from(doubling)).unwrap_err().code, 422);
+        let step = |from: &str, to: &str| {
+            let (target, moved) = (format!("/{to}"), format!("/{to}/{from}"));
+            [json!({"op": "add", "path": target, "value": {}}), json!({"op": "move", "from": format!("/{from}"), "path": moved})]
+        };
+        let (deep, path) = ("[".repeat(100) + &"]".repeat(100), "/a".repeat(100));
+        let adds = (1..=100).map(|at| json!({"op": "add", "path": &path[..at * 2], "value": {}}));
+        let last = json!({"op": "add", "path": format!("{path}/b"), "value": serde_json::from_str::<Value>(&deep).unwrap()});
+        let adds: Vec<Value> = adds.chain([last]).collect();
+        assert_eq!(json(&json!({}), &Value::from(adds)).unwrap_err().code, 422);
+        let nesting: Vec<Value> = (0..2_000).flat_map(|at| if at % 2 == 0 { step("a", "b") } else { step("b", "a") }).collect();
+        assert_eq!(json(&json!({"a": {}}), &Value::from(nesting)).unwrap_err().code, 422);
     }
 
     #[test]

@@ -27,7 +27,7 @@ fn without_merge_key<T>(item: &Value, key: &str) -> Patched<T> {
 }
 
 /// A value as Go prints it.
-fn go(value: &Value) -> String {
+pub fn go(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),
@@ -201,10 +201,8 @@ fn merge_list(before: Vec<Value>, patch: &[Value], field: Option<&Field>, order:
             (Some(other), _) => return failed(format!("Unknown patch type found: {other}")),
         }
     }
-    match order {
-        Some(order) => Ok(ordered(items, &before, order, key)),
-        None => Ok(items),
-    }
+    // the patch's own order counts where none is given
+    Ok(ordered(items, &before, order.unwrap_or(patch), key))
 }
 
 fn merge_scalars(before: Vec<Value>, patch: &[Value], order: Option<&[Value]>) -> Vec<Value> {
@@ -214,10 +212,7 @@ fn merge_scalars(before: Vec<Value>, patch: &[Value], order: Option<&[Value]>) -
             items.push(item.clone());
         }
     }
-    match order {
-        Some(order) => ordered(items, &before, order, ""),
-        None => items,
-    }
+    ordered(items, &before, order.unwrap_or(patch), "")
 }
 
 /// Puts items in the client's order. Items it does not know come before a known one only where both are in the live list
@@ -263,7 +258,7 @@ mod tests {
     #[case::merges_by_name(
         json!({"containers": [{"name": "a", "image": "1"}, {"name": "b"}]}),
         json!({"containers": [{"name": "a", "image": "2"}, {"name": "c"}]}),
-        json!({"containers": [{"name": "a", "image": "2"}, {"name": "b"}, {"name": "c"}]}))]
+        json!({"containers": [{"name": "a", "image": "2"}, {"name": "c"}, {"name": "b"}]}))]
     #[case::deletes_an_item(
         json!({"containers": [{"name": "a", "env": [{"name": "A"}, {"name": "B"}]}]}),
         json!({"containers": [{"name": "a", "env": [{"name": "A", "$patch": "delete"}]}]}),

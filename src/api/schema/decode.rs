@@ -64,17 +64,22 @@ impl<'a> Decoder<'a> {
         Self { ty, kind, version }
     }
 
-    /// Decodes in place; `duplicates` are the paths `parse_json` found.
+    /// Decodes in place; `duplicates` is what reading the text found.
     pub fn decode(&self, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<Warning>, Status> {
+        self.examine(object, duplicates, validation).map_err(|why| self.refuse(&why))
+    }
+
+    /// As [`Self::decode`], for who says in other words what was refused: the reason alone.
+    pub fn examine(&self, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<Warning>, String> {
         let mut walk = Walk { path: Vec::new(), unknown: Vec::new() };
-        walk.object(self.ty, object).map_err(|error| self.refuse(&error))?;
-        let mut strict: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
+        walk.object(self.ty, object)?;
+        let mut strict = duplicates.to_vec();
         strict.extend(walk.unknown.iter().map(|path| format!("unknown field {path:?}")));
         match validation {
             FieldValidation::Ignore => Ok(Vec::new()),
             FieldValidation::Warn => Ok(strict),
             FieldValidation::Strict if strict.is_empty() => Ok(strict),
-            FieldValidation::Strict => self.refuse_strictly(&strict),
+            FieldValidation::Strict => Err(format!("strict decoding error: {}", strict.join(", "))),
         }
     }
 
@@ -414,7 +419,7 @@ mod tests {
     #[test]
     fn duplicate_keys_are_named() {
         let parsed = parse_json(br#"{"spec": {"containers": [{}, {"image": "a", "image": "b"}], "x": 1}, "spec": {}}"#).unwrap();
-        assert_eq!(parsed.duplicates, ["spec.containers[1].image", "spec"]);
+        assert_eq!(parsed.duplicates, ["duplicate field \"spec.containers[1].image\"", "duplicate field \"spec\""]);
         assert_eq!(parsed.value, json!({"spec": {}}));
         let kind = by_api_version("v1", "ConfigMap").unwrap();
         let body = br#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "1", "k": "2"}, "x": 1}"#;

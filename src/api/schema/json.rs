@@ -13,7 +13,7 @@ use crate::status::Status;
 pub struct Parsed {
     /// The value.
     pub value: Value,
-    /// Paths as `spec.containers[0].image`.
+    /// What is said of each: `duplicate field "spec.containers[0].image"`.
     pub duplicates: Vec<String>,
 }
 
@@ -126,9 +126,9 @@ impl<'de> Visitor<'de> for &mut Reader {
         while let Some(key) = entries.next_key::<String>()? {
             self.path.push(Step::Key(key.clone()));
             if out.contains_key(&key) {
-                let path = self.here();
-                if !self.duplicates.contains(&path) {
-                    self.duplicates.push(path);
+                let fault = format!("duplicate field {:?}", self.here());
+                if !self.duplicates.contains(&fault) {
+                    self.duplicates.push(fault);
                 }
             }
             let value = entries.next_value_seed(&mut *self)?;

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::YamlError;
 use super::scalar::{Scalar, resolve, tagged};
 
-/// Deepest nesting, aliases followed.
-const MAX_DEPTH: usize = 500;
+/// Deepest nesting, aliases followed: readers of JSON have to follow, and they stop at 128.
+const MAX_DEPTH: usize = 120;
 /// Most nodes and bytes of text that aliases may copy.
 const MAX_COPIED: usize = 4 * 1024 * 1024;
 

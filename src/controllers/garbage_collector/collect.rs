@@ -60,11 +60,11 @@ impl Collector {
             return Ok(None);
         }
         let Some(api) = self.api(&object.kind, &object.namespace) else { return Ok(None) };
-        let Some(current) = live(&api, &object.name, uid).await? else {
+        let Some(mut current) = live(&api, &object.name, uid).await? else {
             self.forget(uid);
             return Ok(None);
         };
-        let owners = current.owner_references.clone().unwrap_or_default();
+        let mut owners = current.owner_references.clone().unwrap_or_default();
         if owners.is_empty() {
             return Ok(None);
         }
@@ -76,6 +76,13 @@ impl Collector {
                 patch_metadata(&api, &current, json!({"ownerReferences": kept})).await
             }
             Verdict::Delete(policy) => {
+                if policy == PropagationPolicy::Foreground && self.graph.lock().has_waiting_dependent(uid) {
+                    // it would wait for one that waits for it: its owners are not to wait for it
+                    owners.iter_mut().for_each(|owner| owner.block_owner_deletion = Some(false));
+                    patch_metadata(&api, &current, json!({"ownerReferences": owners})).await?;
+                    let Some(unblocked) = live(&api, &object.name, uid).await? else { return Ok(None) };
+                    current = unblocked;
+                }
                 let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: current.resource_version };
                 let parameters =
                     DeleteParams { propagation_policy: Some(policy), preconditions: Some(preconditions), ..DeleteParams::default() };

@@ -91,6 +91,11 @@ impl Graph {
         self.dependents(uid).into_iter().filter(blocks).collect()
     }
 
+    /// Whether one of its dependents waits for dependents of its own.
+    pub(crate) fn has_waiting_dependent(&self, uid: &str) -> bool {
+        self.dependents.get(uid).into_iter().flatten().any(|dependent| self.is_foreground(dependent))
+    }
+
     pub(crate) fn uids_of(&self, kind: &GroupKind) -> Vec<String> {
         self.objects.iter().filter(|(_, object)| object.kind == *kind).map(|(uid, _)| uid.clone()).collect()
     }

@@ -72,11 +72,16 @@ pub(crate) fn typed(object: &mut Value, api_version: &str, kind: &str) -> Result
 pub(crate) fn check(call: &mut Call, object: &mut Value, duplicates: &[String], options: &WriteOptions) -> Result<(), Status> {
     let warnings = vocabulary::decode(&call.kind, object, duplicates, options.validation)?;
     call.warnings.extend(warnings);
+    stored_form(call, object);
+    Ok(())
+}
+
+/// Brings a checked object into its storage version.
+pub(crate) fn stored_form(call: &Call, object: &mut Value) {
     if !object["metadata"].is_object() {
         object["metadata"] = json!({});
     }
     convert(&call.kind, call.kind.storage_kind(), object);
-    Ok(())
 }
 
 /// Puts the object where the path says, if it does not say otherwise itself.

@@ -15,9 +15,9 @@ use crate::vocabulary::{self, Manager, Parsed, invalid_options};
 
 /// A patch as the client sent it.
 pub(crate) enum Patch {
-    Json(Value),
-    Merge(Value),
-    Strategic(Value),
+    Json(Parsed),
+    Merge(Parsed),
+    Strategic(Parsed),
     Apply(Parsed),
 }
 
@@ -44,12 +44,44 @@ impl Patch {
     /// The document with this patch applied; not for apply.
     pub(crate) fn apply(&self, schema: &str, mut document: Value) -> Result<Value, Status> {
         match self {
-            Self::Json(patch) => return vocabulary::json_patch(&document, patch),
-            Self::Merge(patch) => vocabulary::merge_patch(&mut document, patch),
-            Self::Strategic(patch) => vocabulary::strategic_patch(schema, &mut document, patch)?,
+            Self::Json(patch) => return vocabulary::json_patch(&document, &patch.value),
+            Self::Merge(patch) => vocabulary::merge_patch(&mut document, &patch.value),
+            Self::Strategic(patch) => vocabulary::strategic_patch(schema, &mut document, &patch.value)?,
             Self::Apply(_) => {}
         }
         Ok(document)
+    }
+
+    /// What strict reading has to say of the patch itself.
+    fn faults(&self) -> Vec<String> {
+        match self {
+            Self::Merge(patch) | Self::Strategic(patch) | Self::Apply(patch) => patch.duplicates.clone(),
+            Self::Json(patch) => {
+                let operations = patch.value.as_array().into_iter().flatten().enumerate();
+                let keys =
+                    operations.flat_map(|(at, operation)| operation.as_object().into_iter().flatten().map(move |(key, _)| (at, key)));
+                let unknown = keys.filter(|(_, key)| !matches!(key.as_str(), "op" | "path" | "from" | "value"));
+                let unknown = unknown.map(|(at, key)| format!("unknown field \"[{at}].{key}\""));
+                patch.duplicates.iter().cloned().chain(unknown).map(|fault| format!("json patch {fault}")).collect()
+            }
+        }
+    }
+
+    /// Checks what the patch made of an object against its type.
+    fn check(&self, call: &mut Call, object: &mut Value, options: &WriteOptions) -> Result<(), String> {
+        let warnings = vocabulary::examine(&call.kind, object, &self.faults(), options.validation)?;
+        call.warnings.extend(warnings);
+        body::stored_form(call, object);
+        Ok(())
+    }
+
+    /// What does not fit is the patch's fault.
+    fn refused(&self, schema: &str, live: Value, why: String) -> Status {
+        let shown = match self {
+            Self::Strategic(patch) => coracle_api::patch::go(&patch.value),
+            _ => self.apply(schema, live).unwrap_or_default().to_string(),
+        };
+        Status::invalid("", "", "", &[FieldError::invalid("patch", shown, why)])
     }
 }
 
@@ -71,7 +103,11 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
         let mut new = patch.apply(&call.kind.schema, live)?;
         body::typed(&mut new, &call.kind.api_version(), &call.kind.kind)?;
         body::check_name(call, &mut new)?;
-        body::check(call, &mut new, &[], &options)?;
+        if let Err(why) = patch.check(call, &mut new, &options) {
+            let mut live = old;
+            convert(call.kind.storage_kind(), &call.kind, &mut live);
+            return Err(patch.refused(&call.kind.schema, live, why));
+        }
         body::place(call, &mut new)?;
         if revision_of(&new)?.is_some_and(|wanted| wanted != entry.revision) {
             return Err(call.stale());
@@ -87,6 +123,11 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
 async fn apply(call: &mut Call, config: Parsed, options: WriteOptions) -> Result<Response<Body>, Status> {
     if call.query.text("fieldManager").is_none() {
         return Err(invalid_options("PatchOptions", FieldError::required("fieldManager", "is required for apply patch")));
+    }
+    if options.validation == vocabulary::FieldValidation::Strict
+        && let Some(fault) = config.duplicates.first()
+    {
+        return Err(Status::bad_request(format!("error strict decoding YAML: {fault}")));
     }
     // What the type adds is not applied: the manager owns the fields it sent, no more.
     let mut config_as_sent = config.value.clone();

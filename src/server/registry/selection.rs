@@ -1,6 +1,6 @@
 //! Which objects a list or a watch means.
 
-use coracle_api::kinds::Kind;
+use coracle_api::kinds::{Kind, stored_field};
 use coracle_api::rules;
 use coracle_api::selector::{FieldSelector, LabelSelector};
 use coracle_api::status::Status;
@@ -22,14 +22,13 @@ impl Selection {
     /// Reads the selectors of a query.
     pub(crate) fn parse(kind: &Kind, query: &Query) -> Result<Self, Status> {
         let labels = query.text("labelSelector").map(LabelSelector::parse).transpose()?.filter(|labels| !labels.is_everything());
-        let fields = query.text("fieldSelector").map(FieldSelector::parse).transpose()?.filter(|fields| !fields.is_everything());
+        let mut fields = query.text("fieldSelector").map(FieldSelector::parse).transpose()?.filter(|fields| !fields.is_everything());
         let mut fields_in_key = true;
-        if let Some(fields) = &fields {
+        if let Some(fields) = &mut fields {
             let known = rules::selectable_fields(kind.storage_kind(), &json!({}));
-            for term in &fields.terms {
-                if !known.iter().any(|(name, _)| *name == term.field) {
-                    return Err(unknown_field(&term.field, known.len() > 2));
-                }
+            for term in &mut fields.terms {
+                let stored = stored_field(kind, &term.field).filter(|field| known.iter().any(|(name, _)| name == field));
+                term.field = stored.ok_or_else(|| unknown_field(&term.field, known.len() > 2))?;
                 fields_in_key &= matches!(term.field.as_str(), "metadata.name" | "metadata.namespace");
             }
         }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::answer;
 use crate::http::body::Body;
+use crate::negotiate::{self, Form};
 use crate::options::WriteOptions;
 use crate::registry::{Call, body, get, patch, update};
 use crate::review;
@@ -45,6 +46,10 @@ pub(crate) async fn virtual_resource(call: &mut Call) -> Result<Response<Body>, 
     }
     if call.info.verb != "create" {
         return Err(Status::method_not_allowed());
+    }
+    // These have no metadata that a table could show.
+    if call.accepted()?.form != Form::Object {
+        return Err(negotiate::not_acceptable("application/json, application/yaml, application/vnd.kubernetes.protobuf"));
     }
     let options = WriteOptions::parse("CreateOptions", &call.query, &call.agent())?;
     let question = body::object(call, &options)?;

@@ -93,10 +93,10 @@ fn version() -> Value {
         "minCompatibilityMajor": major,
         "minCompatibilityMinor": minor,
         "gitVersion": format!("{version}+coracle"),
-        "gitCommit": "",
+        "gitCommit": option_env!("CORACLE_COMMIT").unwrap_or("unknown"),
         "gitTreeState": "clean",
         "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "",
+        "goVersion": "none",
         "compiler": "rustc",
         "platform": format!("linux/{}", if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }),
     })

@@ -62,7 +62,7 @@ pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
             let patch = Patch::parse(&call.content_type, &call.body)?;
             change(call, &options, |scale| match &patch {
                 // A Scale has two fields that can be set: to apply one is to merge it.
-                Patch::Apply(config) => Patch::Merge(config.value.clone()).apply(SCALE, scale),
+                Patch::Apply(config) => Patch::Merge(config.clone()).apply(SCALE, scale),
                 patch => patch.apply(SCALE, scale),
             })
             .await

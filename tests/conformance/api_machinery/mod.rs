@@ -1,5 +1,12 @@
 //! Rows of `[sig-api-machinery]` about discovery, lists, watches, garbage collection and namespaces.
 
+mod chunking;
+mod discovery;
+mod field_validation;
+mod garbage;
+mod namespaces;
+mod watchers;
+
 use serde_json::json;
 
 use super::here::row;
