@@ -13,6 +13,10 @@ static COLUMNS: LazyLock<RwLock<HashMap<String, Arc<Value>>>> = LazyLock::new(Rw
 
 /// The columns of a kind's Table.
 pub(crate) fn columns(kind: &Kind) -> Value {
+    if let Some(custom) = &kind.custom {
+        let name = coracle_present::columns(&kind.group, &kind.kind).first().map(|column| definition(kind, column));
+        return custom.columns(name.unwrap_or_default());
+    }
     let name = format!("{}/{}", kind.group, kind.kind);
     if let Some(known) = COLUMNS.read().get(&name) {
         return known.as_ref().clone();
@@ -35,11 +39,17 @@ fn definition(kind: &Kind, column: &coracle_present::Column) -> Value {
 
 /// Whether upstream prints the kind with its default printer, which gives null, not an empty list, where there are no rows.
 pub(crate) fn is_plain(kind: &Kind) -> bool {
+    if kind.custom.is_some() {
+        return false;
+    }
     let columns = coracle_present::columns(&kind.group, &kind.kind);
     columns.len() == 2 && columns[1].name == "Created At"
 }
 
 /// The cells of an object's row.
 pub(crate) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
+    if let Some(custom) = &kind.custom {
+        return custom.cells(object, |at| coracle_present::text::duration(now.as_second() - at.as_second()));
+    }
     coracle_present::cells(&kind.group, &kind.kind, object, now)
 }

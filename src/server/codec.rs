@@ -51,12 +51,21 @@ fn json_bytes(out: &mut Vec<u8>, value: &impl serde::Serialize) -> Result<(), St
 
 /// The stored form of an object in its storage version. Its resource version is left out.
 pub fn encode(object: &Value) -> Result<Stored, Status> {
+    encode_fields(object, false)
+}
+
+/// The stored form of a custom resource, which says its own version and kind.
+pub fn encode_whole(object: &Value) -> Result<Stored, Status> {
+    encode_fields(object, true)
+}
+
+fn encode_fields(object: &Value, identity: bool) -> Result<Stored, Status> {
     let empty = Map::new();
     let fields = object.as_object().unwrap_or(&empty);
     let mut out = Vec::with_capacity(1024);
     let mut cut = None;
     for (name, value) in fields {
-        if name == "apiVersion" || name == "kind" {
+        if !identity && (name == "apiVersion" || name == "kind") {
             continue;
         }
         if !out.is_empty() {
@@ -132,6 +141,9 @@ fn put_number(out: &mut BytesMut, mut number: u64) {
 
 /// `{"apiVersion":…,"kind":…,` of a kind.
 pub(crate) fn opening(kind: &Kind) -> String {
+    if kind.custom.is_some() {
+        return "{".to_owned();
+    }
     format!("{{\"apiVersion\":\"{}\",\"kind\":\"{}\",", kind.api_version(), kind.kind)
 }
 

@@ -21,6 +21,7 @@ pub mod authz;
 pub mod bootstrap;
 mod cells;
 pub mod codec;
+mod custom;
 pub mod discovery;
 mod gate;
 pub mod http;

@@ -16,7 +16,7 @@ use ::http::{Request, Response};
 use bytes::Bytes;
 use coracle_api::clock::Clock;
 use coracle_api::identity::Identity;
-use coracle_api::kinds;
+use coracle_api::kinds::{self, KindRef};
 use coracle_api::seams::{Control, NodeDialer};
 use coracle_api::status::Status;
 use coracle_store::{ReadError, Store};
@@ -33,6 +33,7 @@ use crate::answer;
 use crate::authn::{self, Authenticator, TokenKey};
 use crate::authz::Authorizer;
 use crate::bootstrap::{self, BootstrapConfig, Pending};
+use crate::custom::{self, Customs};
 use crate::http::body::{self, Body};
 use crate::http::query::Query;
 use crate::http::serve::{self, Peer, PeerCertificates};
@@ -43,6 +44,7 @@ use crate::pki::PkiError;
 use crate::proxy;
 use crate::registry::{self, Call};
 use crate::request::RequestInfo;
+use crate::webhook::WebhookClient;
 
 /// What a server is made of.
 pub struct Config {
@@ -102,6 +104,7 @@ pub(crate) struct Inner {
     pub(crate) admission: Admission,
     pub(crate) services: Arc<Services>,
     pub(crate) control: Option<Arc<dyn Control>>,
+    pub(crate) customs: Customs,
     pub(crate) objects: Arc<Objects>,
     bootstrap: BootstrapConfig,
     pub(crate) metrics: Metrics,
@@ -145,6 +148,7 @@ impl Server {
         Ok(Self(Arc::new(Inner {
             services,
             control,
+            customs: Customs::new(store.clone(), objects.clone(), WebhookClient::new(dialer.clone())),
             bootstrap,
             authenticator: Authenticator::new(key, objects.clone(), clock.clone()),
             admission: Admission::new(objects.clone(), authorizer.clone(), clock.clone(), dialer.clone()),
@@ -167,6 +171,7 @@ impl Server {
     pub async fn bootstrap(&self) -> Result<(), ServerError> {
         self.write_all(bootstrap::pending(&*self.0.objects, &self.0.bootstrap)).await?;
         tokio::spawn(keep_vital(Arc::downgrade(&self.0)));
+        custom::start(self);
         Ok(())
     }
 
@@ -251,7 +256,7 @@ impl Server {
         let Some(info) = RequestInfo::parse(&parts.method, parts.uri.path(), &query) else {
             return answer::error(&Status::bad_request("the path is not well-formed"));
         };
-        let labels = labels(&info, &query);
+        let labels = labels(&info, &query, self.kind(&info));
         let gauge = match (info.is_long_running(), info.is_mutating()) {
             (true, _) => Gauge::LongRunning,
             (_, true) => Gauge::Mutating,
@@ -297,6 +302,12 @@ impl Server {
         }
     }
 
+    /// The kind of what a request asks for.
+    fn kind(&self, info: &RequestInfo) -> Option<KindRef> {
+        let builtin = kinds::find(&info.group, &info.version, &info.resource).map(KindRef::from);
+        builtin.or_else(|| self.0.customs.find(&info.group, &info.version, &info.resource))
+    }
+
     async fn answer<B>(&self, parts: Parts, info: RequestInfo, query: Query, body: B) -> Result<Response<Body>, Status>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -309,8 +320,10 @@ impl Server {
             return crate::subresource::paths::answer(self, &parts, &info, &query, body).await;
         }
         let not_found = || answer::text(404, "404 page not found\n");
-        let Some(kind) = kinds::find(&info.group, &info.version, &info.resource) else {
-            let known = kinds::builtin().iter().any(|kind| kind.group == info.group && kind.version == info.version);
+        let Some(kind) = self.kind(&info) else {
+            let customs = self.0.customs.all();
+            let all = kinds::builtin().iter().chain(customs.iter().map(|kind| &**kind));
+            let known = all.into_iter().any(|kind| kind.group == info.group && kind.version == info.version);
             return if known { Err(Status::no_such_path()) } else { Ok(not_found()) };
         };
         if info.name.contains('/') || info.namespace.contains('/') {
@@ -321,7 +334,7 @@ impl Server {
             let body_of = proxy::forward::streamed(body);
             let call = Call {
                 server: self.clone(),
-                kind: kind.into(),
+                kind,
                 info,
                 query,
                 identity,
@@ -333,12 +346,12 @@ impl Server {
             return proxy::answer(call, body_of).await;
         }
         let body = if info.is_mutating() { body::read(&parts.headers, body).await? } else { Bytes::new() };
-        let call = Call { server: self.clone(), kind: kind.into(), info, query, identity, parts, content_type, body, warnings: Vec::new() };
+        let call = Call { server: self.clone(), kind, info, query, identity, parts, content_type, body, warnings: Vec::new() };
         registry::answer(call).await
     }
 }
 
-fn labels(info: &RequestInfo, query: &Query) -> Labels {
+fn labels(info: &RequestInfo, query: &Query, known: Option<KindRef>) -> Labels {
     let scope = match () {
         () if !info.is_resource => "",
         () if !info.name.is_empty() => "resource",
@@ -358,7 +371,7 @@ fn labels(info: &RequestInfo, query: &Query) -> Labels {
         _ => "other",
     };
     // Paths are many and made up by clients: only resources that exist are told apart.
-    let known = kinds::find(&info.group, &info.version, &info.resource);
+    let known = known.as_deref();
     Labels {
         verb,
         group: known.map(|kind| kind.group.to_string()).unwrap_or_default(),

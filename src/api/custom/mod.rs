@@ -25,7 +25,7 @@ use crate::schema::{Decoder, Field, FieldValidation, Shape, Type, TypeRef};
 use crate::status::Status;
 use crate::time;
 pub(crate) use define::RULES;
-use path::Path;
+pub use path::Path;
 pub use structural::Schema;
 
 /// The group of definitions.

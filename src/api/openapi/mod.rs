@@ -17,9 +17,10 @@ const LIST_KIND: &str = "Kind is a string value representing the REST resource t
 
 /// `components.schemas` for the built-in kinds of a group version, everything they refer to, and the bodies every
 /// resource takes or answers (`DeleteOptions`, `Patch`, `Status`, `WatchEvent`).
-pub fn schemas(group: &str, version: &str) -> Map<String, Value> {
+pub fn schemas(group: &str, version: &str, customs: &[&Kind]) -> Map<String, Value> {
     let mut out = Map::new();
-    let rows: Vec<&Kind> = kinds::builtin().iter().filter(|kind| kind.group == group && kind.version == version).collect();
+    let builtin = kinds::builtin().iter().filter(|kind| kind.group == group && kind.version == version);
+    let rows: Vec<&Kind> = builtin.chain(customs.iter().copied()).collect();
     let bodies = rows.iter().flat_map(|kind| kind.subresources.iter()).map(|sub| (&*sub.schema, &*sub.group, &*sub.version, &*sub.kind));
     let objects = rows.iter().map(|kind| (&*kind.schema, &*kind.group, &*kind.version, &*kind.kind));
     let common = ["DeleteOptions", "Status"].map(|kind| (format!("{META}.{kind}"), kind));
@@ -34,6 +35,16 @@ pub fn schemas(group: &str, version: &str) -> Map<String, Value> {
         if let Some(schema) = out.get_mut(name) {
             schema["x-kubernetes-group-version-kind"] = json!([{"group": group, "version": version, "kind": kind}]);
         }
+    }
+    if !customs.is_empty() {
+        let shared = ["ObjectMeta", "ListMeta"].into_iter().flat_map(|kind| definitions(&format!("{META}.{kind}")));
+        for (name, schema) in shared.flatten() {
+            let schema = component(&name, &schema);
+            out.insert(name, schema);
+        }
+    }
+    for kind in customs {
+        out.insert(kind.schema.to_string(), custom(kind));
     }
     for kind in rows.iter().filter(|kind| kind.has_verb("list")) {
         out.insert(format!("{}List", kind.schema), list(kind));
@@ -53,6 +64,48 @@ pub fn schemas(group: &str, version: &str) -> Map<String, Value> {
             versions.push(json!({"group": group, "version": version, "kind": "DeleteOptions"}));
         }
         options["x-kubernetes-group-version-kind"] = json!(versions);
+    }
+    out
+}
+
+/// The published schema of a custom kind: its own, with what every object has.
+fn custom(kind: &Kind) -> Value {
+    let Some(custom) = &kind.custom else { return Value::Null };
+    let mut schema = published(&custom.published);
+    schema["type"] = json!("object");
+    with_identity(&mut schema);
+    schema["x-kubernetes-group-version-kind"] = json!([{"group": kind.group, "version": kind.version, "kind": kind.kind}]);
+    schema
+}
+
+const OBJECT_METADATA: &str = "Standard object's metadata. More info: \
+    https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+
+fn with_identity(schema: &mut Value) {
+    schema["properties"]["apiVersion"] = json!({"type": "string", "description": LIST_API_VERSION});
+    schema["properties"]["kind"] = json!({"type": "string", "description": LIST_KIND});
+    schema["properties"]["metadata"] =
+        json!({"description": OBJECT_METADATA, "allOf": [{"$ref": reference(&format!("{META}.ObjectMeta"))}]});
+}
+
+/// A schema as documents carry it.
+fn published(schema: &Value) -> Value {
+    let Value::Object(fields) = schema else { return schema.clone() };
+    let mut out = Map::new();
+    for (name, value) in fields {
+        let value = match (name.as_str(), value) {
+            ("properties", Value::Object(fields)) => {
+                Value::Object(fields.iter().map(|(name, schema)| (name.clone(), published(schema))).collect())
+            }
+            ("items" | "additionalProperties" | "not", value) => published(value),
+            ("allOf" | "anyOf" | "oneOf", Value::Array(all)) => all.iter().map(published).collect(),
+            (_, value) => value.clone(),
+        };
+        out.insert(name.clone(), value);
+    }
+    let mut out = Value::Object(out);
+    if schema["x-kubernetes-embedded-resource"] == true {
+        with_identity(&mut out);
     }
     out
 }
@@ -259,7 +312,7 @@ mod tests {
         let mut versions: Vec<(&str, &str)> = kinds::builtin().iter().map(|kind| (&*kind.group, &*kind.version)).collect();
         versions.dedup();
         for (group, version) in versions {
-            let schemas = schemas(group, version);
+            let schemas = schemas(group, version, &[]);
             let mut found = Vec::new();
             schemas.values().for_each(|schema| references(schema, &mut found));
             for path in found {
@@ -271,7 +324,7 @@ mod tests {
 
     #[test]
     fn fields_carry_what_upstream_says_of_them() {
-        let schemas = schemas("", "v1");
+        let schemas = schemas("", "v1", &[]);
         let pod = &schemas["io.k8s.api.core.v1.Pod"];
         assert_eq!(pod["x-kubernetes-group-version-kind"], json!([{"group": "", "version": "v1", "kind": "Pod"}]));
         assert_eq!(pod["properties"]["spec"]["allOf"], json!([{"$ref": "#/components/schemas/io.k8s.api.core.v1.PodSpec"}]));

@@ -1,5 +1,7 @@
 //! Aggregated discovery: all groups and resources in two documents (`apidiscovery.k8s.io`).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use coracle_api::kinds::{Kind, Subresource};
 use serde_json::{Value, json};
@@ -36,8 +38,14 @@ impl Form {
     }
 
     /// The document of the core group (`/api`) or of all others (`/apis`).
-    pub(super) fn document(self, core: bool) -> Document {
-        let Documents { v2, v2beta1 } = &*AGGREGATED;
+    pub(super) fn document(self, core: bool, customs: &[Arc<Kind>]) -> Document {
+        let made;
+        let Documents { v2, v2beta1 } = if core || customs.is_empty() {
+            &*AGGREGATED
+        } else {
+            made = Documents::make(customs);
+            &made
+        };
         let [api, apis] = if self == Self::V2 { v2 } else { v2beta1 };
         if core { api.clone() } else { apis.clone() }
     }
@@ -50,9 +58,9 @@ pub(super) struct Documents {
 }
 
 impl Documents {
-    pub(super) fn make() -> Self {
-        let (core, others): (Vec<_>, Vec<_>) = groups().into_iter().partition(|(name, _)| name.is_empty());
-        let items = |groups: &super::Groups| groups.iter().map(|(name, versions)| group(name, versions)).collect::<Vec<Value>>();
+    pub(super) fn make(customs: &[Arc<Kind>]) -> Self {
+        let (core, others): (Vec<_>, Vec<_>) = groups(customs).into_iter().partition(|(name, _)| name.is_empty());
+        let items = |groups: &super::Groups| groups.iter().map(|(name, versions)| group(name, versions, customs)).collect::<Vec<Value>>();
         let both = [items(&core), items(&others)];
         let make = |api_version: &str, content_type| {
             both.each_ref().map(|items| {
@@ -65,11 +73,11 @@ impl Documents {
     }
 }
 
-fn group(name: &str, versions: &[&str]) -> Value {
+fn group(name: &str, versions: &[String], customs: &[Arc<Kind>]) -> Value {
     let versions: Vec<Value> = versions
         .iter()
         .map(|version| {
-            let resources: Vec<Value> = rows(name, version).into_values().map(resource).collect();
+            let resources: Vec<Value> = rows(name, version, customs).into_values().map(resource).collect();
             json!({"version": version, "resources": resources, "freshness": "Current"})
         })
         .collect();

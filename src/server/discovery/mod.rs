@@ -3,12 +3,14 @@
 mod aggregated;
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
 use bytes::Bytes;
 use coracle_api::kinds::{self, Kind, Text};
 use serde_json::{Value, json};
+
+use crate::custom::version_priority;
 
 /// A document with what its answer needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,14 +24,14 @@ pub struct Document {
 }
 
 /// An API group's name and its versions, the preferred one first.
-type Groups = Vec<(&'static str, Vec<&'static str>)>;
+type Groups = Vec<(String, Vec<String>)>;
 
 /// The document at a path; `None` where there is none. `accept` chooses between the plain and the aggregated form of
 /// `/api` and `/apis`, as clients list them; `address` is where this server is reached, `host:port`.
-pub fn answer(path: &str, accept: &str, address: &str) -> Option<Document> {
+pub fn answer(path: &str, accept: &str, address: &str, customs: &[Arc<Kind>]) -> Option<Document> {
     let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     if let (["api" | "apis"], Some(form)) = (segments.as_slice(), aggregated::Form::accepted(accept)) {
-        return Some(form.document(segments == ["api"]));
+        return Some(form.document(segments == ["api"], customs));
     }
     let value = match segments.as_slice() {
         ["api"] => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [
@@ -37,27 +39,27 @@ pub fn answer(path: &str, accept: &str, address: &str) -> Option<Document> {
         ]}),
         ["apis"] => {
             let groups: Vec<Value> =
-                groups().iter().filter(|(name, _)| !name.is_empty()).map(|(name, versions)| group(name, versions)).collect();
+                groups(customs).iter().filter(|(name, _)| !name.is_empty()).map(|(name, versions)| group(name, versions)).collect();
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
-        ["api", version] => resources("", version)?,
+        ["api", version] => resources("", version, customs)?,
         ["apis", name] => {
-            let (name, versions) = groups().into_iter().find(|(own, _)| own == name && !own.is_empty())?;
-            let mut value = group(name, &versions);
+            let (name, versions) = groups(customs).into_iter().find(|(own, _)| own == name && !own.is_empty())?;
+            let mut value = group(&name, &versions);
             value["kind"] = json!("APIGroup");
             value["apiVersion"] = json!("v1");
             value
         }
-        ["apis", group, version] => resources(group, version)?,
+        ["apis", group, version] => resources(group, version, customs)?,
         _ => return None,
     };
     Some(Document { content_type: "application/json", body: Bytes::from(value.to_string()), etag: None })
 }
 
 /// Every path that answers something, for `/`.
-pub fn paths() -> Value {
+pub fn paths(customs: &[Arc<Kind>]) -> Value {
     let mut paths: Vec<String> = FIXED.iter().map(|&path| path.to_owned()).collect();
-    for (group, versions) in groups() {
+    for (group, versions) in groups(customs) {
         if !group.is_empty() {
             paths.push(format!("/apis/{group}"));
         }
@@ -85,10 +87,12 @@ const FIXED: [&str; 13] = [
     "/version",
 ];
 
-fn groups() -> Groups {
+fn groups(customs: &[Arc<Kind>]) -> Groups {
     let mut groups: Groups = Vec::new();
-    for kind in kinds::builtin() {
-        let (group, version): (&'static str, &'static str) = (&kind.group, &kind.version);
+    let mut customs: Vec<&Kind> = customs.iter().map(|kind| &**kind).collect();
+    customs.sort_by_cached_key(|kind| (kind.group.to_string(), version_priority(&kind.version)));
+    for kind in kinds::builtin().iter().chain(customs) {
+        let (group, version) = (kind.group.to_string(), kind.version.to_string());
         match groups.iter_mut().find(|(name, _)| *name == group) {
             Some((_, versions)) if versions.contains(&version) => {}
             Some((_, versions)) => versions.push(version),
@@ -98,20 +102,21 @@ fn groups() -> Groups {
     groups
 }
 
-fn group(name: &str, versions: &[&str]) -> Value {
-    let version = |version: &&str| json!({"groupVersion": kinds::api_version(name, version), "version": version});
+fn group(name: &str, versions: &[String]) -> Value {
+    let version = |version: &String| json!({"groupVersion": kinds::api_version(name, version), "version": version});
     let all: Vec<Value> = versions.iter().map(version).collect();
     json!({"name": name, "versions": all, "preferredVersion": all.first()})
 }
 
 /// Kinds of a group version by their plural names.
-fn rows(group: &str, version: &str) -> BTreeMap<&'static str, &'static Kind> {
-    let rows = kinds::builtin().iter().filter(|kind| kind.group == group && kind.version == version);
+fn rows<'a>(group: &str, version: &str, customs: &'a [Arc<Kind>]) -> BTreeMap<&'a str, &'a Kind> {
+    let all = kinds::builtin().iter().chain(customs.iter().map(|kind| &**kind));
+    let rows = all.filter(|kind| kind.group == group && kind.version == version);
     rows.map(|kind| (&*kind.plural, kind)).collect()
 }
 
-fn resources(group: &str, version: &str) -> Option<Value> {
-    let rows = rows(group, version);
+fn resources(group: &str, version: &str, customs: &[Arc<Kind>]) -> Option<Value> {
+    let rows = rows(group, version, customs);
     if rows.is_empty() {
         return None;
     }
@@ -146,7 +151,10 @@ fn resources(group: &str, version: &str) -> Option<Value> {
 
 /// Tells clients when objects are stored in another version than before; upstream's hash.
 fn storage_hash(kind: &Kind) -> String {
-    let (group, version): &(Text, Text) = &kind.storage;
+    let (group, mut version): (&Text, &str) = (&kind.storage.0, &kind.storage.1);
+    if let Some(custom) = &kind.custom {
+        version = &custom.stored_version;
+    }
     let digest = ring::digest::digest(&ring::digest::SHA256, format!("{group}/{version}/{}", kind.kind).as_bytes());
     base64::engine::general_purpose::STANDARD.encode(digest.as_ref().get(..8).unwrap_or_default())
 }
@@ -162,7 +170,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The aggregated documents, made once.
-static AGGREGATED: LazyLock<aggregated::Documents> = LazyLock::new(aggregated::Documents::make);
+static AGGREGATED: LazyLock<aggregated::Documents> = LazyLock::new(|| aggregated::Documents::make(&[]));
 
 #[cfg(test)]
 mod tests;

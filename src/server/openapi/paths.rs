@@ -10,7 +10,7 @@ use super::parameters;
 type Methods<'a> = Vec<(&'static str, Operation<'a>)>;
 
 /// `paths` of the document of a group version.
-pub(super) fn of(group: &str, version: &str) -> Value {
+pub(super) fn of(group: &str, version: &str, customs: &[&Kind]) -> Value {
     let mut out = Map::new();
     let root = format!("/{}/", super::name(group, version));
     let resources = Operation {
@@ -28,7 +28,8 @@ pub(super) fn of(group: &str, version: &str) -> Value {
         fields.insert("description".to_owned(), json!("get available resources"));
     }
     out.insert(root.clone(), json!({"get": resources}));
-    for kind in kinds::builtin().iter().filter(|kind| kind.group == group && kind.version == version) {
+    let builtin = kinds::builtin().iter().filter(|kind| kind.group == group && kind.version == version);
+    for kind in builtin.chain(customs.iter().copied()) {
         Resource { kind, names: Names::of(group, version) }.write(&root, &mut out);
     }
     Value::Object(out)

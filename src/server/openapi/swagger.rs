@@ -1,20 +1,23 @@
 //! OpenAPI v2 for clients that read no v3, as kubectl up to 1.28: one document of all groups, made from the v3 ones. They
 //! ask for it in protobuf (`gnostic`'s `openapi.v2.Document`), others in JSON.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use coracle_api::kinds::Kind;
 use coracle_api::protobuf::Message;
 use serde_json::{Map, Value, json};
 
 use super::{RELEASE, make, versions};
 
 /// The document in JSON.
-pub(super) fn json() -> Bytes {
-    Bytes::from(document().to_string())
+pub(super) fn json(customs: &[Arc<Kind>]) -> Bytes {
+    Bytes::from(document(customs).to_string())
 }
 
 /// The document in protobuf.
-pub(super) fn protobuf() -> Bytes {
-    let document = document();
+pub(super) fn protobuf(customs: &[Arc<Kind>]) -> Bytes {
+    let document = document(customs);
     let mut out = Message::default();
     out.text(1, "2.0");
     out.message(2, |info| {
@@ -33,10 +36,10 @@ pub(super) fn protobuf() -> Bytes {
     Bytes::from(out.finish())
 }
 
-fn document() -> Value {
+fn document(customs: &[Arc<Kind>]) -> Value {
     let (mut definitions, mut paths) = (Map::new(), Map::new());
-    for (group, version) in versions().into_values() {
-        let mut document = make(group, version);
+    for (group, version) in versions(customs).into_values() {
+        let mut document = make(group, version, customs);
         if let Value::Object(schemas) = document["components"]["schemas"].take() {
             definitions.extend(schemas.into_iter().map(|(name, schema)| (name, definition(schema))));
         }

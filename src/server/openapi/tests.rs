@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::*;
 
 fn get(path: &str) -> Value {
-    serde_json::from_slice(&answer(path, "application/json").unwrap_or_else(|| panic!("{path}")).body).unwrap()
+    serde_json::from_slice(&answer(path, "application/json", &[]).unwrap_or_else(|| panic!("{path}")).body).unwrap()
 }
 
 fn references(value: &Value, out: &mut HashSet<String>) {
@@ -41,8 +41,8 @@ fn every_document_of_the_index_is_there_and_whole() {
             }
         }
     }
-    assert_eq!(answer("/openapi/v3/apis/none/v1", ""), None);
-    assert_eq!(answer("/openapi/v4", ""), None);
+    assert_eq!(answer("/openapi/v3/apis/none/v1", "", &[]), None);
+    assert_eq!(answer("/openapi/v4", "", &[]), None);
 }
 
 /// What kubectl looks for before it sends a create or apply: a PATCH of the kind that takes `fieldValidation`.
@@ -104,6 +104,6 @@ fn version_2_has_it_all_in_one() {
     assert_eq!(patch["parameters"][0]["in"], "body");
     assert!(patch["parameters"].as_array().unwrap().iter().any(|one| one["name"] == "fieldValidation" && one["type"] == "string"));
 
-    let binary = answer("/openapi/v2", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf").unwrap();
+    let binary = answer("/openapi/v2", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf", &[]).unwrap();
     assert!(binary.content_type.ends_with("+protobuf") && binary.body.starts_with(b"\x0a\x032.0\x12"));
 }

@@ -92,9 +92,9 @@ pub(crate) async fn store(call: &mut Call, mut object: Value, options: &WriteOpt
             }
             return Ok(Shown::Object(object));
         }
-        let write = Write { key, expect: Expect::Absent, change: Change::Put(codec::encode(&object)?) };
+        let write = Write { key, expect: Expect::Absent, change: Change::Put(call.encode(&object).await?) };
         match reserved.write(&call.server.0.store, write).await {
-            Ok(written) => return Ok(Shown::Entry(written.entry)),
+            Ok(written) => return Ok(Shown::Entry(call.present(written.entry).await?)),
             Err(WriteError::Exists(_)) if generated && attempt < NAME_ATTEMPTS => {
                 generate(&mut object);
                 name_call(call, &object);

@@ -74,7 +74,7 @@ pub(crate) async fn collection(call: &mut Call) -> Result<Response<Body>, Status
     let options = options(call)?;
     let listed = ListOptions::parse(&call.query, false)?;
     let selection = Selection::parse(&call.kind, &call.query)?;
-    let page = match list::page(call, &listed, &selection) {
+    let page = match list::page(call, &listed, &selection).await {
         Ok(page) => page,
         Err(Failed::Status(status)) => return Err(status),
         Err(Failed::TooOldToken { .. }) => return Err(Status::expired("the provided continue parameter is too old")),
@@ -102,11 +102,15 @@ pub(crate) async fn collection(call: &mut Call) -> Result<Response<Body>, Status
 /// Deletes the object the call names, as far as it can be now.
 pub(crate) async fn delete(call: &mut Call, options: &DeleteOptions) -> Result<Deleted, Status> {
     for _ in 0..CONFLICT_ATTEMPTS {
-        let entry = call.find()?;
+        let entry = call.find().await?;
         let old = codec::decode_stored(&call.kind, &entry)?;
         check_preconditions(call, options, &entry, &old)?;
         gate::delete(call, &old, options.dry_run).await?;
-        let plan = plan(&call.kind, &old, options, call.server.0.clock.now());
+        let mut marked = old.clone();
+        if call.kind.group == coracle_api::custom::GROUP && call.kind.plural == coracle_api::custom::PLURAL {
+            coracle_api::custom::status::mark_terminating(&mut marked, &time::seconds(call.server.0.clock.now()));
+        }
+        let plan = plan(&call.kind, &marked, options, call.server.0.clock.now());
         match carry_out(call, &entry, &old, plan, options).await {
             Ok(deleted) => return Ok(deleted),
             Err(WriteError::Conflict(_)) if options.revision.is_none() => {}
@@ -305,7 +309,8 @@ async fn carry_out(call: &Call, entry: &Arc<Entry>, old: &Value, plan: Plan, opt
     let uid = body::text(old, "uid").to_owned();
     let expect = Expect::Revision(entry.revision);
     let write = |change| Write { key: call.key(), expect, change };
-    let encode = |object: &Value| codec::encode(object).map_err(|_| WriteError::Closed);
+    let encode = async |object: &Value| call.encode(object).await.map_err(|_| WriteError::Closed);
+    let present = async |entry: Arc<Entry>| call.present(entry).await.map_err(|_| WriteError::Closed);
     let shows = returns_object(&call.kind);
     match plan {
         Plan::Wait => Ok(Deleted { shown: Some(Shown::Entry(entry.clone())), gone: false, uid }),
@@ -314,12 +319,12 @@ async fn carry_out(call: &Call, entry: &Arc<Entry>, old: &Value, plan: Plan, opt
             Ok(Deleted { shown: shows.then(|| Shown::Object(new.unwrap_or_else(|| old.clone()))), gone: true, uid })
         }
         Plan::Mark(new) => {
-            let written = call.server.0.store.write(write(Change::Put(encode(&new)?))).await?;
-            Ok(Deleted { shown: Some(Shown::Entry(written.entry)), gone: false, uid })
+            let written = call.server.0.store.write(write(Change::Put(encode(&new).await?))).await?;
+            Ok(Deleted { shown: Some(Shown::Entry(present(written.entry).await?)), gone: false, uid })
         }
         Plan::Remove(new) => {
             let change = match &new {
-                Some(new) => Change::DeleteAs(encode(new)?),
+                Some(new) => Change::DeleteAs(encode(new).await?),
                 None => Change::Delete,
             };
             let written = call.server.0.store.write(write(change)).await?;

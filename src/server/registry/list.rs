@@ -78,11 +78,11 @@ pub(crate) struct Page {
 }
 
 /// Answers a LIST.
-pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
+pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
     let options = ListOptions::parse(&call.query, false)?;
     let selection = Selection::parse(&call.kind, &call.query)?;
     let accepted = call.accepted()?;
-    let page = match page(call, &options, &selection) {
+    let page = match page(call, &options, &selection).await {
         Err(Failed::Status(status)) => return Err(status),
         Err(Failed::TooOldToken { token }) => return Ok(too_old_token(&token)),
         Ok(page) => page,
@@ -214,7 +214,7 @@ fn too_old_token(token: &str) -> Response<Body> {
 }
 
 /// Reads one page.
-pub(crate) fn page(call: &Call, options: &ListOptions, selection: &Selection) -> Result<Page, Failed> {
+pub(crate) async fn page(call: &Call, options: &ListOptions, selection: &Selection) -> Result<Page, Failed> {
     let store = &call.server.0.store;
     let prefix = codec::prefix(&call.kind, call.namespace());
     let (mut after, mut at) = (None, None);
@@ -246,11 +246,12 @@ pub(crate) fn page(call: &Call, options: &ListOptions, selection: &Selection) ->
         let list = store.list(&prefix, &StoreOptions { after: after.clone(), limit: (limit > 0).then_some(limit), at }).map_err(gone)?;
         let next = (list.remaining > 0).then(|| list.entries.last()).flatten().map(|last| token_after(call, list.revision, last));
         let remaining = next.is_some().then_some(list.remaining);
-        return Ok(Page { revision: list.revision, entries: list.entries, next, remaining });
+        let entries = call.server.0.customs.present(&call.kind, list.entries).await?;
+        return Ok(Page { revision: list.revision, entries, next, remaining });
     }
     let list = store.list(&prefix, &StoreOptions { after: after.clone(), limit: None, at }).map_err(gone)?;
     let mut page = Page { revision: list.revision, entries: Vec::new(), next: None, remaining: None };
-    for entry in list.entries {
+    for entry in call.server.0.customs.present(&call.kind, list.entries).await? {
         if !selection.matches(&call.kind, &entry)? {
             continue;
         }

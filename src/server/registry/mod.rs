@@ -50,15 +50,16 @@ pub(crate) async fn answer(mut call: Call) -> Result<Response<Body>, Status> {
         call.accepted()?;
     }
     call.warnings.extend(deprecation(&call.kind).map(str::to_owned));
+    call.warnings.extend(call.kind.custom.as_ref().and_then(|custom| custom.deprecation.clone()));
     let answered = if !call.info.subresource.is_empty() {
         subresource::answer(&mut call).await
     } else if !call.kind.stored {
         subresource::virtual_resource(&mut call).await
     } else {
         match call.info.verb.as_str() {
-            "get" => get::answer(&call),
-            "list" => list::answer(&call),
-            "watch" => watch::answer(&call),
+            "get" => get::answer(&call).await,
+            "list" => list::answer(&call).await,
+            "watch" => watch::answer(&call).await,
             "create" => create::answer(&mut call).await,
             "update" => update::answer(&mut call).await,
             "patch" => patch::answer(&mut call).await,
@@ -146,8 +147,26 @@ impl Call {
     }
 
     /// The entry asked for.
-    pub(crate) fn find(&self) -> Result<Arc<Entry>, Status> {
-        self.server.0.store.get(&self.key()).ok_or_else(|| self.not_found())
+    pub(crate) async fn find(&self) -> Result<Arc<Entry>, Status> {
+        self.seek().await?.ok_or_else(|| self.not_found())
+    }
+
+    /// The entry asked for, in the version of the call's kind, if it is there.
+    pub(crate) async fn seek(&self) -> Result<Option<Arc<Entry>>, Status> {
+        match self.server.0.store.get(&self.key()) {
+            Some(entry) => self.present(entry).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// An entry in the version of the call's kind.
+    pub(crate) async fn present(&self, entry: Arc<Entry>) -> Result<Arc<Entry>, Status> {
+        self.server.0.customs.present_one(&self.kind, entry).await
+    }
+
+    /// The stored form of an object.
+    pub(crate) async fn encode(&self, object: &Value) -> Result<coracle_store::Value, Status> {
+        self.server.0.customs.encode(&self.kind, object).await
     }
 
     /// What a failed write means to the client.

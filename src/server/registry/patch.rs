@@ -85,9 +85,17 @@ impl Patch {
     }
 }
 
+/// Kinds of patches of custom resources.
+const CUSTOM_TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+
 /// Answers a PATCH, of the object or of a subresource that is a part of it.
 pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     let options = WriteOptions::parse("PatchOptions", &call.query, &call.agent())?;
+    if call.kind.custom.is_some() && call.content_type == "application/strategic-merge-patch+json" {
+        return Err(Status::unsupported_media_type(format!(
+            "the body of the request was in an unknown format - accepted media types include: {CUSTOM_TYPES}"
+        )));
+    }
     let patch = Patch::parse(&call.content_type, &call.body)?;
     if let Patch::Apply(config) = patch {
         return apply(call, config, options).await;
@@ -96,7 +104,7 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
         return Err(invalid_options("PatchOptions", FieldError::forbidden("force", "may not be specified for non-apply patch")));
     }
     for _ in 0..CONFLICT_ATTEMPTS {
-        let entry = call.find()?;
+        let entry = call.find().await?;
         let old = codec::decode_stored(&call.kind, &entry)?;
         let mut live = old.clone();
         convert(call.kind.storage_kind(), &call.kind, &mut live);
@@ -140,7 +148,7 @@ async fn apply(call: &mut Call, config: Parsed, options: WriteOptions) -> Result
     let subresource = call.info.subresource.clone();
     for _ in 0..CONFLICT_ATTEMPTS {
         let manager = Manager { name: &options.manager, subresource: &subresource, now: call.server.0.clock.now() };
-        let Some(entry) = call.server.0.store.get(&call.key()) else {
+        let Some(entry) = call.seek().await? else {
             if !subresource.is_empty() {
                 return Err(call.not_found());
             }

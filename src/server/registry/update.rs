@@ -27,7 +27,7 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     body::place(call, &mut object)?;
     let wanted = revision_of(&object)?;
     for _ in 0..CONFLICT_ATTEMPTS {
-        let Some(entry) = call.server.0.store.get(&call.key()) else {
+        let Some(entry) = call.seek().await? else {
             return missing(call, object, &options).await;
         };
         check_revision(call, wanted, &entry)?;
@@ -132,8 +132,13 @@ pub(crate) async fn replace_known(
     }
     let mut reserved = if admitted { Reserved::default() } else { gate::validate(call, &mut new, Some(&old), options.dry_run).await? };
     call.warnings.extend(rules::warnings(kind, &new, Some(&old), &subresource));
-    let stored = codec::encode(&new)?;
-    if stored == entry.value {
+    let stored = call.encode(&new).await?;
+    let unchanged = match &kind.custom {
+        None => stored == entry.value,
+        // The entry is what readers see of it; what counts is what is stored.
+        Some(_) => call.server.0.store.get(&call.key()).is_some_and(|raw| raw.revision == entry.revision && raw.value == stored),
+    };
+    if unchanged {
         return Ok(Some(Shown::Entry(entry.clone())));
     }
     let last = is_last_write(call, &new);
@@ -149,7 +154,7 @@ pub(crate) async fn replace_known(
                 gate::deleted(call, &new);
                 return Ok(Some(Shown::Object(new)));
             }
-            Ok(Some(Shown::Entry(written.entry)))
+            Ok(Some(Shown::Entry(call.present(written.entry).await?)))
         }
         Err(WriteError::Conflict(_) | WriteError::Missing) => Ok(None),
         Err(error) => Err(call.write_error(error)),

@@ -39,7 +39,7 @@ const PROTOBUF: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 const DEFAULT_SECONDS: std::ops::Range<u64> = 1_800..3_600;
 
 /// Answers a WATCH.
-pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
+pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
     let options = ListOptions::parse(&call.query, true)?;
     let selection = Selection::parse(&call.kind, &call.query)?;
     let accepted = call.accepted()?;
@@ -64,7 +64,7 @@ pub(crate) fn answer(call: &Call) -> Result<Response<Body>, Status> {
             return Err(too_large_revision(wanted, store.revision()));
         }
         let list = store.list(&prefix, &StoreOptions::default()).map_err(|error| read_error(error, 0))?;
-        (list.entries, list.revision)
+        (call.server.0.customs.present(&call.kind, list.entries).await?, list.revision)
     } else {
         (Vec::new(), options.revision.unwrap_or_default())
     };
@@ -207,7 +207,7 @@ impl Watching {
                 self.over = true;
                 return Some(too_old(self.after, self.server.0.store.oldest(), self.encoding));
             };
-            if let Some(chunk) = self.chunk(event) {
+            if let Some(chunk) = self.chunk(event).await {
                 return Some(chunk);
             }
         }
@@ -236,13 +236,22 @@ impl Watching {
     }
 
     /// An event and those that wait behind it; `None` if none is for this watch.
-    fn chunk(&mut self, event: Arc<Event>) -> Option<Bytes> {
+    async fn chunk(&mut self, event: Arc<Event>) -> Option<Bytes> {
         let mut first: Option<Bytes> = None;
         let mut out = BytesMut::new();
         let mut next = Some(event);
         while let Some(event) = next {
             self.after = event.revision();
-            match self.event(&event) {
+            let told = match self.presented(event).await {
+                Ok(Some(event)) => self.event(&event),
+                // Its kind is no longer served.
+                Ok(None) => {
+                    self.over = true;
+                    break;
+                }
+                Err(status) => Err(status),
+            };
+            match told {
                 Err(status) => {
                     out.put_slice(first.as_deref().unwrap_or_default());
                     return Some(self.fail(out, &status));
@@ -261,6 +270,17 @@ impl Watching {
             next = if length < CHUNK { self.watch.try_next() } else { None };
         }
         if out.is_empty() { first } else { Some(out.freeze()) }
+    }
+
+    /// An event as the kind is served now; `None` where it is not any more.
+    async fn presented(&mut self, event: Arc<Event>) -> Result<Option<Arc<Event>>, Status> {
+        if self.kind.custom.is_none() {
+            return Ok(Some(event));
+        }
+        let Kind { group, version, plural, .. } = &*self.kind;
+        let Some(kind) = self.server.0.customs.find(group, version, plural) else { return Ok(None) };
+        self.kind = kind;
+        self.server.0.customs.present_event(&self.kind, event).await.map(Some)
     }
 
     fn fail(&mut self, mut out: BytesMut, status: &Status) -> Bytes {

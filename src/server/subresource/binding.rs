@@ -29,7 +29,7 @@ pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     check(call, &binding)?;
     gate::admit(call, &mut binding, None, options.dry_run).await?;
     for _ in 0..CONFLICT_ATTEMPTS {
-        let entry = call.find()?;
+        let entry = call.find().await?;
         let mut pod = codec::decode_stored(&call.kind, &entry)?;
         bind(call, &binding, &mut pod)?;
         if options.dry_run {

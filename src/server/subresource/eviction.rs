@@ -29,7 +29,7 @@ pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     let mut options = DeleteOptions::parse(&call.query, &eviction["deleteOptions"])?;
     options.dry_run |= writing.dry_run;
     gate::admit(call, &mut eviction, None, options.dry_run).await?;
-    let pod = codec::decode_stored(&call.kind, &*call.find()?)?;
+    let pod = codec::decode_stored(&call.kind, &*call.find().await?)?;
     if !ignores_budgets(&pod) {
         ask_budget(call, &pod, options.dry_run).await?;
         if !options.dry_run {
@@ -133,7 +133,7 @@ fn take_one(kind: &Kind, budget: &mut Value, pod: &str, now: &str) -> Result<(),
 /// Says on the pod why it goes.
 async fn mark(call: &Call) -> Result<(), Status> {
     for _ in 0..CONFLICT_ATTEMPTS {
-        let entry = call.find()?;
+        let entry = call.find().await?;
         let mut pod = codec::decode_stored(&call.kind, &entry)?;
         let condition = json!({
             "type": "DisruptionTarget",

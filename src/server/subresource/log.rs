@@ -15,7 +15,7 @@ use crate::{answer, codec};
 
 /// Answers a GET of a container's log.
 pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
-    let pod = codec::decode(&call.kind, &*call.find()?)?;
+    let pod = codec::decode(&call.kind, &*call.find().await?)?;
     let options = parse(call)?;
     let container = container(&pod, &call.info.name, call.query.get("container").unwrap_or_default())?;
     let pod = pod_ref(&pod);

@@ -31,7 +31,7 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
         ("", "serviceaccounts", "token") => token(call),
         // status, approval, finalize, ephemeralcontainers, resize: the object itself, of which rules let a part be changed.
         _ => match call.info.verb.as_str() {
-            "get" => get::answer(call),
+            "get" => get::answer(call).await,
             "update" => update::answer(call).await,
             "patch" => patch::answer(call).await,
             _ => Err(Status::method_not_allowed()),

@@ -43,19 +43,20 @@ where
         "/openid/v1/jwks" => json(&server.0.authenticator.key_set()),
         _ => match path.split_once("z/").map(|(head, check)| (format!("{head}z"), check)) {
             Some((head, check)) if matches!(head.as_str(), "/healthz" | "/livez" | "/readyz") => Ok(one_check(server, check)),
-            _ => Ok(documents(parts, path)),
+            _ => Ok(documents(server, parts, path)),
         },
     }
 }
 
 /// Discovery documents; where a client has one already it is told so.
-fn documents(parts: &Parts, path: &str) -> Response<Body> {
+fn documents(server: &Server, parts: &Parts, path: &str) -> Response<Body> {
+    let customs = server.0.customs.all();
     if path.is_empty() {
-        return answer::object(200, &discovery::paths(), Encoding::Json);
+        return answer::object(200, &discovery::paths(&customs), Encoding::Json);
     }
     let accept = negotiate::header(&parts.headers, ACCEPT);
     let address = negotiate::header(&parts.headers, HOST);
-    let found = openapi::answer(path, accept).or_else(|| discovery::answer(path, accept, address));
+    let found = openapi::answer(path, accept, &customs).or_else(|| discovery::answer(path, accept, address, &customs));
     let Some(document) = found else { return answer::text(404, "404 page not found\n") };
     answer::document(&parts.headers, document.content_type, document.body, document.etag)
 }

@@ -24,6 +24,16 @@ fn scale_of(call: &Call, object: &Value) -> Result<Value, Status> {
             shown[field] = value.clone();
         }
     }
+    if let Some(paths) = call.kind.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        let number = |path: &coracle_api::custom::Path| path.find(object).first().and_then(|value| value.as_i64());
+        let mut status = json!({"replicas": number(&paths.status).unwrap_or(0)});
+        if let Some(text) = paths.selector.as_ref().and_then(|path| path.find(object).first().and_then(|value| value.as_str())) {
+            status["selector"] = json!(text);
+        }
+        let replicas = number(&paths.spec).unwrap_or(0);
+        let spec = if replicas == 0 { json!({}) } else { json!({"replicas": replicas}) };
+        return Ok(json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": shown, "spec": spec, "status": status}));
+    }
     let mut spec = json!({});
     let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
     if replicas != 0 {
@@ -49,7 +59,7 @@ fn selector_text(call: &Call, selector: &Value) -> Result<String, Status> {
 pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     match call.info.verb.as_str() {
         "get" => {
-            let object = codec::decode(&call.kind, &*call.find()?)?;
+            let object = codec::decode(&call.kind, &*call.find().await?)?;
             show(call, &scale_of(call, &object)?)
         }
         "update" => {
@@ -73,7 +83,7 @@ pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
 /// Changes the replicas of the object as `make` changes its Scale.
 async fn change(call: &mut Call, options: &WriteOptions, make: impl Fn(Value) -> Result<Value, Status>) -> Result<Response<Body>, Status> {
     for _ in 0..CONFLICT_ATTEMPTS {
-        let entry = call.find()?;
+        let entry = call.find().await?;
         let mut object = codec::decode(&call.kind, &entry)?;
         let before = scale_of(call, &object)?;
         let mut scale = make(before.clone())?;
@@ -93,7 +103,10 @@ async fn change(call: &mut Call, options: &WriteOptions, make: impl Fn(Value) ->
             let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
             return Err(Status::invalid("autoscaling", "Scale", &call.info.name, &[error]));
         }
-        object["spec"]["replicas"] = json!(replicas);
+        match call.kind.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+            Some(paths) => paths.spec.put(&mut object, json!(replicas)),
+            None => object["spec"]["replicas"] = json!(replicas),
+        }
         let shown = match replace(call, &entry, object, options, Booking::Update).await? {
             Some(Shown::Entry(entry)) => codec::decode(&call.kind, &entry)?,
             Some(Shown::Object(object)) => object,

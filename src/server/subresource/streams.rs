@@ -12,7 +12,7 @@ use crate::{codec, gate};
 
 /// Answers a request for a stream.
 pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
-    let pod = codec::decode(&call.kind, &*call.find()?)?;
+    let pod = codec::decode(&call.kind, &*call.find().await?)?;
     gate::connect(call).await?;
     let to_port = call.info.subresource == "portforward";
     let wanted = call.query.get("container").unwrap_or_default();
