@@ -22,6 +22,8 @@ pub(super) struct Checked {
 
 struct Checker<'a> {
     variables: &'a BTreeMap<String, Type>,
+    /// Whether objects may be made.
+    objects: bool,
     scopes: Vec<(String, Type)>,
     parsed: &'a Parsed,
     errors: Vec<(u32, String)>,
@@ -31,8 +33,8 @@ struct Checker<'a> {
 }
 
 /// Type and cost of an expression, or what is wrong with it.
-pub(super) fn check(variables: &BTreeMap<String, Type>, source: &str, parsed: &Parsed) -> Result<Checked, CompileError> {
-    let mut checker = Checker { variables, scopes: Vec::new(), parsed, errors: Vec::new(), depth: 0, mixed: false };
+pub(super) fn check(variables: &BTreeMap<String, Type>, objects: bool, source: &str, parsed: &Parsed) -> Result<Checked, CompileError> {
+    let mut checker = Checker { variables, objects, scopes: Vec::new(), parsed, errors: Vec::new(), depth: 0, mixed: false };
     let checked = checker.expr(parsed.expression());
     if checker.errors.is_empty() {
         return Ok(checked);
@@ -118,6 +120,17 @@ impl Checker<'_> {
                 known(Type::List(Arc::new(element), list.elements.len() as u64), cost)
             }
             Expr::Map(map) => self.map(&map.entries),
+            Expr::Struct(value)
+                if self.objects && (value.type_name == "JSONPatch" || value.type_name.split('.').next() == Some("Object")) =>
+            {
+                let mut cost = 40_u64;
+                for entry in &value.entries {
+                    if let EntryExpr::StructField(field) = &entry.expr {
+                        cost = cost.saturating_add(self.expr(&field.value).cost);
+                    }
+                }
+                known(Type::Dyn, cost)
+            }
             Expr::Struct(value) => self.error(expr, format!("undeclared reference to '{}' (in container '')", value.type_name)),
             Expr::Comprehension(comprehension) => self.comprehension(expr, comprehension),
         }
@@ -160,6 +173,9 @@ impl Checker<'_> {
                 Some(ty) => ty.clone(),
                 None => self.error(expr, format!("undefined field '{field}'")).ty,
             },
+            Type::Opaque("kubernetes.authorization.Authorizer") if field == "requestResource" => {
+                Type::Opaque("kubernetes.authorization.ResourceCheck")
+            }
             other => self.error(expr, format!("type '{other}' does not support field selection")).ty,
         }
     }

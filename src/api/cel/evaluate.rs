@@ -56,7 +56,8 @@ impl<'a> Evaluator<'a> {
             }
             Expr::Map(map) => self.map(&map.entries),
             Expr::Comprehension(comprehension) => self.comprehension(comprehension),
-            Expr::Struct(_) | Expr::Unspecified => failed("no such overload"),
+            Expr::Struct(made) => self.object(&made.entries),
+            Expr::Unspecified => failed("no such overload"),
         }
     }
 
@@ -216,6 +217,22 @@ impl<'a> Evaluator<'a> {
             }
         }
         Ok(Value::Map(Arc::new(map)))
+    }
+
+    /// An object that is made: a map of its fields, but those that are nothing.
+    fn object(&mut self, entries: &'a [::cel::common::ast::IdedEntryExpr]) -> Result<Value, Error> {
+        self.budget.spend(40)?;
+        let mut fields = BTreeMap::new();
+        for entry in entries {
+            let EntryExpr::StructField(field) = &entry.expr else { continue };
+            let value = match self.expr(&field.value)? {
+                Value::Optional(None) if field.optional => continue,
+                Value::Optional(Some(inner)) if field.optional => (*inner).clone(),
+                value => value,
+            };
+            fields.insert(Key::String(field.field.as_str().into()), value);
+        }
+        Ok(Value::Map(Arc::new(fields)))
     }
 
     fn comprehension(&mut self, comprehension: &'a ComprehensionExpr) -> Result<Value, Error> {

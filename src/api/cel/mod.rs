@@ -90,6 +90,7 @@ impl Variables for BTreeMap<&str, Value> {
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, Type>,
+    objects: bool,
 }
 
 /// An expression that is none; the message is upstream's, with the line and a mark below it.
@@ -112,13 +113,27 @@ impl Environment {
         self
     }
 
+    /// Takes a variable away.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
+    /// Lets expressions make objects: `Object{…}`, `Object.spec{…}`, `JSONPatch{…}`.
+    #[must_use]
+    pub fn with_objects(mut self) -> Self {
+        self.objects = true;
+        self
+    }
+
     /// Reads and checks an expression.
     ///
     /// # Errors
     /// It is no expression, uses what is not declared, or its types do not fit.
     pub fn compile(&self, source: &str) -> Result<Program, CompileError> {
         let parsed = PARSER.compile(source).map_err(|errors| check::syntax_error(source, &errors))?;
-        let checked = check::check(&self.variables, source, &parsed)?;
+        let checked = check::check(&self.variables, self.objects, source, &parsed)?;
         Ok(Program { expression: Arc::new(parsed.expression().clone()), result: checked.ty, estimated_cost: checked.cost })
     }
 

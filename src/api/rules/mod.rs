@@ -5,6 +5,7 @@
 //! `prepare_create` or `prepare_update`, admission, `validate_create` or `validate_update`. A kind is a `Rules` row.
 
 mod admission;
+mod admission_policy;
 mod check;
 mod config;
 mod deployment;
@@ -32,6 +33,7 @@ use serde_json::{Value, json};
 use crate::field::FieldError;
 use crate::kinds::Kind;
 use crate::{names, time};
+pub use admission_policy::{Place, expression_variables};
 pub(crate) use check::{Errors, Fill, Path, Read};
 
 /// Rule for the names of a kind.
@@ -141,10 +143,10 @@ fn of(kind: &Kind) -> &'static Rules {
         ("storage.k8s.io", "StorageClass") => &volumes::CLASS,
         ("storage.k8s.io", "CSIDriver") => &admission::CSI_DRIVER,
         ("admissionregistration.k8s.io", name) if name.ends_with("WebhookConfiguration") => &webhooks::RULES,
-        ("admissionregistration.k8s.io" | "resource.k8s.io", name) if name.ends_with("Binding") || name == "ResourceSlice" => {
-            &admission::COUNTED
-        }
-        ("admissionregistration.k8s.io", _) => &admission::COUNTED_WITH_STATUS,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission_policy::VALIDATING,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &admission_policy::MUTATING,
+        ("admissionregistration.k8s.io", _) => &admission_policy::BINDING,
+        ("resource.k8s.io", "ResourceSlice") => &admission::COUNTED,
         ("apiextensions.k8s.io", _) => &crate::custom::RULES,
         ("flowcontrol.apiserver.k8s.io", _) => &admission::COUNTED_WITH_STATUS,
         _ if kind.subresource("status").is_some() => &WITH_STATUS,

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::check::{Errors, Fill, Path, Read, Seen};
 use super::{Rules, selector};
+use crate::cel::Type;
 use crate::names;
 
 pub(crate) static RULES: Rules = Rules {
@@ -65,7 +66,16 @@ fn validate(hook: &Value, path: &Path, out: &mut Errors) {
         selector::validate(&hook[field], &path.child(field), out);
     }
     client(&hook["clientConfig"], &path.child("clientConfig"), out);
-    conditions(hook, path, out);
+    condition_names(hook, path, out);
+    let environment = super::expression_variables(super::Place::Webhook);
+    for (at, condition) in hook.each("matchConditions", path) {
+        let source = condition.text("expression");
+        if source.trim().is_empty() {
+            out.required(at.child("expression"), "");
+        } else if let Err(error) = environment.compile_as(source, &[Type::Bool]) {
+            out.invalid(at.child("expression"), source, error.to_string());
+        }
+    }
 }
 
 /// A name of three parts at least.
@@ -189,8 +199,8 @@ fn resources(rule: &Value, path: &Path, out: &mut Errors) {
     }
 }
 
-/// `matchConditions` of a webhook or a policy's constraints: names; the expressions are compiled where they are kept.
-pub(crate) fn conditions(object: &Value, path: &Path, out: &mut Errors) {
+/// Names in `matchConditions` of a webhook or a policy.
+pub(crate) fn condition_names(object: &Value, path: &Path, out: &mut Errors) {
     const MOST: usize = 64;
     let count = object.items("matchConditions").len();
     if count > MOST {
@@ -206,9 +216,6 @@ pub(crate) fn conditions(object: &Value, path: &Path, out: &mut Errors) {
             if !seen.first(name) {
                 out.duplicate(at.child("name"), name);
             }
-        }
-        if condition.text("expression").trim().is_empty() {
-            out.required(at.child("expression"), "");
         }
     }
 }

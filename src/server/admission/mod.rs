@@ -4,16 +4,23 @@
 //! [`Admission::mutate`] runs before the strategy and validation of the kind, [`Admission::validate`] on the finished
 //! object right before it is written. Webhooks and policies come last in each, then the quotas.
 
-mod conditions;
+mod certificates;
+mod claim_resize;
 mod default_class;
+mod expressions;
 mod limit_ranger;
 mod matching;
 mod namespace_lifecycle;
+mod node_restriction;
+mod pod_security;
+mod policies;
 mod priority;
 pub(crate) mod quota;
+mod runtime_class;
 mod service_account;
 mod storage_protection;
 mod tolerations;
+mod topology;
 mod webhooks;
 
 use std::sync::Arc;
@@ -121,7 +128,7 @@ pub struct Admission {
     authorizer: Arc<Authorizer>,
     clock: Arc<dyn Clock>,
     webhooks: WebhookClient,
-    conditions: conditions::Conditions,
+    programs: expressions::Programs,
     turns: quota::Turns,
 }
 
@@ -129,14 +136,18 @@ impl Admission {
     /// A chain that reads what it needs in `lookup` and reaches webhooks in the cluster through `dialer`.
     pub fn new(lookup: Arc<dyn Lookup>, authorizer: Arc<Authorizer>, clock: Arc<dyn Clock>, dialer: Arc<dyn NodeDialer>) -> Self {
         let webhooks = WebhookClient::new(dialer);
-        Self { lookup, authorizer, clock, webhooks, conditions: conditions::Conditions, turns: quota::Turns::default() }
+        Self { lookup, authorizer, clock, webhooks, programs: expressions::Programs::default(), turns: quota::Turns::default() }
     }
 
     fn caller(&self) -> webhooks::Caller<'_> {
-        webhooks::Caller { lookup: &*self.lookup, client: &self.webhooks, conditions: &self.conditions }
+        webhooks::Caller { judge: self.judge(), client: &self.webhooks }
     }
 
-    /// Adds to the object what plugins and webhooks add; an object that cannot be admitted is refused.
+    fn judge(&self) -> policies::Judge<'_> {
+        policies::Judge { lookup: &*self.lookup, programs: &self.programs, authorizer: &self.authorizer }
+    }
+
+    /// Adds to the object what plugins, policies and webhooks add; an object that cannot be admitted is refused.
     ///
     /// # Errors
     /// The answer that refuses the write.
@@ -161,6 +172,10 @@ impl Admission {
         if request.is("", "pods") && request.writes() {
             tolerations::fill(object);
         }
+        if request.creates("", "pods") {
+            runtime_class::fill(lookup, request, object)?;
+        }
+        topology::fill(lookup, request, object);
         default_class::fill(lookup, request, object);
         storage_protection::fill(request, object);
         Ok(())
@@ -176,7 +191,8 @@ impl Admission {
         object: Option<&Value>,
         warnings: &mut Vec<String>,
     ) -> Result<Option<quota::Charge>, Status> {
-        self.check(request, object)?;
+        self.check(request, object, warnings)?;
+        self.judge().validate(request, object, warnings)?;
         webhooks::validate(self.caller(), request, object, warnings).await?;
         match object {
             Some(object) if request.writes() => quota::check(&self.turns, &*self.lookup, &*self.clock, request, object).await,
@@ -185,13 +201,17 @@ impl Admission {
     }
 
     /// The plugins that need nobody outside.
-    fn check(&self, request: &Request<'_>, object: Option<&Value>) -> Result<(), Status> {
+    fn check(&self, request: &Request<'_>, object: Option<&Value>, warnings: &mut Vec<String>) -> Result<(), Status> {
         let lookup = &*self.lookup;
+        node_restriction::check(request, object)?;
         if !request.writes() {
             return namespace_lifecycle::check(lookup, request);
         }
         let Some(object) = object else { return Ok(()) };
         limit_ranger::check(lookup, request, object)?;
+        pod_security::check(lookup, request, object, warnings)?;
+        claim_resize::check(lookup, request, object)?;
+        certificates::check(&self.authorizer, request, object)?;
         if request.is("scheduling.k8s.io", "priorityclasses") {
             priority::check_class(lookup, request, object)?;
         }

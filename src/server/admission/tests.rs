@@ -287,3 +287,125 @@ fn claims_get_the_default_class() {
     assert_eq!(admitted(json!({})), "new");
     assert_eq!(admitted(json!({"storageClassName": ""})), "", "no class at all is a choice too");
 }
+
+#[test]
+fn runtime_classes_give_overhead_and_nodes() {
+    let class = json!({"metadata": {"name": "vm"}, "handler": "vm", "overhead": {"podFixed": {"cpu": "100m"}},
+        "scheduling": {"nodeSelector": {"vm": "yes"}, "tolerations": [{"key": "vm", "operator": "Exists"}]}});
+    let chain = chain(&[("node.k8s.io", "runtimeclasses", class)]);
+    let pod = chain.pod(json!({"runtimeClassName": "vm", "containers": [{"name": "c"}]})).unwrap();
+    assert_eq!((&pod["spec"]["overhead"], &pod["spec"]["nodeSelector"]), (&json!({"cpu": "100m"}), &json!({"vm": "yes"})));
+    assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 3);
+    let refused = |spec: Value| chain.pod(spec).unwrap_err().message;
+    assert_eq!(refused(json!({"runtimeClassName": "none"})), r#"pods "p" is forbidden: pod rejected: RuntimeClass "none" not found"#);
+    assert!(
+        refused(json!({"runtimeClassName": "vm", "overhead": {"cpu": "1"}}))
+            .ends_with("Pod's Overhead doesn't match RuntimeClass's defined Overhead")
+    );
+    assert!(
+        refused(json!({"runtimeClassName": "vm", "nodeSelector": {"vm": "no"}}))
+            .contains("conflict: runtimeClass.scheduling.nodeSelector[vm] = yes")
+    );
+    assert!(refused(json!({"overhead": {"cpu": "1"}})).contains("without corresponding RuntimeClass"));
+}
+
+#[test]
+fn claims_grow_where_their_class_lets_them() {
+    let class =
+        |name: &str, grows: bool| ("storage.k8s.io", "storageclasses", json!({"metadata": {"name": name}, "allowVolumeExpansion": grows}));
+    let chain = chain(&[class("grows", true), class("fixed", false)]);
+    let claim = |class: &str, size: &str| json!({"metadata": {"name": "v"}, "spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}, "status": {"phase": "Bound"}});
+    for (class, size, allowed) in [("grows", "2Gi", true), ("fixed", "2Gi", false), ("fixed", "1Gi", true), ("none", "2Gi", false)] {
+        let old = claim(class, "1Gi");
+        let path = ("", "v1", "persistentvolumeclaims");
+        let admitted = chain.admit_as(&Identity::admin(), Operation::Update, path, ("y", ""), &mut claim(class, size), Some(&old));
+        assert_eq!(admitted.is_ok(), allowed, "{class} {size}");
+    }
+}
+
+#[test]
+fn nodes_keep_to_themselves() {
+    let chain = chain(&[]);
+    let node = Identity::node("n");
+    let nodes = ("", "v1", "nodes");
+    let admit = |operation: Operation, path, place, mut object: Value, old: Option<Value>| {
+        chain.admit_as(&node, operation, path, place, &mut object, old.as_ref()).map(drop).map_err(|refused| refused.message)
+    };
+    let own = |labels: Value| json!({"metadata": {"name": "n", "labels": labels}});
+    assert_eq!(admit(Operation::Create, nodes, ("", ""), own(json!({"kubernetes.io/hostname": "n", "mine": "x"})), None), Ok(()));
+    assert_eq!(
+        admit(Operation::Update, nodes, ("", ""), own(json!({"node-restriction.kubernetes.io/a": "b"})), Some(own(json!({})))),
+        Err(r#"nodes "n" is forbidden: is not allowed to modify labels: node-restriction.kubernetes.io/a"#.to_owned())
+    );
+    let mut tainted = own(json!({}));
+    tainted["spec"]["taints"] = json!([{"key": "a", "effect": "NoSchedule"}]);
+    assert!(admit(Operation::Update, nodes, ("", ""), tainted, Some(own(json!({})))).unwrap_err().contains("not allowed to modify taints"));
+    let other = json!({"metadata": {"name": "m"}});
+    assert!(
+        admit(Operation::Update, nodes, ("", "status"), other.clone(), Some(other))
+            .unwrap_err()
+            .contains(r#"node "n" is not allowed to modify node "m""#)
+    );
+    let pods = ("", "v1", "pods");
+    let pod = |on: &str| json!({"metadata": {"name": "p", "namespace": "y"}, "spec": {"nodeName": on, "containers": []}});
+    assert!(admit(Operation::Create, pods, ("y", ""), pod("n"), None).unwrap_err().contains("can only create mirror pods"));
+    assert_eq!(admit(Operation::Delete, pods, ("y", ""), pod("n"), Some(pod("n"))), Ok(()));
+    assert!(admit(Operation::Delete, pods, ("y", ""), pod("m"), Some(pod("m"))).is_err());
+    assert!(admit(Operation::Update, pods, ("y", "status"), pod("m"), Some(pod("m"))).is_err());
+}
+
+#[test]
+fn signers_are_asked_about_their_requests() {
+    let chain = chain(&[]);
+    let requests = ("certificates.k8s.io", "v1", "certificatesigningrequests");
+    let request = |signer: &str| json!({"metadata": {"name": "r"}, "spec": {"signerName": signer}});
+    let somebody = Identity::new("somebody", &[]);
+    for (identity, allowed) in [(&somebody, false), (&Identity::admin(), true)] {
+        let old = request("example.com/signer");
+        let admitted = chain.admit_as(identity, Operation::Update, requests, ("", "approval"), &mut old.clone(), Some(&old));
+        assert_eq!(admitted.is_ok(), allowed);
+        if let Err(refused) = admitted {
+            assert!(
+                refused.message.ends_with("user not permitted to approve requests with signerName \"example.com/signer\""),
+                "{}",
+                refused.message
+            );
+        }
+    }
+    let mut key = rcgen::CertificateParams::default();
+    key.distinguished_name.push(rcgen::DnType::OrganizationName, "system:masters");
+    let pem = key.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+    let mut greedy = request("kubernetes.io/kube-apiserver-client");
+    greedy["spec"]["request"] = json!(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem));
+    let refused = chain.admit(Operation::Create, requests, "", &mut greedy).unwrap_err();
+    assert!(refused.message.contains("system:masters group is not allowed"), "{}", refused.message);
+}
+
+#[test]
+fn levels_are_enforced_and_warned_of() {
+    let labels = json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"});
+    let namespace = |labels: Value| json!({"metadata": {"name": "y", "labels": labels}, "status": {"phase": "Active"}});
+    let chain = chain(&[("", "namespaces", namespace(labels.clone()))]);
+    let privileged = json!({"containers": [{"name": "c", "securityContext": {"privileged": true}}]});
+    assert_eq!(
+        chain.pod(privileged.clone()).unwrap_err().message,
+        "pods \"p\" is forbidden: violates PodSecurity \"baseline:latest\": privileged (container \"c\" must not set securityContext.privileged=true)"
+    );
+    let mut deployment = json!({"metadata": {"name": "d"}, "spec": {"template": {"spec": privileged}}});
+    let path = ("apps", "v1", "deployments");
+    let warnings = chain.admit_as(&Identity::admin(), Operation::Create, path, ("y", ""), &mut deployment, None).unwrap();
+    assert!(warnings[0].starts_with("would violate PodSecurity \"restricted:latest\": privileged (container \"c\""), "{warnings:?}");
+    for name in ["b", "a"] {
+        chain.objects.put("", "pods", json!({"metadata": {"name": name, "namespace": "y"}, "spec": {"containers": [{"name": "c"}]}}));
+    }
+    let mut strict = namespace(json!({"pod-security.kubernetes.io/enforce": "restricted"}));
+    let path = ("", "v1", "namespaces");
+    let warnings = chain.admit_as(&Identity::admin(), Operation::Update, path, ("y", ""), &mut strict, Some(&namespace(labels))).unwrap();
+    assert_eq!(
+        warnings,
+        [
+            "existing pods in namespace \"y\" violate the new PodSecurity enforce level \"restricted:latest\"",
+            "a (and 1 other pod): allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile",
+        ]
+    );
+}

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use coracle_api::cel::{Budget, RUNTIME_BUDGET};
 use coracle_api::kinds::{Kind, convert};
 use coracle_api::rules;
 use coracle_api::status::Status;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::conditions::{Conditions, Match};
+use super::expressions::{self, Match, Seen};
+use super::policies::Judge;
 use super::{Operation, Request, matching, text};
-use crate::objects::Lookup;
 use crate::vocabulary::{self, FieldValidation};
 use crate::webhook::WebhookClient;
 
@@ -22,9 +23,8 @@ const GROUP: &str = "admissionregistration.k8s.io";
 /// What asking a webhook needs.
 #[derive(Clone, Copy)]
 pub(super) struct Caller<'a> {
-    pub(super) lookup: &'a dyn Lookup,
+    pub(super) judge: Judge<'a>,
     pub(super) client: &'a WebhookClient,
-    pub(super) conditions: &'a Conditions,
 }
 
 /// What the mutating webhooks did, for those that want to be asked again.
@@ -37,6 +37,8 @@ pub(super) struct Rounds {
     outdated: HashSet<String>,
     /// The object as the last webhook left it.
     last: Value,
+    /// Policies that had their turn.
+    policies: HashSet<String>,
 }
 
 impl Rounds {
@@ -67,7 +69,7 @@ impl From<Status> for Trouble {
 
 /// The webhooks of these configurations that are about the request.
 fn hooks<'a>(caller: &Caller<'_>, plural: &str, request: &Request<'a>, object: Option<&Value>) -> Result<Vec<Hook<'a>>, Status> {
-    let configurations = caller.lookup.list(GROUP, plural, "");
+    let configurations = caller.judge.lookup.list(GROUP, plural, "");
     let mut found = Vec::new();
     if configurations.is_empty() || matching::is_exempt(request) {
         return Ok(found);
@@ -75,13 +77,13 @@ fn hooks<'a>(caller: &Caller<'_>, plural: &str, request: &Request<'a>, object: O
     for configuration in configurations {
         for webhook in configuration["webhooks"].as_array().into_iter().flatten() {
             let Some(kind) = matching::matched(&webhook["rules"], text(webhook, "/matchPolicy"), request) else { continue };
-            if !matching::namespace_selected(caller.lookup, &webhook["namespaceSelector"], request, object)?
+            if !matching::namespace_selected(caller.judge.lookup, &webhook["namespaceSelector"], request, object)?
                 || !matching::object_selected(&webhook["objectSelector"], request, object)?
             {
                 continue;
             }
             let ignores = text(webhook, "/failurePolicy") == "Ignore";
-            match caller.conditions.check(&webhook["matchConditions"], request, kind, object) {
+            match conditions(caller, webhook, request, kind, object) {
                 Match::Yes => {}
                 Match::No => continue,
                 Match::Failed(_) if ignores => continue,
@@ -94,7 +96,19 @@ fn hooks<'a>(caller: &Caller<'_>, plural: &str, request: &Request<'a>, object: O
     Ok(found)
 }
 
-/// Lets webhooks change the object, one after the other. True if one did: the plugins before them are to run again, and then this.
+fn conditions(caller: &Caller<'_>, webhook: &Value, request: &Request<'_>, kind: &Kind, object: Option<&Value>) -> Match {
+    let conditions = &webhook["matchConditions"];
+    if conditions.as_array().is_none_or(Vec::is_empty) {
+        return Match::Yes;
+    }
+    let seen = Seen::of(request, kind, object, caller.judge.authorizer);
+    match seen.scope(caller.judge.programs, &Value::Null) {
+        Ok(scope) => expressions::matches(caller.judge.programs, conditions, &scope, &Budget::new(RUNTIME_BUDGET)),
+        Err(why) => Match::Failed(why),
+    }
+}
+
+/// Lets policies, then webhooks change the object, one after the other. True if one did: the plugins before them are to run again, and then this.
 pub(super) async fn mutate(
     caller: Caller<'_>,
     request: &Request<'_>,
@@ -102,8 +116,11 @@ pub(super) async fn mutate(
     rounds: &mut Rounds,
     warnings: &mut Vec<String>,
 ) -> Result<bool, Status> {
-    let mut any = false;
     if rounds.again && rounds.last != *object {
+        rounds.changed();
+    }
+    let mut any = caller.judge.mutate(request, object, &mut rounds.policies, rounds.again)?;
+    if any {
         rounds.changed();
     }
     for hook in hooks(&caller, "mutatingwebhookconfigurations", request, Some(object))? {
@@ -223,7 +240,7 @@ async fn ask(
     let uid = uuid::Uuid::new_v4().to_string();
     let review = review(&uid, request, hook.kind, object);
     let timeout = Duration::from_secs(hook.webhook["timeoutSeconds"].as_u64().unwrap_or(10));
-    let answer = caller.client.call(caller.lookup, &hook.webhook["clientConfig"], &review, timeout).await;
+    let answer = caller.client.call(caller.judge.lookup, &hook.webhook["clientConfig"], &review, timeout).await;
     let answer = answer.map_err(|why| Trouble::Failed(format!("failed to call webhook: {why}")))?;
     let (version, kind) = (text(&answer, "/apiVersion"), text(&answer, "/kind"));
     if (version, kind) != ("admission.k8s.io/v1", "AdmissionReview") {

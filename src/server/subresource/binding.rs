@@ -25,6 +25,7 @@ pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     }
     if let Some(pods) = coracle_api::kinds::find("", "v1", "pods") {
         call.kind = pods.into();
+        "binding".clone_into(&mut call.info.subresource);
     }
     check(call, &binding)?;
     gate::admit(call, &mut binding, None, options.dry_run).await?;

@@ -188,6 +188,7 @@ pub(super) const ROWS: &[Row] = &[
     ("string::reverse() -> string", Bytes, |args| string(text(args, 0).chars().rev().collect::<String>())),
     ("string::format(list(dyn)) -> string", Bytes, format),
     ("strings.quote(string) -> string", Bytes, quote),
+    ("jsonpatch.escapeKey(string) -> string", Bytes, |arguments| string(text(arguments, 0).replace('~', "~0").replace('/', "~1"))),
     ("list(string)::join() -> string", Bytes, join),
     ("list(string)::join(string) -> string", Bytes, join),
 ];
