@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -148,6 +149,13 @@ pub trait PodNetwork: Send + Sync + 'static {
     fn node_address(&self, node: &str) -> IpAddr;
     /// Connects to an address of the pod network from where it is reachable.
     async fn dial(&self, address: IpAddr, port: u16) -> std::io::Result<tokio::net::TcpStream>;
+}
+
+/// Signs certificates with the cluster's authority.
+pub trait CertificateSigner: Send + Sync + 'static {
+    /// A certificate (PEM) for a request (PEM) whose signature is good, with the usages named as the API names them
+    /// (`client auth`, …) in place of the request's own. Errors say why there is none.
+    fn sign(&self, request: &str, usages: &[String], lasts: Duration) -> Result<String, String>;
 }
 
 /// A request below the server's control paths, already authorized.

@@ -87,7 +87,7 @@ impl Cluster {
         let ranges = ranges_of(&identity)?;
         let listener = steps.take("address", listen(config.listen)).await?;
         let address = listener.local_addr().map_err(|source| unusable(config.listen, source))?;
-        let pki = steps.take("keys", async { keys(&directory, address, ranges, clock.as_ref()) }).await?;
+        let pki = Arc::new(steps.take("keys", async { keys(&directory, address, ranges, clock.as_ref()) }).await?);
         let url = format!("https://{address}");
         directory.write(&directory.kubeconfig(), pki.kubeconfig("coracle", &url).as_bytes())?;
         let holder = Holder { pid: std::process::id(), server: url };
@@ -121,6 +121,7 @@ impl Cluster {
                     dialer: Arc::new(dialer.clone()),
                     tls: Some(Arc::new(pki.tls_config()?)),
                     token_key: pki.token_key().to_vec(),
+                    authorities: pki.authorities()?,
                     bootstrap: bootstrap(&identity, ranges),
                     control: Some(controls.clone()),
                 })?;
@@ -153,7 +154,7 @@ impl Cluster {
             _store: store,
             _held: held,
         };
-        let made = cluster.start_actors(&config, steps, &informers, &clock, &names, pki.authority_certificate(), &dialer, &controls).await;
+        let made = cluster.start_actors(&config, steps, &informers, &clock, &names, &pki, &dialer, &controls).await;
         if let Err(error) = made {
             cluster.stop(false).await;
             return Err(error);
@@ -170,7 +171,7 @@ impl Cluster {
         informers: &Informers,
         clock: &Arc<dyn Clock>,
         names: &[String],
-        root_ca: &str,
+        pki: &Arc<Pki>,
         dialer: &Dialer,
         controls: &Controls,
     ) -> Result<(), ClusterError> {
@@ -185,7 +186,8 @@ impl Cluster {
                     clients: clients.clone(),
                     informers: informers.clone(),
                     clock: clock.clone(),
-                    root_ca: root_ca.to_owned(),
+                    root_ca: pki.authority_certificate().to_owned(),
+                    signer: Some(pki.clone()),
                     volumes: self.directory.path().join("volumes"),
                 };
                 self.actors.extend(coracle_controllers::start(context));

@@ -12,6 +12,8 @@
 //! - a replica set never has more pods created than it asks for: it does not act before its cache has seen its own writes.
 
 mod autoscaler;
+mod account_tokens;
+mod certificates;
 mod cronjob;
 mod daemonset;
 mod deployment;
@@ -31,6 +33,7 @@ mod replicaset;
 mod resource_quota;
 mod resources;
 mod revisions;
+mod role_aggregation;
 mod root_ca;
 mod service_account;
 mod statefulset;
@@ -44,6 +47,7 @@ use std::sync::Arc;
 
 use coracle_api::clock::Clock;
 use coracle_api::identity::Identity;
+use coracle_api::seams::CertificateSigner;
 use coracle_client::{Clients, EventRecorder, Informers, supervise};
 use tokio::task::JoinHandle;
 
@@ -60,6 +64,8 @@ pub struct Context {
     pub root_ca: String,
     /// Where volumes are made for claims of the built-in storage class.
     pub volumes: std::path::PathBuf,
+    /// What signs approved certificate requests; without, they wait.
+    pub signer: Option<Arc<dyn CertificateSigner>>,
 }
 
 impl Context {
@@ -98,6 +104,11 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
         "generic-garbage-collector" => garbage_collector::run,
         "service-account-controller" => service_account::run,
         "resourcequota-controller" => resource_quota::run,
+        "serviceaccount-token-controller" => account_tokens::run,
+        "clusterrole-aggregation-controller" => role_aggregation::run,
+        "certificatesigningrequest-approving-controller" => certificates::approve,
+        "certificatesigningrequest-signing-controller" => certificates::sign,
+        "certificatesigningrequest-cleaner-controller" => certificates::clean,
         "root-ca-cert-publisher" => root_ca::run,
         "endpointslice-controller" => endpoints::slices::run,
         "endpointslicemirroring-controller" => endpoints::mirror::run,

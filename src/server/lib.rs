@@ -14,12 +14,14 @@
 //! - A request answers with an object, a list or a `Status`, never with a panic.
 
 pub mod admission;
+mod aggregation;
 pub mod allocate;
 mod answer;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
 mod cells;
+mod certificates;
 pub mod codec;
 mod custom;
 pub mod discovery;

@@ -66,45 +66,50 @@ pub(crate) struct ListOptions {
     pub(crate) matching: Option<Match>,
     pub(crate) timeout_seconds: Option<u64>,
     pub(crate) bookmarks: bool,
-    pub(crate) initial_events: bool,
+    /// Whether a watch begins with the state: `None` leaves it to the revision.
+    pub(crate) initial_events: Option<bool>,
 }
 
 impl ListOptions {
     pub(crate) fn parse(query: &Query, watch: bool) -> Result<Self, Status> {
-        let bad = |error| Err(invalid_options("ListOptions", error));
-        let forbidden = |text: &str| bad(FieldError::forbidden("resourceVersionMatch", text));
         let revision = query.text("resourceVersion").map(parse_revision).transpose()?;
         let token = query.text("continue").map(str::to_owned);
-        let matching = match query.text("resourceVersionMatch") {
-            None => None,
-            Some(_) if revision.is_none() && !query.flag("sendInitialEvents") => {
-                return forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided");
-            }
-            Some(_) if token.is_some() => return forbidden("resourceVersionMatch is forbidden when continue is provided"),
-            Some("Exact") if watch => {
-                return forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
-            }
-            Some("Exact") if revision == Some(0) => {
-                return forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
-            }
-            Some("Exact") => Some(Match::Exact),
-            Some("NotOlderThan") => Some(Match::NotOlderThan),
-            Some(other) => {
-                return bad(FieldError::not_supported("resourceVersionMatch", other, &["Exact", "NotOlderThan"]));
-            }
-        };
         let initial_events = query.optional_flag("sendInitialEvents");
-        match (initial_events, watch, matching) {
-            (Some(_), false, _) => {
-                return bad(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        let given = query.text("resourceVersionMatch");
+        let mut errors = Vec::new();
+        let mut forbidden = |field: &str, text: &str| errors.push(FieldError::forbidden(field, text));
+        const MATCH: &str = "resourceVersionMatch";
+        match (watch, given, initial_events) {
+            (true, match_, Some(_)) if match_ != Some("NotOlderThan") => {
+                forbidden(MATCH, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
             }
-            (Some(_), true, None) => {
-                return forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
-            }
-            (None, true, Some(_)) => {
-                return forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            (true, Some(_), None) => forbidden(MATCH, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"),
+            (false, Some(_), _) if revision.is_none() => {
+                forbidden(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided");
             }
             _ => {}
+        }
+        if given.is_some() && token.is_some() {
+            forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided");
+        }
+        if !watch && initial_events.is_some() {
+            forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list");
+        }
+        if !watch && given == Some("Exact") && revision == Some(0) {
+            forbidden(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+        }
+        let matching = match given {
+            None => None,
+            Some("Exact") if !watch => Some(Match::Exact),
+            Some("NotOlderThan") => Some(Match::NotOlderThan),
+            Some(other) => {
+                let supported: &[&str] = if watch { &["NotOlderThan"] } else { &["", "Exact", "NotOlderThan"] };
+                errors.push(FieldError::not_supported(MATCH, other, supported));
+                None
+            }
+        };
+        if !errors.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
         }
         if token.is_some() && revision.is_some_and(|revision| revision != 0) {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
@@ -116,7 +121,7 @@ impl ListOptions {
             matching,
             timeout_seconds: query.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok()),
             bookmarks: query.flag("allowWatchBookmarks"),
-            initial_events: initial_events == Some(true),
+            initial_events,
         })
     }
 }
@@ -197,6 +202,11 @@ mod tests {
     #[case("resourceVersion=0", false, None)]
     #[case("resourceVersion=5&resourceVersionMatch=Exact", false, None)]
     #[case("resourceVersionMatch=NotOlderThan&sendInitialEvents=true", true, None)]
+    #[case("resourceVersionMatch=NotOlderThan&sendInitialEvents=false&resourceVersion=5", true, None)]
+    #[case("resourceVersionMatch=NotOlderThan&resourceVersion=5", false, None)]
+    #[case("resourceVersionMatch=NotOlderThan&resourceVersion=5", true, Some(422))]
+    #[case("resourceVersionMatch=Exact&resourceVersion=5&sendInitialEvents=true", true, Some(422))]
+    #[case("resourceVersionMatch=Exact&resourceVersion=5&continue=x", false, Some(422))]
     #[case("resourceVersionMatch=Exact", false, Some(422))]
     #[case("resourceVersionMatch=Exact&resourceVersion=0", false, Some(422))]
     #[case("resourceVersionMatch=Near&resourceVersion=1", false, Some(422))]

@@ -8,18 +8,21 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use coracle_api::seams::CertificateSigner;
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509CertificationRequest};
 
 /// How long a certificate is good for; the authority's own lasts ten times as long.
 const LIFETIME: Duration = Duration::from_secs(3650 * 24 * 3600);
@@ -81,11 +84,24 @@ pub struct KeyedCertificate {
     pub key: String,
 }
 
+/// Whose certificates the server believes, as it tells servers that extend it, and what it shows them.
+#[derive(Debug, Clone, Default)]
+pub struct Authorities {
+    /// The authority of client certificates, PEM.
+    pub clients: String,
+    /// The authority of those who say on whose behalf they ask, PEM.
+    pub front_proxies: String,
+    /// This server's own certificate of the latter.
+    pub front_proxy: Option<Arc<CertifiedKey>>,
+}
+
 /// The cluster's keys and certificates.
 pub struct Pki {
     authority: KeyedCertificate,
     serving: KeyedCertificate,
     admin: KeyedCertificate,
+    front_proxy_authority: KeyedCertificate,
+    front_proxy: KeyedCertificate,
     /// Service accounts' signing key, PKCS 8 in DER.
     token_key: Vec<u8>,
     now: Timestamp,
@@ -98,7 +114,7 @@ impl Pki {
     /// A file that cannot be read or written, or a certificate that cannot be made.
     pub fn load_or_create(options: &PkiOptions, now: Timestamp) -> Result<Self, PkiError> {
         let dir = Directory::open(&options.directory)?;
-        let authority = dir.pair("ca", |pair| pair.is_authority(now), || make_authority(now))?;
+        let authority = dir.pair("ca", |pair| pair.is_authority(now), || make_authority("kubernetes", now))?;
         let names = serving_names(options);
         let serving = dir.pair(
             "apiserver",
@@ -110,14 +126,36 @@ impl Pki {
             |pair| pair.is_signed_by(&authority, now),
             || issue_client(&authority, "kubernetes-admin", &["system:masters".to_owned()], now),
         )?;
+        let made = || make_authority("front-proxy-ca", now);
+        let front_proxy_authority = dir.pair("front-proxy-ca", |pair| pair.is_authority(now), made)?;
+        let front_proxy = dir.pair(
+            "front-proxy-client",
+            |pair| pair.is_signed_by(&front_proxy_authority, now),
+            || issue_client(&front_proxy_authority, "front-proxy-client", &[], now),
+        )?;
         let token_key = dir.token_key()?;
         dir.sync()?;
-        Ok(Self { authority, serving, admin, token_key, now })
+        Ok(Self { authority, serving, admin, front_proxy_authority, front_proxy, token_key, now })
     }
 
     /// The cluster's certificate authority, PEM.
     pub fn authority_certificate(&self) -> &str {
         &self.authority.certificate
+    }
+
+    /// What servers that extend this one are told and shown.
+    ///
+    /// # Errors
+    /// The TLS library refuses the key.
+    pub fn authorities(&self) -> Result<Authorities, PkiError> {
+        let key = PrivateKeyDer::from_pem_slice(self.front_proxy.key.as_bytes()).map_err(|error| PkiError::Tls(general(error)))?;
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).map_err(PkiError::Tls)?;
+        let certificate = der_of(&self.front_proxy.certificate).map_err(PkiError::Tls)?;
+        Ok(Authorities {
+            clients: self.authority.certificate.clone(),
+            front_proxies: self.front_proxy_authority.certificate.clone(),
+            front_proxy: Some(Arc::new(CertifiedKey::new(vec![certificate], key))),
+        })
     }
 
     /// The administrator's certificate and key.
@@ -156,10 +194,10 @@ impl Pki {
     /// # Errors
     /// The TLS library refuses a certificate or key.
     pub fn tls_config(&self) -> Result<rustls::ServerConfig, PkiError> {
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = rustls::RootCertStore::empty();
         roots.add(der_of(&self.authority.certificate).map_err(PkiError::Tls)?).map_err(PkiError::Tls)?;
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(std::sync::Arc::new(roots), provider.clone())
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
             .allow_unauthenticated()
             .build()
             .map_err(|error| PkiError::Tls(rustls::Error::General(error.to_string())))?;
@@ -228,10 +266,10 @@ fn set_validity(params: &mut CertificateParams, now: Timestamp, lifetime: Durati
     params.not_after = now + lifetime;
 }
 
-fn make_authority(now: Timestamp) -> Result<KeyedCertificate, PkiError> {
+fn make_authority(name: &str, now: Timestamp) -> Result<KeyedCertificate, PkiError> {
     let key = KeyPair::generate().map_err(failed("ca"))?;
     let mut params = CertificateParams::default();
-    params.distinguished_name = common_name("kubernetes");
+    params.distinguished_name = common_name(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
     set_validity(&mut params, now, LIFETIME * 10);
@@ -260,9 +298,64 @@ fn issue_client(authority: &KeyedCertificate, user: &str, groups: &[String], now
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let mut pair = issue(authority, user, now, params)?;
     let certificate = der_of(&pair.certificate).map_err(PkiError::Tls)?;
-    let signed = subject::replace(&certificate, user, groups, issuer(authority)?.key()).map_err(failed(user))?;
+    let signed = subject::replace(&certificate, &subject::der(user, groups), issuer(authority)?.key()).map_err(failed(user))?;
     pair.certificate = pem("CERTIFICATE", &signed);
     Ok(pair)
+}
+
+impl CertificateSigner for Pki {
+    fn sign(&self, request: &str, usages: &[String], lasts: Duration) -> Result<String, String> {
+        self.sign_request(request, usages, lasts).map_err(|error| format!("unable to sign: {error}"))
+    }
+}
+
+impl Pki {
+    fn sign_request(&self, request: &str, usages: &[String], lasts: Duration) -> Result<String, rcgen::Error> {
+        let mut asked = CertificateSigningRequestParams::from_pem(request)?;
+        let params = &mut asked.params;
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = usages.iter().filter_map(|usage| key_usage(usage)).collect();
+        params.extended_key_usages = usages.iter().filter_map(|usage| extended_key_usage(usage)).collect();
+        params.use_authority_key_identifier_extension = true;
+        set_validity(params, Timestamp::now(), lasts);
+        let key = KeyPair::from_pem(&self.authority.key)?;
+        let issuer = Issuer::from_ca_cert_pem(&self.authority.certificate, key)?;
+        let certificate = asked.signed_by(&issuer)?;
+        // As it was asked for: the library keeps one organization of several.
+        let der = CertificateSigningRequestDer::from_pem_slice(request.as_bytes())
+            .map_err(|_| rcgen::Error::CouldNotParseCertificationRequest)?;
+        let (_, parsed) = X509CertificationRequest::from_der(&der).map_err(|_| rcgen::Error::CouldNotParseCertificationRequest)?;
+        let subject = parsed.certification_request_info.subject.as_raw();
+        Ok(pem("CERTIFICATE", &subject::replace(certificate.der(), subject, issuer.key())?))
+    }
+}
+
+fn key_usage(usage: &str) -> Option<KeyUsagePurpose> {
+    Some(match usage {
+        "signing" | "digital signature" => KeyUsagePurpose::DigitalSignature,
+        "content commitment" => KeyUsagePurpose::ContentCommitment,
+        "key encipherment" => KeyUsagePurpose::KeyEncipherment,
+        "key agreement" => KeyUsagePurpose::KeyAgreement,
+        "data encipherment" => KeyUsagePurpose::DataEncipherment,
+        "cert sign" => KeyUsagePurpose::KeyCertSign,
+        "crl sign" => KeyUsagePurpose::CrlSign,
+        "encipher only" => KeyUsagePurpose::EncipherOnly,
+        "decipher only" => KeyUsagePurpose::DecipherOnly,
+        _ => return None,
+    })
+}
+
+fn extended_key_usage(usage: &str) -> Option<ExtendedKeyUsagePurpose> {
+    Some(match usage {
+        "any" => ExtendedKeyUsagePurpose::Any,
+        "server auth" => ExtendedKeyUsagePurpose::ServerAuth,
+        "client auth" => ExtendedKeyUsagePurpose::ClientAuth,
+        "code signing" => ExtendedKeyUsagePurpose::CodeSigning,
+        "email protection" | "s/mime" => ExtendedKeyUsagePurpose::EmailProtection,
+        "timestamping" => ExtendedKeyUsagePurpose::TimeStamping,
+        "ocsp signing" => ExtendedKeyUsagePurpose::OcspSigning,
+        _ => return None,
+    })
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
@@ -305,16 +398,21 @@ mod subject {
         element(SET, &element(SEQUENCE, &pair))
     }
 
-    pub(super) fn replace(certificate: &[u8], user: &str, groups: &[String], signer: &KeyPair) -> Result<Vec<u8>, rcgen::Error> {
+    /// A subject in DER: organizations, then the name.
+    pub(super) fn der(user: &str, groups: &[String]) -> Vec<u8> {
+        let mut names: Vec<u8> = groups.iter().flat_map(|group| attribute(&ORGANIZATION, group)).collect();
+        names.extend(attribute(&COMMON_NAME, user));
+        element(SEQUENCE, &names)
+    }
+
+    pub(super) fn replace(certificate: &[u8], subject: &[u8], signer: &KeyPair) -> Result<Vec<u8>, rcgen::Error> {
         let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| rcgen::Error::CouldNotParseCertificate)?;
         let body = parsed.tbs_certificate.as_ref();
         let old = parsed.tbs_certificate.subject.as_raw();
         let start = old.as_ptr() as usize - body.as_ptr() as usize;
         let header = if body[1] < 0x80 { 2 } else { 2 + usize::from(body[1] & 0x7f) };
 
-        let mut names: Vec<u8> = groups.iter().flat_map(|group| attribute(&ORGANIZATION, group)).collect();
-        names.extend(attribute(&COMMON_NAME, user));
-        let body = element(SEQUENCE, &[&body[header..start], &element(SEQUENCE, &names), &body[start + old.len()..]].concat());
+        let body = element(SEQUENCE, &[&body[header..start], subject, &body[start + old.len()..]].concat());
         let algorithm = element(SEQUENCE, &element(OBJECT_ID, &ECDSA_WITH_SHA256));
         let signature = [vec![0], signer.sign(&body)?].concat();
         Ok(element(SEQUENCE, &[body, algorithm, element(BIT_STRING, &signature)].concat()))
@@ -541,6 +639,29 @@ mod tests {
         assert_ne!(first.authority.certificate, second.authority.certificate);
         assert!(second.serving.is_signed_by(&second.authority, now()));
         assert!(second.admin.is_signed_by(&second.authority, now()));
+    }
+
+    #[test]
+    fn requests_are_signed_as_they_ask_with_the_usages_granted() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::load_or_create(&options(dir.path(), &[]), Timestamp::now()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["node-1".to_owned()]).unwrap();
+        params.distinguished_name = common_name("system:node:node-1");
+        params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        let request = params.serialize_request(&key).unwrap().pem().unwrap();
+        let usages = ["digital signature".to_owned(), "server auth".to_owned()];
+        let signed = pki.sign(&request, &usages, Duration::from_secs(600)).unwrap();
+        let pair = KeyedCertificate { certificate: signed, key: key.serialize_pem() };
+        let der = der_of(&pair.certificate).unwrap();
+        let identity = crate::authn::certificate_identity(&der).unwrap();
+        assert_eq!((identity.user.as_str(), identity.groups[0].as_str()), ("system:node:node-1", "system:nodes"));
+        assert!(pair.has_names(&["node-1".to_owned()]));
+        let (_, parsed) = X509Certificate::from_der(&der).unwrap();
+        let extended = parsed.extended_key_usage().unwrap().unwrap().value;
+        assert!(extended.server_auth && !extended.client_auth && !parsed.is_ca());
+        assert!(parsed.validity().time_to_expiration().unwrap().whole_seconds() <= 600);
+        assert!(pki.sign("no request", &usages, LIFETIME).is_err());
     }
 
     #[test]

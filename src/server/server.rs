@@ -23,11 +23,13 @@ use coracle_store::{ReadError, Store};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt, Full};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
+use crate::aggregation::{self, Aggregator};
 use crate::allocate::{RangeError, Services};
 use crate::answer;
 use crate::authn::{self, Authenticator, TokenKey};
@@ -40,7 +42,7 @@ use crate::http::serve::{self, Peer, PeerCertificates};
 use crate::metrics::{Gauge, Labels, Metrics};
 use crate::negotiate;
 use crate::objects::Objects;
-use crate::pki::PkiError;
+use crate::pki::{Authorities, PkiError};
 use crate::proxy;
 use crate::registry::{self, Call};
 use crate::request::RequestInfo;
@@ -58,6 +60,8 @@ pub struct Config {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Service accounts' signing key (P-256, PKCS 8, DER).
     pub token_key: Vec<u8>,
+    /// Whose certificates are believed, and what this server shows servers that it forwards to.
+    pub authorities: Authorities,
     /// What the first objects depend on, the range of cluster addresses among it.
     pub bootstrap: BootstrapConfig,
     /// Who answers below `/coracle/v1/`.
@@ -107,6 +111,8 @@ pub(crate) struct Inner {
     pub(crate) customs: Customs,
     pub(crate) objects: Arc<Objects>,
     bootstrap: BootstrapConfig,
+    authorities: Authorities,
+    pub(crate) aggregator: Aggregator,
     pub(crate) metrics: Metrics,
     tls: Option<Arc<rustls::ServerConfig>>,
     stop: CancellationToken,
@@ -119,17 +125,26 @@ pub struct Server(pub(crate) Arc<Inner>);
 
 /// How often it is looked whether somebody deleted what has to be there.
 const VITAL_PERIOD: Duration = Duration::from_secs(10);
+/// After how many looks the server's lease is renewed; it lasts an hour.
+const LEASE_ROUNDS: u64 = 90;
 
 /// Brings back what has to be there at any time, for as long as there is a server.
 async fn keep_vital(server: Weak<Inner>) {
-    loop {
-        tokio::time::sleep(VITAL_PERIOD).await;
+    for round in 0_u64.. {
         let Some(server) = server.upgrade().map(Server) else { return };
-        if server.0.stop.is_cancelled() {
-            return;
+        let stop = server.stopping();
+        if round % LEASE_ROUNDS == 0
+            && let Err(status) = server.renew_lease().await
+        {
+            tracing::debug!(message = status.message, "the server's lease could not be written");
         }
         if let Err(error) = server.write_all(bootstrap::vital(&*server.0.objects, &server.0.bootstrap)).await {
             tracing::debug!(%error, "what has to be there could not be written");
+        }
+        drop(server);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(VITAL_PERIOD) => {}
         }
     }
 }
@@ -140,7 +155,7 @@ impl Server {
     /// # Errors
     /// The signing key cannot be used, or the store not be read.
     pub fn new(config: Config) -> Result<Self, ServerError> {
-        let Config { store, clock, dialer, tls, token_key, bootstrap, control } = config;
+        let Config { store, clock, dialer, tls, token_key, authorities, bootstrap, control } = config;
         let key = TokenKey::new(&token_key).map_err(ServerError::TokenKey)?;
         let objects = Arc::new(Objects::new(store.clone()));
         let authorizer = Arc::new(Authorizer::new(store.clone()).map_err(ServerError::Roles)?);
@@ -150,6 +165,8 @@ impl Server {
             control,
             customs: Customs::new(store.clone(), objects.clone(), WebhookClient::new(dialer.clone())),
             bootstrap,
+            aggregator: Aggregator::new(authorities.front_proxy.clone()),
+            authorities,
             authenticator: Authenticator::new(key, objects.clone(), clock.clone()),
             admission: Admission::new(objects.clone(), authorizer.clone(), clock.clone(), dialer.clone()),
             authorizer,
@@ -169,9 +186,13 @@ impl Server {
     /// # Errors
     /// An object could not be written.
     pub async fn bootstrap(&self) -> Result<(), ServerError> {
-        self.write_all(bootstrap::pending(&*self.0.objects, &self.0.bootstrap)).await?;
+        let mut pending = bootstrap::pending(&*self.0.objects, &self.0.bootstrap);
+        pending.extend(bootstrap::authentication(&*self.0.objects, &self.0.authorities));
+        pending.extend(bootstrap::token_tracking(&*self.0.objects, self.0.clock.now()));
+        self.write_all(pending).await?;
         tokio::spawn(keep_vital(Arc::downgrade(&self.0)));
         custom::start(self);
+        tokio::spawn(aggregation::keep(Arc::downgrade(&self.0)));
         Ok(())
     }
 
@@ -184,7 +205,7 @@ impl Server {
         Ok(())
     }
 
-    async fn write_first(&self, Pending { kind, object, exists }: Pending) -> Result<(), ServerError> {
+    pub(crate) async fn write_first(&self, Pending { kind, object, exists }: Pending) -> Result<(), ServerError> {
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
         let root = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
         let mut path = format!("{root}/{}", kind.version);
@@ -196,14 +217,39 @@ impl Server {
             path.push_str(&format!("/{}", text("name")));
         }
         let method = if exists { Method::PUT } else { Method::POST };
+        let name = text("name");
+        let failed = |status: Status| ServerError::Bootstrap { path: format!("{path}/{name}"), message: status.message };
+        self.own(method, &path, Some(&object)).await.map_err(failed)?;
+        if !exists && object["status"]["conditions"].is_array() {
+            // What a new object's status says is written apart, as by its controller.
+            self.own(Method::PUT, &format!("{path}/{name}/status"), Some(&object)).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Says that this server is there, as a lease by which servers of one cluster know each other.
+    async fn renew_lease(&self) -> Result<(), Status> {
+        let object = bootstrap::lease(&*self.0.objects, self.0.clock.now());
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
+        match object["metadata"]["resourceVersion"].is_string() {
+            true => {
+                self.own(Method::PUT, &format!("{leases}/{}", object["metadata"]["name"].as_str().unwrap_or_default()), Some(&object)).await
+            }
+            false => self.own(Method::POST, leases, Some(&object)).await,
+        }
+    }
+
+    /// A request of the server's own.
+    pub(crate) async fn own(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(), Status> {
         let request = Request::builder().method(method).uri(path.replace('%', "%25")).header(USER_AGENT, "kube-apiserver");
         let request = request.extension(Identity::new("system:apiserver", &["system:masters"]));
-        let failed = |message: String| ServerError::Bootstrap { path: format!("{path}/{}", text("name")), message };
-        let request = request.body(Full::new(Bytes::from(object.to_string()))).map_err(|error| failed(error.to_string()))?;
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = request.body(Full::new(Bytes::from(body))).map_err(Status::internal)?;
         let response = self.handle(request).await;
-        if response.status().is_client_error() || response.status().is_server_error() {
+        let code = response.status();
+        if code.is_client_error() || code.is_server_error() {
             let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-            return Err(failed(String::from_utf8_lossy(&body).into_owned()));
+            return Err(Status::new(code.as_u16(), "", String::from_utf8_lossy(&body)));
         }
         Ok(())
     }
@@ -313,14 +359,21 @@ impl Server {
         B: http_body::Body<Data = Bytes> + Send + 'static,
     {
         let identity = self.identify(&parts)?;
-        if authn::anonymous(&info.path).is_none() {
+        let in_process = parts.extensions.get::<Identity>() == Some(&identity);
+        if authn::anonymous(&info.path).is_none() && !(in_process && self.0.authorizer.trusts(&identity, &info.attributes())) {
             self.0.authorizer.authorize(&identity, &info.attributes())?;
         }
         if !info.is_resource {
+            if let Some(service) = aggregation::remote_path(&*self.0.objects, &info.path) {
+                return aggregation::answer(self, &service, &identity, parts, proxy::forward::streamed(body)).await;
+            }
             return crate::subresource::paths::answer(self, &parts, &info, &query, body).await;
         }
         let not_found = || answer::text(404, "404 page not found\n");
         let Some(kind) = self.kind(&info) else {
+            if let Some(service) = aggregation::remote(&*self.0.objects, &info.group, &info.version) {
+                return aggregation::answer(self, &service, &identity, parts, proxy::forward::streamed(body)).await;
+            }
             let customs = self.0.customs.all();
             let all = kinds::builtin().iter().chain(customs.iter().map(|kind| &**kind));
             let known = all.into_iter().any(|kind| kind.group == info.group && kind.version == info.version);

@@ -68,6 +68,15 @@ pub(crate) fn one(call: &Call, code: u16, object: &Value, encoding: Encoding) ->
     Ok(answer::object(code, &table, encoding))
 }
 
+/// A table of objects that are not stored.
+pub(crate) fn objects(call: &Call, objects: &[Value], encoding: Encoding) -> Result<Response<Body>, Status> {
+    let include = IncludeObject::parse(&call.query)?;
+    let now = call.server.0.clock.now();
+    let rows = objects.iter().map(|object| row(&call.kind, object, include, now)).collect();
+    let columns = headers(&call.query).then(|| columns(&call.kind));
+    Ok(answer::object(200, &table(&json!({}), columns, rows), encoding))
+}
+
 /// A table of a page.
 pub(crate) fn many(call: &Call, page: &Page, encoding: Encoding) -> Result<Response<Body>, Status> {
     let include = IncludeObject::parse(&call.query)?;

@@ -215,6 +215,11 @@ impl Here {
         Self { kubectl: program.to_owned(), ..self.with_client(self.client.clone()) }
     }
 
+    /// A program that finds this cluster as its kubeconfig says.
+    pub fn command(&self, program: &str) -> Command {
+        self.cluster.place.command(program)
+    }
+
     pub fn kubectl(&self, arguments: &[&str]) -> Ran {
         self.kubectl_with(arguments, b"")
     }

@@ -1,6 +1,7 @@
 //! What a test needs of the machine.
 
 use std::io::Write;
+use std::path::Path;
 
 use super::{kubectl, network};
 
@@ -13,6 +14,13 @@ pub enum Need {
     Kubectl,
     /// The `busybox` program, for what it serves.
     Busybox,
+    /// Python's client library, in `target/python`.
+    Python,
+}
+
+/// The Python that has the client library.
+pub fn python() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/python"))
 }
 
 impl Need {
@@ -21,6 +29,7 @@ impl Need {
             Self::Native => "native",
             Self::Kubectl => "kubectl",
             Self::Busybox => "busybox",
+            Self::Python => "python",
         }
     }
 
@@ -29,6 +38,9 @@ impl Need {
             Self::Native => (!nix::unistd::geteuid().is_root()).then_some("not root"),
             Self::Kubectl => kubectl::program().is_none().then_some("kubectl is not installed"),
             Self::Busybox => (!std::path::Path::new("/usr/bin/busybox").exists()).then_some("busybox is not installed"),
+            Self::Python => (!python().is_file()).then_some(
+                "the client library is not installed: python3 -m venv target/python && target/python/bin/pip install kubernetes",
+            ),
         }
     }
 }

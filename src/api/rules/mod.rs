@@ -6,10 +6,12 @@
 
 mod admission;
 mod admission_policy;
+mod certificates;
 mod check;
 mod config;
 mod deployment;
 mod endpoints;
+mod extension;
 mod job;
 mod meta;
 mod namespace;
@@ -130,6 +132,8 @@ fn of(kind: &Kind) -> &'static Rules {
         ("batch", "Job") => &job::JOB,
         ("batch", "CronJob") => &job::CRON_JOB,
         ("autoscaling", "HorizontalPodAutoscaler") => &policy::AUTOSCALER,
+        ("apiregistration.k8s.io", "APIService") => &extension::API_SERVICE,
+        ("certificates.k8s.io", "CertificateSigningRequest") => &certificates::REQUEST,
         ("coordination.k8s.io", "Lease") => &policy::LEASE,
         ("discovery.k8s.io", "EndpointSlice") => &endpoints::SLICE,
         ("networking.k8s.io", "Ingress") => &network::INGRESS,

@@ -7,10 +7,22 @@ use super::*;
 use crate::kinds::{self, Kind};
 
 fn kind(name: &str) -> &'static Kind {
-    ["", "apps", "batch", "policy", "networking.k8s.io", "rbac.authorization.k8s.io", "storage.k8s.io", "scheduling.k8s.io", "autoscaling"]
-        .iter()
-        .find_map(|group| kinds::by_group_kind(group, name))
-        .expect("a known kind")
+    [
+        "",
+        "apps",
+        "batch",
+        "policy",
+        "networking.k8s.io",
+        "rbac.authorization.k8s.io",
+        "storage.k8s.io",
+        "scheduling.k8s.io",
+        "autoscaling",
+        "certificates.k8s.io",
+        "apiregistration.k8s.io",
+    ]
+    .iter()
+    .find_map(|group| kinds::by_group_kind(group, name))
+    .expect("a known kind")
 }
 
 /// A new object as the server makes it: metadata, defaults, preparation.
@@ -371,4 +383,64 @@ fn every_kind_takes_the_whole_way_without_a_fault() {
         warnings(kind, &object, Some(&object), "");
         assert!(!selectable_fields(kind, &object).is_empty());
     }
+}
+
+#[rstest]
+#[case(json!({"metadata": {"name": "v1.a.b"}, "spec": {"group": "a.b", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1}}), &[])]
+#[case(json!({"metadata": {"name": "v1."}, "spec": {"version": "v1", "groupPriorityMinimum": 20_001, "versionPriority": 1}}),
+    &["spec.groupPriorityMinimum: Invalid value: 20001: must be positive and less than 20000"])]
+#[case(json!({"metadata": {"name": "x"}, "spec": {"group": "a.b", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1, "insecureSkipTLSVerify": true}}),
+    &["metadata.name: Invalid value: \"x\": must be `spec.version+\".\"+spec.group`: \"v1.a.b\"",
+      "spec.insecureSkipTLSVerify: Invalid value: true: local APIServices may not have insecureSkipTLSVerify"])]
+#[case(json!({"metadata": {"name": "v1.a.b"}, "spec": {"group": "a.b", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
+    "service": {"name": "s"}, "insecureSkipTLSVerify": true, "caBundle": "YQ=="}}),
+    &["spec.service.namespace: Required value", "spec.insecureSkipTLSVerify: Invalid value: true: may not be true if caBundle is present"])]
+fn api_services(#[case] object: Value, #[case] wanted: &[&str]) {
+    assert_eq!(create_errors("APIService", object), wanted);
+}
+
+fn signing_request(signer: &str) -> Value {
+    use base64::Engine;
+    let pem = base64::engine::general_purpose::STANDARD.encode("-----BEGIN CERTIFICATE REQUEST-----\n");
+    json!({"spec": {"request": pem, "signerName": signer, "usages": ["client auth"]}})
+}
+
+#[test]
+fn signing_requests() {
+    assert_eq!(create_errors("CertificateSigningRequest", signing_request("example.com/a")), [""; 0]);
+    let legacy = create_errors("CertificateSigningRequest", signing_request("kubernetes.io/legacy-unknown"));
+    assert!(legacy[0].ends_with("the legacy signerName is not allowed via this API version"), "{legacy:?}");
+    let bad = json!({"spec": {"request": "YQ==", "usages": ["client auth", "client auth", "fun"], "expirationSeconds": 599}});
+    let fields: Vec<String> = create_errors("CertificateSigningRequest", bad)
+        .iter()
+        .map(|error| error.split(": ").take(2).collect::<Vec<_>>().join(": "))
+        .collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.request: Invalid value",
+            "spec.usages[1]: Duplicate value",
+            "spec.usages[2]: Unsupported value",
+            "spec.signerName: Required value",
+            "spec.expirationSeconds: Invalid value"
+        ]
+    );
+}
+
+#[test]
+fn approvals_go_through_their_own_path() {
+    let approve = |object: &mut Value| {
+        object["spec"]["usages"] = json!(["any"]);
+        object["status"] = json!({"certificate": "YQ==", "conditions": [{"type": "Approved", "status": "True"}]});
+    };
+    let (new, errors) = edited("CertificateSigningRequest", signing_request("example.com/a"), "approval", approve);
+    assert_eq!(errors, [""; 0]);
+    assert_eq!((&new["spec"]["usages"][0], &new["status"]["certificate"]), (&json!("client auth"), &Value::Null));
+    let (_, errors) = edited("CertificateSigningRequest", signing_request("example.com/a"), "status", approve);
+    assert_eq!(errors[0], "status.conditions: Forbidden: updates may not add a condition of type \"Approved\"");
+    let both = |object: &mut Value| {
+        object["status"] = json!({"conditions": [{"type": "Approved", "status": "True"}, {"type": "Denied", "status": "False"}]});
+    };
+    let (_, errors) = edited("CertificateSigningRequest", signing_request("example.com/a"), "approval", both);
+    assert_eq!(errors.len(), 2, "{errors:?}");
 }

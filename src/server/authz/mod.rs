@@ -4,6 +4,7 @@
 
 mod book;
 mod escalation;
+mod node;
 pub mod rule;
 
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 
 use self::book::Book;
 use self::rule::Rule;
-use crate::objects;
+use crate::objects::{self, Objects};
 pub use crate::request::Attributes;
 
 /// Everything of the RBAC group in the store.
@@ -43,6 +44,8 @@ pub struct Authorizer {
     /// The store's revision when changes were last looked for.
     seen: AtomicU64,
     node_rules: Vec<Arc<Rule>>,
+    /// What nodes' pods refer to.
+    objects: Objects,
 }
 
 impl Authorizer {
@@ -53,7 +56,13 @@ impl Authorizer {
     pub fn new(store: Store) -> Result<Self, ReadError> {
         let (book, changes) = load(&store)?;
         let node_rules = crate::bootstrap::node_rules().into_iter().map(Arc::new).collect();
-        Ok(Self { store, book: RwLock::new(book), changes: Mutex::new(changes), seen: AtomicU64::new(0), node_rules })
+        let objects = Objects::new(store.clone());
+        Ok(Self { objects, store, book: RwLock::new(book), changes: Mutex::new(changes), seen: AtomicU64::new(0), node_rules })
+    }
+
+    /// Whether a caller in this process may: its node agents are not narrowed to what their pods refer to.
+    pub(crate) fn trusts(&self, identity: &Identity, request: &Attributes<'_>) -> bool {
+        is_node(identity) && self.node_rules.iter().any(|rule| rule.allows(request))
     }
 
     /// Lets the request pass or gives the answer that refuses it.
@@ -70,14 +79,18 @@ impl Authorizer {
         if is_master(identity) {
             return Decision { allowed: true, ..Decision::default() };
         }
-        if is_node(identity) && self.node_rules.iter().any(|rule| rule.allows(request)) {
-            return Decision { allowed: true, ..Decision::default() };
+        let mut why = String::new();
+        if let Some(node) = node_name(identity) {
+            match node::decide(&self.objects, node, &self.node_rules, request) {
+                Ok(()) => return Decision { allowed: true, ..Decision::default() },
+                Err(refusal) => why = refusal,
+            }
         }
         self.catch_up();
         let finding = self.book.read().find(identity, request);
         match finding.allowed {
             Some(reason) => Decision { allowed: true, reason, error: String::new() },
-            None if finding.errors.is_empty() => Decision::default(),
+            None if finding.errors.is_empty() => Decision { reason: why, ..Decision::default() },
             None => {
                 let error = aggregate(&finding.errors);
                 Decision { allowed: false, reason: format!("RBAC: {error}"), error }
@@ -186,7 +199,12 @@ pub fn is_master(identity: &Identity) -> bool {
 }
 
 fn is_node(identity: &Identity) -> bool {
-    identity.user.starts_with("system:node:") && identity.groups.iter().any(|group| group == "system:nodes")
+    node_name(identity).is_some()
+}
+
+/// The node that an identity is.
+fn node_name(identity: &Identity) -> Option<&str> {
+    identity.user.strip_prefix("system:node:").filter(|_| identity.groups.iter().any(|group| group == "system:nodes"))
 }
 
 /// The refusal in upstream's words.

@@ -2,19 +2,24 @@
 //! `kube-dns`, a storage class. Nothing is overwritten that a user may have changed, but for what must follow the configuration, and for roles
 //! and bindings, which regain rules and subjects they lack unless their annotation `autoupdate` says `false`.
 
+mod fairness;
 mod policy;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use coracle_api::kinds::{self, Kind};
+use coracle_api::time;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::authz::rule::{self, Rule};
 use crate::objects::Lookup;
+use crate::pki::Authorities;
 
 pub use policy::node_rules;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
+const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
 const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
 /// What the initial objects depend on.
@@ -83,6 +88,7 @@ fn reconcile(group: &str, plural: &str, existing: &Value, wanted: &Value) -> Opt
         }
         (RBAC, "roles" | "clusterroles") => add_rules(&mut object, wanted),
         (RBAC, _) => add_subjects(&mut object, wanted),
+        ("", "configmaps") => object["data"] = wanted["data"].clone(),
         ("", "endpoints") => object["subsets"] = wanted["subsets"].clone(),
         ("discovery.k8s.io", _) => {
             object["endpoints"] = wanted["endpoints"].clone();
@@ -152,6 +158,9 @@ fn initial(config: &BootstrapConfig) -> Vec<Initial> {
     let mut out = Vec::from(namespaces());
     out.extend(policy::cluster().into_iter().chain(policy::namespaced()).map(|(plural, object)| (RBAC, "v1", plural, object)));
     out.extend(priority_classes());
+    out.extend(api_services());
+    out.extend(fairness::levels().into_iter().map(|object| (FLOW_CONTROL, "v1", "prioritylevelconfigurations", object)));
+    out.extend(fairness::schemas().into_iter().map(|object| (FLOW_CONTROL, "v1", "flowschemas", object)));
     out.extend(kubernetes_service(config));
     out.push(dns_service(config));
     out.push((
@@ -165,6 +174,106 @@ fn initial(config: &BootstrapConfig) -> Vec<Initial> {
             "volumeBindingMode": "WaitForFirstConsumer",
         }),
     ));
+    out
+}
+
+/// What extension API servers read of this one: whose client certificates it believes, and its own as their front proxy.
+pub fn authentication(lookup: &dyn Lookup, authorities: &Authorities) -> Vec<Pending> {
+    if authorities.clients.is_empty() {
+        return Vec::new();
+    }
+    let object = json!({
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {
+            "client-ca-file": authorities.clients,
+            "requestheader-allowed-names": r#"["front-proxy-client"]"#,
+            "requestheader-client-ca-file": authorities.front_proxies,
+            "requestheader-extra-headers-prefix": r#"["X-Remote-Extra-"]"#,
+            "requestheader-group-headers": r#"["X-Remote-Group"]"#,
+            "requestheader-uid-headers": r#"["X-Remote-Uid"]"#,
+            "requestheader-username-headers": r#"["X-Remote-User"]"#,
+        },
+    });
+    wanting(lookup, [("", "v1", "configmaps", object)])
+}
+
+/// Since when it is known which tokens in secrets are used.
+pub fn token_tracking(lookup: &dyn Lookup, now: Timestamp) -> Vec<Pending> {
+    let (namespace, name) = ("kube-system", "kube-apiserver-legacy-service-account-token-tracking");
+    if lookup.get("", "configmaps", namespace, name).is_some() {
+        return Vec::new();
+    }
+    let since = now.strftime("%Y-%m-%d").to_string();
+    wanting(lookup, [("", "v1", "configmaps", json!({"metadata": {"name": name, "namespace": namespace}, "data": {"since": since}}))])
+}
+
+/// The lease by which this server is known, renewed.
+pub fn lease(lookup: &dyn Lookup, now: Timestamp) -> Value {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let digest = ring::digest::digest(&ring::digest::SHA256, host.as_bytes());
+    let name = format!("apiserver-{}", crate::discovery::hex(&digest.as_ref()[..16]).to_lowercase());
+    let known = lookup.get("coordination.k8s.io", "leases", "kube-system", &name);
+    let mut lease = known.map_or_else(
+        || {
+            let labels = json!({"apiserver.kubernetes.io/identity": "kube-apiserver", "kubernetes.io/hostname": host});
+            let holder = format!("{name}_{}", uuid::Uuid::new_v4());
+            json!({"metadata": {"name": name, "namespace": "kube-system", "labels": labels},
+                "spec": {"holderIdentity": holder, "leaseDurationSeconds": 3600}})
+        },
+        |known| (*known).clone(),
+    );
+    lease["spec"]["renewTime"] = json!(time::micros(now));
+    lease
+}
+
+/// An APIService of a group version that this server answers itself; `managed` says how it comes and goes.
+pub(crate) fn local_api_service(group: &str, version: &str, managed: &str, (group_priority, version_priority): (i64, i64)) -> Value {
+    json!({
+        "metadata": {"name": format!("{version}.{group}"), "labels": {"kube-aggregator.kubernetes.io/automanaged": managed}},
+        "spec": {"group": group, "version": version, "groupPriorityMinimum": group_priority, "versionPriority": version_priority},
+    })
+}
+
+/// Upstream's order of groups: clients take the first that has a resource of a name.
+const GROUP_PRIORITIES: &[(&str, i64)] = &[
+    ("", 18_000),
+    ("apps", 17_800),
+    ("events.k8s.io", 17_750),
+    ("authentication.k8s.io", 17_700),
+    ("authorization.k8s.io", 17_600),
+    ("autoscaling", 17_500),
+    ("batch", 17_400),
+    ("certificates.k8s.io", 17_300),
+    ("networking.k8s.io", 17_200),
+    ("policy", 17_100),
+    (RBAC, 17_000),
+    ("storage.k8s.io", 16_800),
+    ("apiextensions.k8s.io", 16_700),
+    ("admissionregistration.k8s.io", 16_700),
+    ("scheduling.k8s.io", 16_600),
+    ("coordination.k8s.io", 16_500),
+    ("node.k8s.io", 16_300),
+    ("discovery.k8s.io", 16_200),
+    (FLOW_CONTROL, 16_100),
+    ("resource.k8s.io", 15_900),
+];
+
+fn api_services() -> Vec<Initial> {
+    let mut out: Vec<Initial> = Vec::new();
+    for (group, priority) in GROUP_PRIORITIES {
+        let mut versions: Vec<&str> = kinds::builtin().iter().filter(|kind| kind.group == *group).map(|kind| &*kind.version).collect();
+        versions.dedup();
+        for version in versions {
+            let priority_of_version = match (*group, version) {
+                ("", _) => 1,
+                ("autoscaling", "v2") => 30,
+                (FLOW_CONTROL, _) => 21,
+                _ => 15,
+            };
+            let object = local_api_service(group, version, "onstart", (*priority, priority_of_version));
+            out.push(("apiregistration.k8s.io", "v1", "apiservices", object));
+        }
+    }
     out
 }
 

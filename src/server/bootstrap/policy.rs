@@ -108,7 +108,7 @@ fn aggregate(roles: &mut [Role]) {
 }
 
 /// What upstream's node authorizer lets a kubelet do: the rules of `system:node`, which is bound to nobody. Upstream narrows
-/// secrets, config maps and claims to those of the node's own pods; here the node agents are part of this process.
+/// secrets, config maps and claims to those of the node's own pods: `authz::node`.
 pub fn node_rules() -> Vec<Rule> {
     table().into_iter().find(|role| role.name == "system:node").map(|role| role.rules).unwrap_or_default()
 }

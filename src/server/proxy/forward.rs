@@ -19,7 +19,9 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
@@ -170,14 +172,39 @@ async fn splice(client: OnUpgrade, server: OnUpgrade, stop: CancellationToken) {
 static TRUSTING: LazyLock<Result<Arc<ClientConfig>, String>> = LazyLock::new(|| trusting(None));
 
 /// A configuration that takes any certificate, and shows `client`'s if there is one.
-pub(crate) fn trusting(client: Option<&Arc<rustls::sign::CertifiedKey>>) -> Result<Arc<ClientConfig>, String> {
+pub(crate) fn trusting(client: Option<&Arc<CertifiedKey>>) -> Result<Arc<ClientConfig>, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)));
-    Ok(Arc::new(match client {
-        Some(client) => builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(client.clone()))),
+    Ok(showing(builder, client))
+}
+
+/// A configuration that takes certificates of these authorities (PEM; empty: the machine's own), and shows `client`'s.
+pub(crate) fn verifying(authorities: &[u8], client: Option<&Arc<CertifiedKey>>) -> Result<Arc<ClientConfig>, String> {
+    let system;
+    let pem = if authorities.is_empty() {
+        system = std::fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default();
+        &system
+    } else {
+        authorities
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| format!("unable to load root certificates: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("unable to load root certificates: {error}"))?;
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions();
+    Ok(showing(builder.map_err(|error| error.to_string())?.with_root_certificates(roots), client))
+}
+
+fn showing(
+    builder: rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>,
+    client: Option<&Arc<CertifiedKey>>,
+) -> Arc<ClientConfig> {
+    Arc::new(match client {
+        Some(client) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(client.clone()))),
         None => builder.with_no_client_auth(),
-    }))
+    })
 }
 
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use crate::negotiate::Encoding;
 use crate::objects::Lookup;
 use crate::registry::Call;
 use forward::{Streamed, Via};
-use place::Place;
+pub(crate) use place::{Place, endpoint};
 use rewrite::Links;
 
 /// Answers a request for a `proxy` subresource.

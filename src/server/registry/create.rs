@@ -11,7 +11,7 @@ use super::{Call, Shown, body};
 use crate::http::body::Body;
 use crate::options::WriteOptions;
 use crate::vocabulary::{self, Manager};
-use crate::{codec, gate};
+use crate::{certificates, codec, gate};
 
 /// How often another generated name is tried when one is taken.
 const NAME_ATTEMPTS: usize = 8;
@@ -74,6 +74,7 @@ pub(crate) async fn store(call: &mut Call, mut object: Value, options: &WriteOpt
         generate(&mut object);
     }
     fill_system_fields(call, &mut object);
+    certificates::name_requester(call, &mut object);
     rules::prepare_create(kind, &mut object);
     rules::stamp(kind, &mut object, None, call.server.0.clock.now());
     name_call(call, &object);
@@ -82,6 +83,7 @@ pub(crate) async fn store(call: &mut Call, mut object: Value, options: &WriteOpt
         let name = body::text(&object, "name");
         return Err(Status::invalid(&kind.group, &kind.kind, name, &errors));
     }
+    certificates::admit(call, &object, None)?;
     let mut reserved = gate::validate(call, &mut object, None, options.dry_run).await?;
     call.warnings.extend(rules::warnings(kind, &object, None, ""));
     for attempt in 1.. {

@@ -14,7 +14,7 @@ use crate::gate::Reserved;
 use crate::http::body::Body;
 use crate::options::{WriteOptions, parse_revision};
 use crate::vocabulary::{self, Manager};
-use crate::{codec, gate};
+use crate::{certificates, codec, gate};
 
 /// How often a write without a precondition of its own is tried anew on fresh state.
 pub(crate) const CONFLICT_ATTEMPTS: usize = 16;
@@ -130,6 +130,7 @@ pub(crate) async fn replace_known(
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.group, &kind.kind, &call.info.name, &errors));
     }
+    certificates::admit(call, &new, Some(&old))?;
     let mut reserved = if admitted { Reserved::default() } else { gate::validate(call, &mut new, Some(&old), options.dry_run).await? };
     call.warnings.extend(rules::warnings(kind, &new, Some(&old), &subresource));
     let stored = call.encode(&new).await?;

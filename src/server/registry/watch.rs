@@ -58,7 +58,8 @@ pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
         // Longer names begin alike: the selection tells them apart.
         prefix.push_str(name);
     }
-    let from_state = options.revision.unwrap_or(0) == 0 || options.initial_events;
+    let anywhere = options.revision.unwrap_or(0) == 0;
+    let from_state = options.initial_events.unwrap_or(anywhere);
     let (initial, after) = if from_state {
         if let Some(wanted) = options.revision.filter(|wanted| *wanted > store.revision()) {
             return Err(too_large_revision(wanted, store.revision()));
@@ -66,7 +67,8 @@ pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
         let list = store.list(&prefix, &StoreOptions::default()).map_err(|error| read_error(error, 0))?;
         (call.server.0.customs.present(&call.kind, list.entries).await?, list.revision)
     } else {
-        (Vec::new(), options.revision.unwrap_or_default())
+        // Of a state that nobody wants to see, only what comes after it counts.
+        (Vec::new(), options.revision.filter(|_| !anywhere).unwrap_or_else(|| store.revision()))
     };
     let watch = match store.watch(&prefix, after) {
         Ok(watch) => watch,
@@ -87,7 +89,7 @@ pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
         include,
         initial: initial.into(),
         initial_revision: after,
-        end_of_initial: options.initial_events && options.bookmarks,
+        end_of_initial: options.initial_events == Some(true) && options.bookmarks,
         watch,
         after,
         stop: call.server.stopping(),

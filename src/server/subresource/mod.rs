@@ -1,6 +1,7 @@
 //! Parts of a resource with paths of their own, resources that are only answered, and paths that name no resource.
 
 mod binding;
+mod components;
 mod eviction;
 mod log;
 pub(crate) mod paths;
@@ -44,11 +45,15 @@ pub(crate) async fn virtual_resource(call: &mut Call) -> Result<Response<Body>, 
     if call.kind.group.is_empty() && call.kind.plural == "bindings" {
         return binding::answer(call).await;
     }
+    if call.kind.plural == "componentstatuses" {
+        return components::answer(call);
+    }
     if call.info.verb != "create" {
         return Err(Status::method_not_allowed());
     }
+    let accepted = call.accepted()?;
     // These have no metadata that a table could show.
-    if call.accepted()?.form != Form::Object {
+    if accepted.form != Form::Object {
         return Err(negotiate::not_acceptable("application/json, application/yaml, application/vnd.kubernetes.protobuf"));
     }
     let options = WriteOptions::parse("CreateOptions", &call.query, &call.agent())?;
@@ -58,7 +63,7 @@ pub(crate) async fn virtual_resource(call: &mut Call) -> Result<Response<Body>, 
     let inner = &call.server.0;
     let resource = (&*call.kind.group, &*call.kind.plural);
     let answer = review::create(&inner.authenticator, &inner.authorizer, &call.identity, resource, call.namespace(), question);
-    Ok(answer::object(201, &answer.ok_or_else(Status::method_not_allowed)??, call.accepted()?.encoding))
+    Ok(answer::object(201, &answer.ok_or_else(Status::method_not_allowed)??, accepted.encoding))
 }
 
 /// A token for a service account.

@@ -72,6 +72,7 @@ impl ControlPlane {
             dialer: Arc::new(NoNodes),
             tls: None,
             token_key: key.as_ref().to_vec(),
+            authorities: Default::default(),
             bootstrap: BootstrapConfig {
                 service_cidr: "10.96.0.0/12".to_owned(),
                 service_ip: "10.96.0.1".parse().unwrap(),
@@ -94,6 +95,7 @@ impl ControlPlane {
             clock: clock.clone(),
             root_ca: "CA".to_owned(),
             volumes: directory.path().join("volumes"),
+            signer: None,
         };
         let mut tasks = coracle_controllers::start(context);
         let decisions = coracle_scheduler::Decisions::default();

@@ -46,6 +46,7 @@ impl Cluster {
             dialer: Arc::new(dialer.clone()),
             tls: None,
             token_key: key(),
+            authorities: Default::default(),
             bootstrap: BootstrapConfig {
                 service_cidr: "10.96.0.0/12".to_owned(),
                 service_ip: address("10.96.0.1"),

@@ -34,6 +34,7 @@ impl Cluster {
             dialer: Arc::new(super::Dialer),
             tls: Some(Arc::new(pki.tls_config().unwrap())),
             token_key: pki.token_key().to_vec(),
+            authorities: pki.authorities().unwrap(),
             bootstrap: super::bootstrap(),
             control: None,
         };

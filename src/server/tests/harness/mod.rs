@@ -15,6 +15,7 @@ use coracle_api::identity::Identity;
 use coracle_api::seams::{Duplex, LogOptions, NodeDialer, PodRef, Session, StreamOptions};
 use coracle_api::status::Status;
 use coracle_server::bootstrap::BootstrapConfig;
+use coracle_server::pki::Authorities;
 use coracle_server::{Body, Config, Server};
 use coracle_store::{Options, Store};
 use futures::stream::{BoxStream, StreamExt};
@@ -83,6 +84,10 @@ impl Cluster {
     }
 
     pub async fn with_dialer(options: Options, dialer: Arc<dyn NodeDialer>) -> Self {
+        Self::with_authorities(options, dialer, Authorities::default()).await
+    }
+
+    pub async fn with_authorities(options: Options, dialer: Arc<dyn NodeDialer>, authorities: Authorities) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("store"), options).unwrap();
         let config = Config {
@@ -91,6 +96,7 @@ impl Cluster {
             dialer,
             tls: None,
             token_key: pkcs8(),
+            authorities,
             bootstrap: bootstrap(),
             control: None,
         };
