@@ -256,8 +256,8 @@ fn a_killed_process_is_restarted(cluster: &Cluster) {
     cluster.kubectl(&["logs", "--previous", pod]).shows(&["Received SIGTERM"]);
     cluster.kubectl(&["exec", pod, "--", "sh", "-c", "kill 1"]);
     until("it waits before the second restart", SOON, || {
-        let row = cluster.kubectl(&["get", "pod", pod]).ok();
-        so(row.contains("CrashLoopBackOff"), row)
+        let events = cluster.kubectl(&["get", "events", "--field-selector", &format!("involvedObject.name={pod}")]).ok();
+        so(events.contains("Back-off restarting failed container"), events)
     });
     until_restarted(2);
     let row = cluster.kubectl(&["get", "pod", pod]).ok();

@@ -11,14 +11,15 @@
 //! - each controller acts as its own service account in `kube-system`, named as upstream names it, so RBAC applies;
 //! - a replica set never has more pods created than it asks for: it does not act before its cache has seen its own writes.
 
-mod autoscaler;
 mod account_tokens;
+mod autoscaler;
 mod certificates;
 mod cronjob;
 mod daemonset;
 mod deployment;
 mod disruption;
 mod endpoints;
+mod ephemeral_volumes;
 mod event_expiry;
 mod family;
 mod garbage_collector;
@@ -117,6 +118,7 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
         "node-controller" => node_lifecycle::run,
         "pod-garbage-collector" => pod_collector::run,
         "persistent-volume-binder" => volume_binder::run,
+        "ephemeral-volume-controller" => ephemeral_volumes::run,
         "pvc-protection-controller" => volume_protection::claims,
         "pv-protection-controller" => volume_protection::volumes,
         "volumeattributesclass-protection-controller" => volume_protection::classes,

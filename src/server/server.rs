@@ -385,17 +385,8 @@ impl Server {
         let content_type = negotiate::content_type(&parts.headers);
         if info.subresource == "proxy" && kind.subresource("proxy").is_some() {
             let body_of = proxy::forward::streamed(body);
-            let call = Call {
-                server: self.clone(),
-                kind,
-                info,
-                query,
-                identity,
-                parts,
-                content_type,
-                body: Bytes::new(),
-                warnings: Vec::new(),
-            };
+            let call =
+                Call { server: self.clone(), kind, info, query, identity, parts, content_type, body: Bytes::new(), warnings: Vec::new() };
             return proxy::answer(call, body_of).await;
         }
         let body = if info.is_mutating() { body::read(&parts.headers, body).await? } else { Bytes::new() };

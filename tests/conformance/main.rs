@@ -45,6 +45,7 @@ mod instrumentation;
 mod kubectl;
 mod network;
 mod node;
+mod node_kinds;
 mod proxy;
 mod python;
 mod scheduling;

@@ -44,7 +44,7 @@ fn containers(place: &Place) -> Vec<String> {
 }
 
 /// Processes that name the place or are in one of the cluster's control groups.
-fn processes(place: &Place) -> Vec<(i32, String)> {
+pub fn processes(place: &Place) -> Vec<(i32, String)> {
     let directory = place.path().to_string_lossy().into_owned();
     let group = place.cluster_id().map(|id| format!("/coracle-{id}"));
     let mut found = Vec::new();

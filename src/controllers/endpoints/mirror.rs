@@ -173,7 +173,9 @@ mod tests {
         assert_eq!(ready, [Some(true), Some(false)]);
         assert_eq!(slices[0].ports.as_ref().unwrap()[0].port, Some(5432));
         assert!(is_same(&slices[0], &slices[0]) && !is_same(&slices[0], &slices[2]));
-        let service = |selector: serde_json::Value| -> Service { serde_json::from_value(json!({"metadata": {}, "spec": {"selector": selector}})).unwrap() };
+        let service = |selector: serde_json::Value| -> Service {
+            serde_json::from_value(json!({"metadata": {}, "spec": {"selector": selector}})).unwrap()
+        };
         assert!(is_mirrored(&endpoints, Some(&service(json!(null)))));
         assert!(!is_mirrored(&endpoints, Some(&service(json!({"app": "db"})))));
         assert!(!is_mirrored(&endpoints, None));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coracle_client::Change;
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
 use kube::Resource;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -26,10 +26,16 @@ pub(crate) async fn run(agent: Arc<Agent>) {
     agent.pods.synced().await;
     agent.nodes.synced().await;
     remove_orphans(&agent).await;
+    if agent.runtime.has_files()
+        && let Err(error) = volumes::share(&agent.data_dir.join("pods"))
+    {
+        tracing::warn!(node = agent.name, %error, "parts of volumes may not be seen by pods");
+    }
     resync(&agent);
-    let objects: [BoxFuture<'static, ()>; 2] = [
+    let objects: [BoxFuture<'static, ()>; 3] = [
         Box::pin(follow_objects::<ConfigMap>(agent.clone(), agent.objects.config_maps().changes())),
         Box::pin(follow_objects::<Secret>(agent.clone(), agent.objects.secrets().changes())),
+        Box::pin(follow_objects::<PersistentVolumeClaim>(agent.clone(), agent.objects.claims().changes())),
     ];
     let follow_objects = futures::future::join_all(objects);
     tokio::pin!(follow_objects);
@@ -198,6 +204,13 @@ impl Named for Secret {
     fn is_named(pod: &Pod, name: &str) -> bool {
         volumes::secrets(pod).iter().any(|known| known == name)
             || crate::pod::members(pod).any(|member| crate::pod::environment::references(&member.spec).1.iter().any(|known| known == name))
+    }
+}
+
+impl Named for PersistentVolumeClaim {
+    fn is_named(pod: &Pod, name: &str) -> bool {
+        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        volumes.filter_map(|volume| volumes::claim_name(pod, volume)).any(|known| known == name)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Removing images that nobody uses when the disk fills up: from 85 % down to 80 %, the longest unused first.
+//! Removing images that nobody uses when the disk fills up, the longest unused first: from 85 % down to 80 % as the kubelet,
+//! but never before less than a few GiB are free, which on a large disk are a small part.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,8 +12,10 @@ use super::pressure::Measured;
 use crate::runtime::Image;
 
 const EVERY: Duration = Duration::from_secs(300);
-const HIGH_PERCENT: u64 = 85;
-const LOW_PERCENT: u64 = 80;
+/// Least share of the disk that is free, and the bytes that are enough whatever the share.
+const LEAST: (u64, u64) = (15, 3 << 30);
+/// What is free afterwards.
+const WANTED: (u64, u64) = (20, 4 << 30);
 /// An image that was used or came so recently stays.
 const YOUNG: Duration = Duration::from_secs(120);
 
@@ -40,15 +43,16 @@ pub(crate) async fn run(agent: Arc<Agent>) {
 
 /// Bytes to free on a disk with `available` of `total`.
 fn excess((available, total): (u64, u64)) -> Option<u64> {
-    let used = total.saturating_sub(available);
-    let percent = |share: u64| total / 100 * share;
-    (total > 0 && used >= percent(HIGH_PERCENT)).then(|| used.saturating_sub(percent(LOW_PERCENT)))
+    let bytes = |(percent, most): (u64, u64)| (total / 100 * percent).min(most);
+    (total > 0 && available < bytes(LEAST)).then(|| bytes(WANTED).saturating_sub(available))
 }
 
 /// Images to remove, the longest unused first.
 fn choose(mut images: Vec<(Image, Option<Timestamp>)>, used: &HashSet<String>, need: Need, now: Timestamp) -> Vec<Image> {
     let young = |last: &Option<Timestamp>| last.is_some_and(|last| now < last + YOUNG);
-    images.retain(|(image, last)| !used.contains(&image.id) && (need == Need::All || !young(last)));
+    // The project's own image is made once.
+    let own = |image: &Image| image.tags.iter().any(|tag| crate::images::is_kubia(tag));
+    images.retain(|(image, last)| !used.contains(&image.id) && !own(image) && (need == Need::All || !young(last)));
     images.sort_by_key(|(image, last)| (*last, image.id.clone()));
     let mut freed = 0;
     let enough = |freed: u64| matches!(need, Need::Bytes(bytes) if freed >= bytes);
@@ -95,7 +99,9 @@ mod tests {
     #[test]
     fn a_disk_is_emptied_to_four_fifths() {
         assert_eq!(excess((200, 1_000)), None);
-        assert_eq!(excess((150, 1_000)), Some(50));
+        assert_eq!(excess((140, 1_000)), Some(60));
+        assert_eq!(excess((5 << 30, 100 << 30)), None);
+        assert_eq!(excess((2 << 30, 100 << 30)), Some(2 << 30));
         assert_eq!(excess((0, 0)), None);
     }
 

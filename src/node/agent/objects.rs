@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use coracle_client::{Informer, Informers, is_not_found};
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
 use kube::Api;
 
 use crate::pod::environment::{Lookup, references};
@@ -15,11 +15,20 @@ pub(crate) struct Objects {
     config_maps: Informer<ConfigMap>,
     secrets: Informer<Secret>,
     services: Informer<Service>,
+    claims: Informer<PersistentVolumeClaim>,
+    volumes: Informer<PersistentVolume>,
 }
 
 impl Objects {
     pub(crate) fn new(client: kube::Client, informers: &Informers) -> Self {
-        Self { client, config_maps: informers.of(), secrets: informers.of(), services: informers.of() }
+        Self {
+            client,
+            config_maps: informers.of(),
+            secrets: informers.of(),
+            services: informers.of(),
+            claims: informers.of(),
+            volumes: informers.of(),
+        }
     }
 
     /// The cache of config maps, for its changes.
@@ -30,6 +39,24 @@ impl Objects {
     /// The cache of secrets, for its changes.
     pub(crate) fn secrets(&self) -> &Informer<Secret> {
         &self.secrets
+    }
+
+    /// The cache of claims, for its changes.
+    pub(crate) fn claims(&self) -> &Informer<PersistentVolumeClaim> {
+        &self.claims
+    }
+
+    /// A claim of a pod's namespace.
+    pub(crate) fn claim(&self, namespace: &str, name: &str) -> Option<Arc<PersistentVolumeClaim>> {
+        self.claims.get(namespace, name)
+    }
+
+    /// A persistent volume; the cache may not have it yet when the claim says that it is bound.
+    pub(crate) async fn volume(&self, name: &str) -> Option<Arc<PersistentVolume>> {
+        if let Some(known) = self.volumes.get("", name).filter(|known| known.spec.as_ref().is_some_and(|spec| spec.claim_ref.is_some())) {
+            return Some(known);
+        }
+        Api::<PersistentVolume>::all(self.client.clone()).get(name).await.ok().map(Arc::new)
     }
 
     /// A config map; `None` when there is none of this name.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 const MEMORY: u64 = 100 << 20;
 /// The kubelet's share of a disk, but never more than this: on a large disk of a person's own machine a tenth is plenty.
 const DISK_SHARE: u64 = 10;
-const DISK_MOST: u64 = 4 << 30;
+const DISK_MOST: u64 = 1 << 30;
 const INODES_SHARE: u64 = 20;
 const PIDS_SHARE: u64 = 20;
 /// A condition stays for so long after the shortage is over.
@@ -152,8 +152,8 @@ mod tests {
         let memory = Measured { memory: (50 << 20, 2 << 30), ..FINE }.pressures().memory.unwrap();
         assert_eq!((memory.available.as_str(), memory.threshold.as_str()), ("50Mi", "100Mi"));
         // A tenth of a large disk is more than enough.
-        assert_eq!(Measured { disk: (5 << 30, 100 << 30), ..FINE }.pressures().disk, None);
-        assert_eq!(Measured { disk: (1 << 30, 100 << 30), ..FINE }.pressures().disk.unwrap().resource, "ephemeral-storage");
+        assert_eq!(Measured { disk: (2 << 30, 100 << 30), ..FINE }.pressures().disk, None);
+        assert_eq!(Measured { disk: (1 << 29, 100 << 30), ..FINE }.pressures().disk.unwrap().resource, "ephemeral-storage");
         assert_eq!(Measured { inodes: (10, 1_000), ..FINE }.pressures().disk.unwrap().resource, "inodes");
         assert_eq!(Measured { pids: (100, 32_768), ..FINE }.pressures().pids.unwrap().available, "100");
         assert_eq!(Measured::default().pressures(), Pressures::default());

@@ -10,10 +10,10 @@ use super::{Extra, ImageError, build};
 /// Repository of the image.
 pub const KUBIA: &str = "coracle.local/kubia";
 
-const TOOLS: [&str; 47] = [
+const TOOLS: [&str; 50] = [
     "sh", "bash", "ls", "cat", "ps", "env", "printenv", "sleep", "wget", "curl", "stty", "hostname", "id", "whoami", "uname", "grep",
     "sed", "tail", "head", "wc", "sort", "cut", "tr", "tee", "seq", "mkdir", "rm", "touch", "cp", "mv", "ln", "stat", "df", "du", "tar",
-    "gzip", "kill", "true", "false", "echo", "date", "test", "expr", "ip", "nslookup", "nproc", "readlink",
+    "gzip", "kill", "true", "false", "echo", "date", "test", "expr", "ip", "nslookup", "nproc", "readlink", "chmod", "dd", "find",
 ];
 
 /// Where the executable is inside.

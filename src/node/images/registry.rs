@@ -76,11 +76,18 @@ fn dial_error(error: &OciDistributionError, reference: &Reference) -> String {
             }
         }
         if last.contains("lookup address information") || last == "dns error" {
-            return format!("dial tcp: lookup {host}: no such host");
+            return format!("dial tcp: lookup {host} on {}: no such host", name_server());
         }
         cause = inner.source();
     }
     last
+}
+
+/// The server that the machine asks for names.
+fn name_server() -> String {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let server = text.lines().find_map(|line| line.trim().strip_prefix("nameserver "));
+    format!("{}:53", server.map_or("127.0.0.1", str::trim))
 }
 
 /// The message of a failed pull, in the words of the reference engine.

@@ -153,6 +153,7 @@ impl Life {
         match self.try_start(&member, observed).await {
             Ok(()) => {
                 self.reasons.remove(name);
+                self.later.remove(name);
                 self.retry.remove(name);
                 true
             }
@@ -164,7 +165,12 @@ impl Life {
                 let now = self.now();
                 let again = if role == Role::Ephemeral { now + RETRY } else { failure.retry.unwrap_or(now) };
                 self.retry.insert(name.to_owned(), again);
-                self.reasons.insert(name.to_owned(), failure.reason);
+                self.later.remove(name);
+                if failure.reason.reason == "ImagePullBackOff" {
+                    self.show_later(name, again, failure.reason);
+                } else {
+                    self.reasons.insert(name.to_owned(), failure.reason);
+                }
                 false
             }
         }
@@ -195,6 +201,7 @@ impl Life {
         }
         self.agent.event(&self.pod, field_path, EventType::Normal, "Started", "Container started");
         self.reasons.remove(&name);
+        self.later.remove(&name);
         self.post_start(member, &id).await
     }
 
@@ -217,7 +224,8 @@ impl Life {
         };
         let facts = self.facts();
         let restarts = self.restarts(&member.spec.name, observed);
-        let mut config = config::container(&self.agent, &self.pod, member, image, volumes, &facts, restarts)
+        let places = crate::volumes::Places { images: volumes, state: &self.volumes };
+        let mut config = config::container(&self.agent, &self.pod, member, image, &places, &facts, restarts)
             .await
             .map_err(|text| failed("CreateContainerConfigError", text))?;
         config.target = self.target(&member.spec.name, observed);

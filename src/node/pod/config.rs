@@ -28,7 +28,7 @@ pub(crate) async fn container(
     pod: &Pod,
     member: &Member<'_>,
     image: &Image,
-    volume_images: &BTreeMap<String, String>,
+    places: &volumes::Places<'_>,
     facts: &Facts,
     attempt: u32,
 ) -> Result<ContainerConfig, String> {
@@ -41,7 +41,7 @@ pub(crate) async fn container(
     let mut labels = BTreeMap::new();
     let mut mounts = Vec::new();
     if agent.runtime.has_files() {
-        mounts = volumes::mounts(agent, pod, spec, volume_images, &env).await?;
+        mounts = volumes::mounts(agent, pod, spec, places, &env).await?;
         add_pod_files(agent, pod, spec, &mut mounts);
         let file = termination_file(agent, pod, spec).await.map_err(|error| error.to_string())?;
         labels.insert(TERMINATION_FILE.to_owned(), file.display().to_string());

@@ -47,6 +47,7 @@ pub(crate) async fn run(agent: &Agent, pod: &Pod, ips: &[IpAddr], container: &Co
 pub(crate) fn exec_error(error: &RuntimeError) -> String {
     match error {
         RuntimeError::Start { message } => format!("failed to exec in container: {message}"),
+        RuntimeError::NotRunning { .. } => "failed to exec in container: container is in CONTAINER_EXITED state".to_owned(),
         other => other.to_string(),
     }
 }

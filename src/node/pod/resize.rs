@@ -30,7 +30,7 @@ const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 /// What is known of the pod's resources beside its spec.
 #[derive(Debug, Default)]
 pub(crate) struct Resizes {
-    /// Granted, by container, where it is not what the spec says.
+    /// Granted, by container.
     granted: BTreeMap<String, ResourceRequirements>,
     /// What running instances have, by id, where it is not what was granted.
     pub(crate) actual: BTreeMap<String, ResourceRequirements>,
@@ -53,20 +53,30 @@ impl Resizes {
     /// After a restart of the agent: what the status says was granted.
     pub(crate) fn adopt(pod: &Pod) -> Self {
         let mut out = Self::default();
-        let Some(status) = &pod.status else { return out };
-        let lists = [&status.container_statuses, &status.init_container_statuses];
-        for known in lists.into_iter().flatten().flatten().filter(|known| known.container_id.is_some()) {
+        let status = pod.status.iter();
+        let lists = status.flat_map(|status| [&status.container_statuses, &status.init_container_statuses]);
+        for known in lists.flatten().flatten().filter(|known| known.container_id.is_some()) {
             let (Some(has), Some(member)) = (&known.resources, super::member(pod, &known.name)) else { continue };
             if !same(has, &resources(&member.spec)) {
                 out.granted.insert(known.name.clone(), has.clone());
             }
         }
+        out.take(pod);
         out
+    }
+
+    /// What has not been granted yet is, as the spec says: the pod was admitted with it.
+    fn take(&mut self, pod: &Pod) {
+        for member in members(pod).filter(|member| member.role != Role::Ephemeral) {
+            self.granted.entry(member.spec.name.clone()).or_insert_with(|| resources(&member.spec));
+        }
     }
 
     /// The pod with what was granted in place of what it asks for.
     pub(crate) fn effective(&self, pod: Arc<Pod>) -> Arc<Pod> {
-        if self.granted.is_empty() {
+        let differs =
+            |member: super::Member<'_>| self.granted.get(&member.spec.name).is_some_and(|own| !same(own, &resources(&member.spec)));
+        if !members(&pod).any(differs) {
             return pod;
         }
         let mut pod = pod;
@@ -153,6 +163,7 @@ impl Life {
             }
         }
         self.resizes.granted.clear();
+        self.resizes.take(&asked);
         self.resizes.conditions.clear();
         self.set_condition(IN_PROGRESS, None, None);
         self.pod = asked;

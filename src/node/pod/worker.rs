@@ -79,6 +79,10 @@ impl PodWorker {
             if new < old {
                 return;
             }
+            // Volumes, and what a container waits for, may show these.
+            if pod.metadata.labels != known.metadata.labels || pod.metadata.annotations != known.metadata.annotations {
+                self.objects_changed.store(true, Ordering::Release);
+            }
             *known = pod;
             new == old
         };
@@ -153,6 +157,8 @@ pub(crate) struct Life {
     stage: Stage,
     pub(super) pod: Arc<Pod>,
     pub(super) reasons: BTreeMap<String, Reason>,
+    /// Waits that the status does not show yet: as the kubelet's, it shows the cause for a while first.
+    pub(super) later: BTreeMap<String, (Timestamp, Reason)>,
     pub(super) backoffs: Backoffs,
     /// By image.
     pub(super) pull_backoffs: Backoffs,
@@ -168,7 +174,7 @@ pub(crate) struct Life {
     start_time: Timestamp,
     /// Why the node ends the pod.
     verdict: Option<Reason>,
-    volumes: volumes::State,
+    pub(super) volumes: volumes::State,
     mount_failures: u32,
     pub(super) resizes: Resizes,
     /// What ran at the last look.
@@ -225,6 +231,7 @@ impl Life {
             stage: Stage::Starting,
             pod,
             reasons: BTreeMap::new(),
+            later: BTreeMap::new(),
             backoffs: Backoffs::default(),
             pull_backoffs: Backoffs::default(),
             pull_failures: BTreeMap::new(),
@@ -405,6 +412,12 @@ impl Life {
         let observed = self.observe().await?;
         self.observed_before = observed.running().cloned().collect();
         self.grant();
+        let due: Vec<String> = self.later.iter().filter(|(_, (at, _))| *at <= now).map(|(name, _)| name.clone()).collect();
+        for name in due {
+            if let Some((_, reason)) = self.later.remove(&name) {
+                self.reasons.insert(name, reason);
+            }
+        }
         let old = self.api_status();
         let new = self.generate(&observed, &old, false);
         let over = status::is_final(&new);
@@ -437,8 +450,7 @@ impl Life {
             }
             Err(failures) => {
                 for failure in &failures {
-                    let message = format!("MountVolume.SetUp failed for volume \"{}\" : {}", failure.volume, failure.message);
-                    self.agent.event(&self.pod, None, EventType::Warning, "FailedMount", message);
+                    self.agent.event(&self.pod, None, EventType::Warning, "FailedMount", failure.0.clone());
                 }
                 let wait = Duration::from_millis(500) * 2u32.saturating_pow(self.mount_failures.min(8));
                 self.mount_failures += 1;
@@ -514,12 +526,8 @@ impl Life {
     ) -> Result<Next, RuntimeError> {
         let now = self.now();
         let mut acted = acted;
-        let mut look = None;
         for wait in &plan.wait {
-            if self.announce(wait, observed) {
-                // As the kubelet's, the status shows the end for a while before it shows the wait.
-                look = Some(now + LOOK);
-            }
+            self.announce(wait, observed);
         }
         for (role, container) in &plan.start {
             if self.worker.ending.is_cancelled() {
@@ -528,8 +536,8 @@ impl Life {
             if self.retry.get(container).is_some_and(|&until| until > now) {
                 continue;
             }
-            acted = true;
             let started = self.start_container(*role, container, observed).await;
+            acted |= started || !self.later.contains_key(container);
             if !started && *role != super::Role::Main && *role != super::Role::Ephemeral {
                 break;
             }
@@ -539,25 +547,30 @@ impl Life {
         }
         let waits = plan.wait.iter().map(|wait| wait.until).chain(self.retry.values().copied().filter(|&until| until > now));
         let until = waits.fold(earliest(deadline, self.volumes.refresh_at()), |until, wait| earliest(until, Some(wait)));
-        let until = earliest(until, look);
+        let until = self.later.values().fold(until, |until, (at, _)| earliest(until, Some(*at)));
         self.retry.retain(|_, until| *until > now);
         Ok(Next::Wait(until))
     }
 
-    /// Says that a container is in back-off, once for each instance; says whether that was news.
-    fn announce(&mut self, wait: &super::plan::Wait, observed: &Observed) -> bool {
+    /// Says that a container is in back-off, once for each instance.
+    fn announce(&mut self, wait: &super::plan::Wait, observed: &Observed) {
         let instance = observed.newest(&wait.name).map(|container| container.id.clone()).unwrap_or_default();
         let pod = super::display(&self.pod);
         let message = format!("back-off {} restarting failed container={} pod={pod}", go_duration(wait.delay), wait.name);
         let reason = Reason { reason: "CrashLoopBackOff".to_owned(), message };
-        self.reasons.insert(wait.name.clone(), reason);
         if self.announced.insert(wait.name.clone(), instance.clone()) == Some(instance) {
-            return false;
+            return;
         }
+        self.show_later(&wait.name, wait.until, reason);
         let path = super::member(&self.pod, &wait.name).map(|member| member.field_path());
         let message = format!("Back-off restarting failed container {} in pod {pod}", wait.name);
         self.agent.event(&self.pod, path, EventType::Warning, "BackOff", message);
-        true
+    }
+
+    /// The status shows this wait, which ends at `until`, in a while, at the latest when it ends.
+    pub(super) fn show_later(&mut self, name: &str, until: Timestamp, reason: Reason) {
+        let at = (self.now() + LOOK).min(until);
+        self.later.insert(name.to_owned(), (at, reason));
     }
 
     /// Ends what runs, then says how it went.

@@ -79,11 +79,11 @@ impl Lines {
         }
     }
 
-    /// The stream ended: what is left is a line.
+    /// The stream ended: what is left is a part of a line that never ended.
     pub fn finish(&mut self, now: Timestamp, log: &mut Log) {
         if !self.rest.is_empty() {
             let mut entries = Vec::new();
-            self.entry(&mut entries, 'F', now);
+            self.entry(&mut entries, 'P', now);
             log.write(&entries);
         }
     }
@@ -117,6 +117,6 @@ mod tests {
         let old = std::fs::read_to_string(directory.path().join("old")).unwrap();
         let stamp = "2024-01-02T03:04:05.500000000Z stdout";
         assert_eq!(old, format!("{stamp} F one\n{stamp} F two\n{stamp} F \n{stamp} P {}\n{stamp} F x\n", "x".repeat(PART)));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{stamp} F end\n"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{stamp} P end\n"));
     }
 }

@@ -3,6 +3,7 @@
 //! Below a pod's directory: `volumes/<plugin>/<name>` as the kubelet lays them out, and `volume-subpaths/<name>/<container>/<n>`.
 
 mod atomic;
+mod claims;
 mod disk;
 mod host_path;
 mod mounts;
@@ -24,14 +25,19 @@ use crate::pod::fields::Facts;
 use crate::pod::{spec, uid};
 use crate::runtime::Mount;
 
+use self::claims::Claimed;
+pub(crate) use self::claims::name as claim_name;
 pub(crate) use self::disk::size_of;
-pub(crate) use self::mounts::unmount_below;
+pub(crate) use self::mounts::{share, unmount_below};
 
-/// A volume that could not be made; the message ends the event `MountVolume.SetUp failed for volume "v" : …`.
+/// A volume that could not be made, as an event tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
-    pub(crate) volume: String,
-    pub(crate) message: String,
+pub(crate) struct Failure(pub(crate) String);
+
+impl Failure {
+    fn of(volume: &str, message: &str) -> Self {
+        Self(format!("MountVolume.SetUp failed for volume \"{volume}\" : {message}"))
+    }
 }
 
 /// What is known of a pod's volumes.
@@ -39,6 +45,16 @@ pub(crate) struct Failure {
 pub(crate) struct State {
     mounted: bool,
     refresh: Option<Timestamp>,
+    /// Where claims' volumes are, by the volume's name in the pod.
+    claims: BTreeMap<String, Claimed>,
+}
+
+/// What mounts of a pod refer to beside its own directories.
+pub(crate) struct Places<'a> {
+    /// Ids of the images of image volumes, by the volume's name.
+    pub(crate) images: &'a BTreeMap<String, String>,
+    /// The pod's volumes.
+    pub(crate) state: &'a State,
 }
 
 impl State {
@@ -162,10 +178,20 @@ pub(crate) async fn set_up(agent: &Agent, pod: &Pod, facts: &Facts, state: &mut 
     let mut refresh: Option<Timestamp> = None;
     let dir = agent.pod_dir(uid(pod));
     for volume in pod_spec.volumes.iter().flatten() {
+        if claim_name(pod, volume).is_some() {
+            if state.claims.contains_key(&volume.name) {
+                continue;
+            }
+            match claims::set_up(agent, pod, volume).await {
+                Ok(claimed) => drop(state.claims.insert(volume.name.clone(), claimed)),
+                Err(failure) => failures.push(failure),
+            }
+            continue;
+        }
         match set_up_one(agent, pod, facts, &dir, volume).await {
             Ok(None) => {}
             Ok(Some(again)) => refresh = Some(refresh.map_or(again, |known| known.min(again))),
-            Err(message) => failures.push(Failure { volume: volume.name.clone(), message }),
+            Err(message) => failures.push(Failure::of(&volume.name, &message)),
         }
     }
     if failures.is_empty() {
@@ -211,7 +237,7 @@ pub(crate) async fn mounts(
     agent: &Agent,
     pod: &Pod,
     container: &Container,
-    images: &BTreeMap<String, String>,
+    places: &Places<'_>,
     env: &[(String, String)],
 ) -> Result<Vec<Mount>, String> {
     let dir = agent.pod_dir(uid(pod));
@@ -225,15 +251,18 @@ pub(crate) async fn mounts(
         if volume.image.is_some() {
             out.push(Mount {
                 source: PathBuf::from(inside),
-                image: Some(images.get(&volume.name).cloned().unwrap_or_default()),
+                image: Some(places.images.get(&volume.name).cloned().unwrap_or_default()),
                 destination: PathBuf::from(&mount.mount_path),
                 read_only: true,
                 propagation: "private".to_owned(),
             });
             continue;
         }
-        let base = path(&dir, volume);
-        let read_only = mount.read_only == Some(true) || matches!(source(volume), Source::Payload { .. });
+        let claimed = places.state.claims.get(&volume.name);
+        let base = claimed.map_or_else(|| path(&dir, volume), |claimed| claimed.path.clone());
+        let read_only = claimed.is_some_and(|claimed| claimed.read_only)
+            || mount.read_only == Some(true)
+            || matches!(source(volume), Source::Payload { .. });
         let source = if inside.is_empty() {
             disk::ensure_exists(&base).await;
             base

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// Undoes the octal escapes of `mountinfo`.
 fn unescape(text: &str) -> PathBuf {
@@ -33,6 +33,23 @@ fn mount_points() -> Vec<PathBuf> {
 pub(super) fn is_mount_point(path: &Path) -> bool {
     let Ok(path) = path.canonicalize() else { return false };
     mount_points().contains(&path)
+}
+
+/// Makes `dir` a place whose mounts reach the namespaces of pods that exist already: a part of a volume is mounted when the
+/// container that wants it is made.
+pub(crate) fn share(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    if is_mount_point(dir) {
+        return Ok(());
+    }
+    let none: Option<&str> = None;
+    match mount(Some(dir), dir, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
+        .and_then(|()| mount(none, dir, none, MsFlags::MS_SHARED, none))
+    {
+        // A plain user's pods see what he sees.
+        Err(nix::Error::EPERM | nix::Error::EACCES) => Ok(()),
+        other => other.map_err(Into::into),
+    }
 }
 
 /// Unmounts everything at and below `dir`, the last mounted first.

@@ -49,7 +49,10 @@ pub(super) async fn by_webhook(
     for (at, new) in places.into_iter().zip(converted) {
         let old = &objects[at];
         if new["apiVersion"] != to || new["kind"] != old["kind"] {
-            return Err(failed(format!("expected converted object to be {to}, Kind={kind}, got {}, Kind={}", new["apiVersion"], new["kind"])));
+            return Err(failed(format!(
+                "expected converted object to be {to}, Kind={kind}, got {}, Kind={}",
+                new["apiVersion"], new["kind"]
+            )));
         }
         let (given, kept) = (&new["metadata"], &old["metadata"]);
         if ["name", "namespace", "uid"].iter().any(|field| given[*field] != kept[*field]) {

@@ -164,7 +164,8 @@ pub(crate) fn version_priority(version: &str) -> (u8, std::cmp::Reverse<u64>, st
         match &rest[end..] {
             "" => Some((0, major, 0)),
             after => {
-                let (stage, number) = after.strip_prefix("beta").map(|number| (1, number)).or_else(|| Some((2, after.strip_prefix("alpha")?)))?;
+                let (stage, number) =
+                    after.strip_prefix("beta").map(|number| (1, number)).or_else(|| Some((2, after.strip_prefix("alpha")?)))?;
                 Some((stage, major, number.parse().ok()?))
             }
         }

@@ -76,9 +76,7 @@ fn index(customs: &[Arc<Kind>]) -> Document {
 
 fn document(name: &str, customs: &[Arc<Kind>]) -> Option<Arc<Document>> {
     let has_customs = customs.iter().any(|kind| self::name(&kind.group, &kind.version) == name);
-    if !has_customs
-        && let Some(made) = MADE.lock().get(name)
-    {
+    if !has_customs && let Some(made) = MADE.lock().get(name) {
         return Some(made.clone());
     }
     let (group, version) = *versions(customs).get(name)?;

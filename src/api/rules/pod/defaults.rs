@@ -63,10 +63,15 @@ fn container(container: &mut Value) {
         container.with(name, probe);
     }
     container.with("lifecycle", |lifecycle| {
+        // Upstream drops it: its feature gate is off unless somebody switches it on.
+        lifecycle.cut("stopSignal");
         for hook in ["postStart", "preStop"] {
             lifecycle.with(hook, |hook| hook.with("httpGet", http_get));
         }
     });
+    if container.has("lifecycle") && container.map("lifecycle").is_empty() {
+        container.cut("lifecycle");
+    }
 }
 
 fn probe(probe: &mut Value) {
