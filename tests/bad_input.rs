@@ -162,7 +162,7 @@ fn a_plain_user_learns_what_would_help() {
         let data = home.join("data");
         let data = data.to_str().unwrap();
         let said = run(&mut as_nobody(&place, &["up", "--data-dir", data]), b"", SOON).failed(1);
-        assert!(said.contains("error: no container runtime works here: native: needs root"), "{said}");
+        assert!(said.contains("error: no container runtime works here: ") && said.contains("native: needs root"), "{said}");
         assert!(said.contains("hint: ") && said.contains("`coracle doctor`") && said.contains("--runtime simulated"), "{said}");
         let doctor = run(&mut as_nobody(&place, &["doctor", "--data-dir", data]), b"", SOON).ok();
         assert!(doctor.lines().any(|line| line.starts_with("no native runtime") && line.contains("needs root")), "{doctor}");

@@ -1,6 +1,5 @@
 //! A running cluster: what it is made of, and the order in which it comes up and goes down.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,6 +21,7 @@ use coracle_server::bootstrap::BootstrapConfig;
 use coracle_server::pki::{Pki, PkiOptions};
 use coracle_server::{Config as ServerConfig, Server};
 use coracle_store::{Options as StoreOptions, Store};
+use kube::api::{Api, Patch, PatchParams};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -204,6 +204,9 @@ impl Cluster {
         steps
             .take("nodes", async {
                 let turns = coracle_node::Turns::default();
+                if let Some(first) = names.first() {
+                    self.actors.push(tokio::spawn(mark_control_plane(clients.as_identity(Identity::admin()), first.clone())));
+                }
                 for (number, name) in names.iter().enumerate() {
                     let runtime = self.runtime(config, name).await?;
                     controls.runtimes.lock().push(runtime.clone());
@@ -220,7 +223,6 @@ impl Cluster {
                         pod_cidr: self.lab.as_ref().map(|lab| lab.ranges().node(number as u32).to_string()),
                         cluster_domain: DOMAIN.to_owned(),
                         turns: turns.clone(),
-                        labels: role(number),
                     });
                     dialer.add(&node);
                     self.nodes.lock().push(node);
@@ -430,9 +432,14 @@ fn bootstrap(identity: &ClusterIdentity, ranges: Ranges) -> BootstrapConfig {
     }
 }
 
-/// The first node is the one of the control plane, as `kubectl get nodes` shows it.
-fn role(number: usize) -> BTreeMap<String, String> {
-    (number == 0).then(|| ("node-role.kubernetes.io/control-plane".to_owned(), String::new())).into_iter().collect()
+/// The first node is the one of the control plane, as `kubectl get nodes` shows it. No node may say that of itself.
+async fn mark_control_plane(client: kube::Client, node: String) {
+    let api: Api<k8s_openapi::api::core::v1::Node> = Api::all(client);
+    let mark = Patch::Merge(json!({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}));
+    while let Err(error) = api.patch(&node, &PatchParams::default(), &mark).await {
+        tracing::debug!(node, %error, "the node is not marked yet");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Listens where asked, or on the first free port from 6443 on.

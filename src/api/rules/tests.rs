@@ -168,6 +168,17 @@ fn workloads(#[case] name: &str, #[case] at: &str, #[case] value: Value, #[case]
     assert!(errors.iter().any(|error| error.starts_with(expected)), "{errors:#?}");
 }
 
+#[test]
+fn pods_of_a_stateful_set_mount_its_claims() {
+    let mut object = deployment();
+    object["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    let missing = "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\"";
+    assert_eq!(create_errors("StatefulSet", object.clone()), [missing]);
+    let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    object["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": claim}]);
+    assert_eq!(create_errors("StatefulSet", object), Vec::<String>::new());
+}
+
 #[rstest]
 #[case("Deployment")]
 #[case("ReplicaSet")]

@@ -117,13 +117,28 @@ fn validate_stateful_set(object: &Value, out: &mut Errors) {
     out.non_negative(&path.child("minReadySeconds"), spec.int("minReadySeconds"));
     out.non_negative(&path.child("ordinals").child("start"), spec["ordinals"].int("start"));
     template::validate_selector(spec, &path, "empty selector is invalid for statefulset", out);
-    template::validate_selected(spec, &path, &Restart::Always, out);
+    template::validate_selected(&with_claims(spec), &path, &Restart::Always, out);
     if !spec.text("serviceName").is_empty() {
         out.all(&path.child("serviceName"), spec.text("serviceName"), names::dns1123_subdomain(spec.text("serviceName")));
     }
     for (at, claim) in spec.each("volumeClaimTemplates", &path) {
         volumes::claim_spec(&claim["spec"], &at.child("spec"), out);
     }
+}
+
+/// A stateful set whose pods have the volumes that its claims will give them.
+fn with_claims(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let claims: Vec<Value> = spec.items("volumeClaimTemplates").iter().map(|claim| claim["metadata"]["name"].clone()).collect();
+    if claims.is_empty() || !spec["template"]["spec"].is_object() {
+        return spec;
+    }
+    let volumes = &mut spec["template"]["spec"]["volumes"];
+    let mut all = volumes.as_array().cloned().unwrap_or_default();
+    all.retain(|volume| !claims.contains(&volume["name"]));
+    all.extend(claims.into_iter().map(|name| json!({"name": name, "emptyDir": {}})));
+    *volumes = all.into();
+    spec
 }
 
 const STATEFUL_SET_FIELDS: &[&str] = &[

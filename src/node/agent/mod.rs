@@ -11,7 +11,7 @@ pub(crate) mod pressure;
 pub(crate) mod register;
 mod shutdown;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -70,8 +70,6 @@ pub struct NodeConfig {
     pub cluster_domain: String,
     /// Turns at writing statuses, shared with the process' other nodes.
     pub turns: Turns,
-    /// Labels on top of the usual ones (`node-role.kubernetes.io/control-plane`, …).
-    pub labels: BTreeMap<String, String>,
 }
 
 /// A running node.
@@ -91,7 +89,6 @@ pub(crate) struct Agent {
     pub(crate) capacity: Capacity,
     pub(crate) pod_cidr: Option<String>,
     pub(crate) cluster_domain: String,
-    pub(crate) labels: BTreeMap<String, String>,
     pub(crate) objects: Objects,
     pub(crate) pods: Informer<Pod>,
     pub(crate) by_node: Index<Pod>,
@@ -171,7 +168,6 @@ impl Node {
             clock: config.clock,
             pod_cidr: config.pod_cidr,
             cluster_domain: config.cluster_domain,
-            labels: config.labels,
             pods,
             by_node,
             no_pod: Arc::default(),

@@ -112,15 +112,13 @@ fn event(agent: &Agent, kind: EventType, reason: &str, message: impl Into<String
 }
 
 fn labels(agent: &Agent) -> BTreeMap<String, String> {
-    let mut labels = BTreeMap::from([
+    BTreeMap::from([
         ("beta.kubernetes.io/arch".to_owned(), architecture().to_owned()),
         ("beta.kubernetes.io/os".to_owned(), "linux".to_owned()),
         ("kubernetes.io/arch".to_owned(), architecture().to_owned()),
         ("kubernetes.io/hostname".to_owned(), agent.name.clone()),
         ("kubernetes.io/os".to_owned(), "linux".to_owned()),
-    ]);
-    labels.extend(agent.labels.clone());
-    labels
+    ])
 }
 
 async fn register(agent: &Agent, machine: &Machine) -> Result<(), kube::Error> {

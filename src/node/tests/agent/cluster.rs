@@ -1,6 +1,5 @@
 //! A server, informers and nodes in one process.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,7 +93,6 @@ impl Cluster {
             capacity: Some(Capacity { cpu_milli: 4_000, memory: 8 << 30, storage: 100 << 30, pods: 110 }),
             pod_cidr: None,
             cluster_domain: "cluster.local".to_owned(),
-            labels: BTreeMap::new(),
         });
         self.dialer.add(&node);
         node
