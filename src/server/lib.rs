@@ -45,5 +45,4 @@ mod vocabulary;
 mod webhook;
 
 pub use http::body::{BODY_LIMIT, Body};
-pub use http::serve::PeerCertificates;
 pub use server::{Config, Server, ServerError};

@@ -38,7 +38,7 @@ use crate::bootstrap::{self, BootstrapConfig, Pending};
 use crate::custom::{self, Customs};
 use crate::http::body::{self, Body};
 use crate::http::query::Query;
-use crate::http::serve::{self, Peer, PeerCertificates};
+use crate::http::serve::{self, Certified, Peer};
 use crate::metrics::{Gauge, Labels, Metrics};
 use crate::negotiate;
 use crate::objects::Objects;
@@ -335,10 +335,10 @@ impl Server {
         let identity = match parts.extensions.get::<Identity>() {
             Some(identity) => Some(identity.clone()),
             None => {
-                let certificate = parts.extensions.get::<PeerCertificates>().and_then(|list| list.0.first());
+                let certified = parts.extensions.get::<Certified>().map(|certified| certified.0.clone());
                 let bearer = negotiate::header(&parts.headers, AUTHORIZATION);
                 let bearer = bearer.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-                self.0.authenticator.authenticate(certificate.map(|der| der.as_ref()), bearer.map(|(_, token)| token.trim()))?
+                self.0.authenticator.authenticate(certified, bearer.map(|(_, token)| token.trim()))?
             }
         };
         let identity = identity.or_else(|| authn::anonymous(parts.uri.path())).ok_or_else(Status::unauthorized)?;
