@@ -88,7 +88,8 @@ impl<'a> Decoder<'a> {
         Err(self.refuse(&format!("strict decoding error: {}", found.join(", "))))
     }
 
-    fn refuse(&self, error: &str) -> Status {
+    /// 400 for what cannot be decoded.
+    pub(crate) fn refuse(&self, error: &str) -> Status {
         Status::bad_request(format!("{0} in version {1:?} cannot be handled as a {0}: {error}", self.kind, self.version))
     }
 }

@@ -96,7 +96,8 @@ impl Judge<'_> {
             return Ok(vec![None]);
         }
         let (version, name) = (text(kind, "/apiVersion"), text(kind, "/kind"));
-        let Some(kind) = kinds::by_api_version(version, name) else {
+        let custom = request.customs.filter(|_| version.contains('/')).and_then(|customs| customs.named(version, name));
+        let Some(kind) = kinds::by_api_version(version, name).or(custom.as_deref()) else {
             return Err(format!("failed to configure binding: paramKind kind `{version}, Kind={name}` not known"));
         };
         let namespace = match (kind.namespaced, text(reference, "/namespace")) {
@@ -128,6 +129,9 @@ impl Judge<'_> {
             let mut object = Value::clone(&object);
             object["apiVersion"] = json!(stored.api_version());
             object["kind"] = json!(stored.kind);
+            if let Some(custom) = &stored.custom {
+                custom.settle(&mut object);
+            }
             Arc::new(object)
         };
         Ok(found.into_iter().map(typed).map(Some).collect())
@@ -135,7 +139,7 @@ impl Judge<'_> {
 
     fn seen(&self, bound: &Bound<'_>, request: &Request<'_>, object: Option<&Value>, params: Option<&Value>) -> Seen {
         let namespace = self.lookup.get("", "namespaces", "", request.namespace).filter(|_| !request.namespace.is_empty());
-        let seen = Seen::of(request, bound.kind, object, self.authorizer);
+        let seen = Seen::of(request, bound.kind, object, request.old, self.authorizer);
         seen.with("namespaceObject", namespace.as_deref()).with("params", params)
     }
 
