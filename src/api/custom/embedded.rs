@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::prune::below;
 use super::structural::Schema;
+use super::validate::child;
 use crate::field::FieldError;
 use crate::names;
 use crate::rules::{Errors, check_metadata};
@@ -17,15 +18,14 @@ pub(super) fn envelope(name: &str) -> Type {
     Type { name: name.into(), fields: vec![metadata], atomic: false, open: false, verbatim: false }
 }
 
-/// Brings the metadata of an object into form; answers with the paths of fields that metadata does not have.
-fn shape(object: &mut Value, path: &str) -> Result<Vec<String>, String> {
+/// Brings the metadata of the object at `path` into form; answers with the paths of fields that metadata does not have.
+pub(super) fn shape(ty: &Type, object: &mut Value, path: &str) -> Result<Vec<String>, String> {
     let Some(metadata) = object.get_mut("metadata") else { return Ok(Vec::new()) };
     let mut enclosed = json!({"metadata": metadata.take()});
-    let ty = envelope("");
-    let shaped = Decoder::new(&ty, "", "").examine(&mut enclosed, &[], FieldValidation::Warn);
+    let shaped = Decoder::new(ty, "", "").examine(&mut enclosed, &[], FieldValidation::Warn);
     *metadata = enclosed["metadata"].take();
     let unknown = shaped?.into_iter().filter_map(|told| Some(told.strip_prefix("unknown field \"")?.strip_suffix('"')?.to_owned()));
-    Ok(unknown.map(|below| format!("{path}.{below}")).collect())
+    Ok(unknown.map(|below| child(path, &below)).collect())
 }
 
 /// Brings the metadata of embedded objects into form; answers with the paths of fields that metadata does not have.
@@ -45,7 +45,7 @@ fn walk(schema: &Schema, value: &mut Value, path: &mut String, unknown: &mut Vec
                 return Err(format!("{path}.{name}: Invalid value: {}: must be a string", value[name]));
             }
         }
-        unknown.extend(shape(value, path).map_err(|why| format!("{path}.metadata: {why}"))?);
+        unknown.extend(shape(&envelope("ObjectMeta"), value, path).map_err(|why| format!("{path}.metadata: {why}"))?);
     }
     match value {
         Value::Object(fields) => {

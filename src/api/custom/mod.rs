@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::field::FieldError;
 use crate::kinds::{Kind, Subresource, Text};
-use crate::schema::{Decoder, FieldValidation, Type};
+use crate::schema::{Decoder, FieldValidation, Type, faults};
 use crate::status::Status;
 use crate::time;
 pub(crate) use define::RULES;
@@ -231,7 +231,7 @@ impl Custom {
         self.ty.clone()
     }
 
-    /// Checks what a client wrote, prunes it and fills in defaults; answers with warnings.
+    /// Checks what a client wrote, or its patch made, prunes it and fills in defaults; answers with warnings.
     ///
     /// # Errors
     /// The metadata does not fit its type, or the client wants unknown fields refused.
@@ -241,17 +241,16 @@ impl Custom {
         object: &mut Value,
         duplicates: &[String],
         validation: FieldValidation,
+        patched: bool,
     ) -> Result<Vec<String>, Status> {
-        let mut envelope = json!({"metadata": object["metadata"].take()});
         let ty = embedded::envelope(&kind.kind);
         let decoder = Decoder::new(&ty, &kind.kind, &kind.version);
-        let mut strict = decoder.decode(&mut envelope, duplicates, FieldValidation::Warn)?;
-        object["metadata"] = envelope["metadata"].take();
-        let told = |paths: Vec<String>| paths.into_iter().map(|path| format!("unknown field {path:?}"));
-        strict.extend(told(prune::prune(&self.schema, object)));
+        let mut unknown = embedded::shape(&ty, object, "").map_err(|why| decoder.refuse(&why))?;
+        unknown.extend(prune::prune(&self.schema, object));
         prune::drop_nulls(&self.schema, object);
-        strict.extend(told(embedded::coerce(&self.schema, object).map_err(|why| decoder.refuse(&why))?));
+        unknown.extend(embedded::coerce(&self.schema, object).map_err(|why| decoder.refuse(&why))?);
         prune::default(&self.schema, object);
+        let strict = faults(&unknown, duplicates, patched);
         match validation {
             FieldValidation::Ignore => Ok(Vec::new()),
             FieldValidation::Strict if !strict.is_empty() => decoder.refuse_strictly(&strict),

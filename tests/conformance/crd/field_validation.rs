@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{anything, define, definition, group, object, resource, version};
-use crate::here::{APPLY, Here, row};
+use crate::here::{APPLY, Here, MERGE, row};
 
 /// Ports, a way to be told unknown fields, and a place that keeps everything.
 fn schema() -> Value {
@@ -51,15 +51,19 @@ fn what_the_schema_has_is_taken_and_what_it_has_not_refused() {
         let valid = object(here, "v1", "Foo", "a", json!({"spec": {"cronSpec": "* * * * */5", "ports": ports()}}));
         here.post(&format!("{foos}?fieldValidation=Strict"), &valid).await.ok();
         apply(here, "a", valid.to_string()).await.failed(409, "Conflict");
-        let other = object(here, "v1", "Foo", "b", json!({"spec": {"cronSpec": "* * * * */5", "ports": ports()}}));
+        let mut other = object(here, "v1", "Foo", "b", json!({"spec": {"cronSpec": "* * * * */5", "ports": ports()}}));
+        other["metadata"]["finalizers"] = json!(["test-finalizer"]);
         assert_eq!(apply(here, "b", other.to_string()).await.ok()["spec"]["ports"], ports());
+        here.patch(&format!("{foos}/b"), MERGE, &json!({"metadata": {"finalizers": null}})).await.ok();
 
         let mut extra = object(here, "v1", "Foo", "c", json!({"extraProperty": "x", "spec": {"cronSpec": "* * * * */5", "unknown": 1}}));
         let wanted = [r#"unknown field "extraProperty""#, r#"unknown field "spec.unknown""#];
         let refused = here.post(&format!("{foos}?fieldValidation=Strict"), &extra).await.failed(400, "BadRequest");
         assert!(refused.contains("strict decoding error: ") && wanted.iter().all(|words| refused.contains(words)), "{refused}");
-        let refused = apply(here, "c", extra.to_string()).await.failed(400, "BadRequest");
-        assert!(wanted.iter().all(|words| refused.contains(words)), "{refused}");
+        let refused = apply(here, "c", extra.to_string()).await;
+        for path in [".extraProperty", ".spec.unknown"] {
+            assert!(refused.code == 500 && refused.text.contains(&format!("{path}: field not declared in schema")), "{}", refused.said());
+        }
         let warned = here.post(&foos, &extra).await;
         assert!(wanted.iter().all(|words| warned.warnings().iter().any(|warning| warning == words)), "{:?}", warned.warnings());
         assert_eq!((&warned.body["extraProperty"], &warned.body["spec"]), (&Value::Null, &json!({"cronSpec": "* * * * */5"})));
@@ -115,8 +119,10 @@ fn unknown_fields_of_any_metadata_are_told() {
         let told = |text: &str| wanted.iter().all(|path| text.contains(&format!("unknown field {path:?}")));
         let refused = here.post(&format!("{foos}?fieldValidation=Strict"), &foo).await.failed(400, "BadRequest");
         assert!(told(&refused), "{refused}");
-        let refused = apply(here, "a", foo.to_string()).await.failed(400, "BadRequest");
-        assert!(told(&refused), "{refused}");
+        let refused = apply(here, "a", foo.to_string()).await;
+        for path in [".metadata.unknownMeta", ".spec.template.metadata.unknownSubMeta"] {
+            assert!(refused.text.contains(&format!("{path}: field not declared in schema")), "{}", refused.said());
+        }
         let warned = here.post(&foos, &foo).await;
         assert!(told(&warned.warnings().join("\n")), "{:?}", warned.warnings());
         assert_eq!(warned.body["spec"]["template"], inner(json!({"name": "x"})));
