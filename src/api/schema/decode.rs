@@ -444,7 +444,7 @@ mod tests {
         let (value, warnings) = decode_bytes(kind, body, FieldValidation::Warn).unwrap();
         assert_eq!(
             (&value["data"]["k"], warnings),
-            (&json!("2"), vec!["duplicate field \"data.k\"".to_owned(), "unknown field \"x\"".to_owned()])
+            (&json!("2"), vec!["unknown field \"x\"".to_owned(), "duplicate field \"data.k\"".to_owned()])
         );
         assert_eq!(parse_json(b"{").unwrap_err().code, 400);
         let patch = |text: &str, before| crate::schema::parse_patch(text.as_bytes(), before).unwrap_err().message;

@@ -40,7 +40,10 @@ async fn readers_copy_and_do_not_decode() {
 async fn many_readers(cluster: &Cluster) {
     const MAPS: &str = "/api/v1/namespaces/default/configmaps";
     let make = async |prefix: &str| {
-        let all = (0..TIMES).map(|number| cluster.post(MAPS, &config_map(&format!("{prefix}{number}"), &json!({"k": "v"}))));
+        let all = (0..TIMES).map(|number| async move {
+            let map = config_map(&format!("{prefix}{number}"), &json!({"k": "v"}));
+            cluster.post(MAPS, &map).await
+        });
         assert!(futures::future::join_all(all).await.iter().all(|made| made.code == 201));
     };
     let before = decodes(cluster).await;
