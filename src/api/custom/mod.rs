@@ -61,14 +61,15 @@ pub struct ScalePaths {
 impl ScalePaths {
     /// Numbers of replicas are whole, the selector is a text; of an update of the status only what it changes is judged.
     fn validate(&self, object: &Value, of_status: bool, errors: &mut Vec<FieldError>) {
+        let misfit = |path: &Path, value: &Value, wanted: &str| {
+            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            format!("{path} accessor error: {shown} is of the type {}, expected {wanted}", validate::go_name(value))
+        };
         let paths = [Some(&self.spec).filter(|_| !of_status), Some(&self.status)];
         for path in paths.into_iter().flatten() {
             let Some(value) = path.find(object).first().copied() else { continue };
             let (shown, why) = match value.as_i64() {
-                None => {
-                    let why = format!("{path} accessor error: {value} is of the type {}, expected int64", validate::go_name(value));
-                    (0, why)
-                }
+                None => (0, misfit(path, value, "int64")),
                 Some(number) if number < 0 => (number, "should be a non-negative integer".to_owned()),
                 Some(number) if number > i64::from(i32::MAX) => (number, format!("should be less than or equal to {}", i32::MAX)),
                 Some(_) => continue,
@@ -77,8 +78,7 @@ impl ScalePaths {
         }
         let Some(path) = &self.selector else { return };
         if let Some(value) = path.find(object).first().filter(|value| !value.is_string()) {
-            let why = format!("{path} accessor error: {value} is of the type {}, expected string", validate::go_name(value));
-            errors.push(FieldError::invalid(path.to_string(), "", why));
+            errors.push(FieldError::invalid(path.to_string(), "", misfit(path, value, "string")));
         }
     }
 }

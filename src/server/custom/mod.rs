@@ -144,7 +144,8 @@ impl Customs {
             Some(previous) => Some(self.present_one(kind, previous.clone()).await?),
             None => None,
         };
-        if Arc::ptr_eq(&entry, &event.entry) {
+        let same = |one: &Option<Arc<Entry>>, other: &Option<Arc<Entry>>| one.as_ref().map(Arc::as_ptr) == other.as_ref().map(Arc::as_ptr);
+        if Arc::ptr_eq(&entry, &event.entry) && same(&previous, &event.previous) {
             return Ok(event);
         }
         let Event { kind, time, .. } = *event;

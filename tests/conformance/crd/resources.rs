@@ -172,8 +172,9 @@ async fn scale(here: &Here, path: &str) {
     let read = here.get(path).await.ok();
     assert_eq!((&read["spec"]["replicas"], &read["metadata"]["generation"]), (&json!(5), &json!(2)));
     let bare = object(here, "v1", "Foo", "bare", json!({}));
-    here.post(path.rsplit_once('/').unwrap().0, &bare).await.ok();
-    let bare = path.replace("/a", "/bare");
+    let foos = path.rsplit_once('/').unwrap().0;
+    here.post(foos, &bare).await.ok();
+    let bare = format!("{foos}/bare");
     let refused = here.get(&format!("{bare}/scale")).await.failed(500, "InternalError");
     assert!(refused.contains(r#"the spec replicas field ".spec.replicas" does not exist"#), "{refused}");
     here.delete(&bare).await.ok();
