@@ -197,7 +197,7 @@ impl Admission {
         warnings: &mut Vec<String>,
     ) -> Result<Option<quota::Charge>, Status> {
         self.check(request, object, warnings)?;
-        self.judge().validate(request, object, warnings)?;
+        self.judge().validate(request, object, warnings).await?;
         webhooks::validate(self.caller(), request, object, warnings).await?;
         match object {
             Some(object) if request.writes() => quota::check(&self.turns, &*self.lookup, &*self.clock, request, object).await,

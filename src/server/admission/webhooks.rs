@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::expressions::{self, Match, Seen};
 use super::policies::Judge;
 use super::{Operation, Request, matching, text};
+use crate::custom::Customs;
 use crate::vocabulary::{self, FieldValidation};
 use crate::webhook::WebhookClient;
 
@@ -68,16 +69,21 @@ impl From<Status> for Trouble {
     }
 }
 
-/// An object, and the one before it, in the version a webhook is told of.
-struct Versioned<'v> {
-    object: Option<Cow<'v, Value>>,
-    old: Option<Cow<'v, Value>>,
+/// An object, and the one before it, in the version that somebody is told of.
+pub(super) struct Versioned<'v> {
+    pub(super) object: Option<Cow<'v, Value>>,
+    pub(super) old: Option<Cow<'v, Value>>,
+}
+
+/// Who converts between the version asked for and another, where somebody has to.
+fn converter<'a>(request: &Request<'a>, kind: &Kind) -> Option<&'a Customs> {
+    let same = kind.custom.is_none() || kind.version == request.asked.version || request.own_type().is_some();
+    request.customs.filter(|_| !same)
 }
 
 /// The objects of a request in the version of `kind`. Versions of custom kinds are converted as their definition says.
-async fn versioned<'v>(request: &Request<'v>, kind: &Kind, object: Option<&'v Value>) -> Result<Versioned<'v>, Status> {
-    let same = kind.custom.is_none() || kind.version == request.asked.version || request.own_type().is_some();
-    let Some(customs) = request.customs.filter(|_| !same) else {
+pub(super) async fn versioned<'v>(request: &Request<'v>, kind: &Kind, object: Option<&'v Value>) -> Result<Versioned<'v>, Status> {
+    let Some(customs) = converter(request, kind) else {
         return Ok(Versioned { object: object.map(Cow::Borrowed), old: request.old.map(Cow::Borrowed) });
     };
     let mut converted = [None, None];
@@ -88,6 +94,14 @@ async fn versioned<'v>(request: &Request<'v>, kind: &Kind, object: Option<&'v Va
     }
     let [object, old] = converted;
     Ok(Versioned { object, old })
+}
+
+/// An object that was changed in the version of `kind`, in the version asked for.
+pub(super) async fn returned(request: &Request<'_>, kind: &Kind, object: Value) -> Result<Value, Status> {
+    match converter(request, kind) {
+        Some(customs) => customs.in_version(request.asked, &object).await,
+        None => Ok(object),
+    }
 }
 
 /// The webhooks of these configurations that are about the request.
@@ -149,7 +163,7 @@ pub(super) async fn mutate(
     if rounds.again && rounds.last != *object {
         rounds.changed();
     }
-    let mut any = caller.judge.mutate(request, object, &mut rounds.policies, rounds.again)?;
+    let mut any = caller.judge.mutate(request, object, &mut rounds.policies, rounds.again).await?;
     if any {
         rounds.changed();
     }
@@ -200,9 +214,7 @@ async fn change(
     }
     if own_type.is_none() {
         finish(hook.kind, &mut patched)?;
-        if let Some(customs) = request.customs.filter(|_| hook.kind.custom.is_some()) {
-            patched = customs.in_version(request.asked, &patched).await?;
-        }
+        patched = returned(request, hook.kind, patched).await?;
     }
     let changed = patched != *object;
     *object = patched;
