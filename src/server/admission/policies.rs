@@ -257,8 +257,8 @@ impl Judge<'_> {
                 continue;
             }
             let told = webhooks::versioned(request, bound.kind, Some(object)).await?;
-            let (mut new, old) = (told.object.map_or(Value::Null, Cow::into_owned), told.old);
-            match self.change(&bound, request, &mut new, old.as_deref()) {
+            let (mut new, old) = (told.object.map_or(Value::Null, Cow::into_owned), told.old.map(Cow::into_owned));
+            match self.change(&bound, request, &mut new, old.as_ref()) {
                 Ok(()) => {
                     let new = webhooks::returned(request, bound.kind, new).await?;
                     changed |= new != *object;
