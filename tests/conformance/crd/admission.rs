@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{anything, change, define, definition, group, object, resource, version};
-use crate::admission::hooks::{Hooks, patched};
+use crate::admission::hooks::{Hooks, converted, patched};
 use crate::here::{APPLY, Here, MERGE, row};
 
 /// A webhook for all that happens to this test's custom resources, in whatever version.
@@ -114,5 +114,57 @@ fn webhooks_change_custom_resources_of_another_stored_version() {
         assert!(changed["apiVersion"].as_str().unwrap().ends_with("/v1"), "{changed}");
         let asked = hooks.seen.lock().last().unwrap().1.clone();
         assert_eq!((&asked["requestKind"]["version"], &asked["object"]["apiVersion"]), (&json!("v1"), &changed["apiVersion"]));
+    });
+}
+
+/// Versions of a kind whose field has another name in each.
+fn renamed(object: &mut Value, to: &str) {
+    let (from, to) = if to.ends_with("/v2") { ("one", "two") } else { ("two", "one") };
+    if let Some(value) = object.as_object_mut().unwrap().remove(from) {
+        object[to] = value;
+    }
+}
+
+#[test]
+fn who_asks_for_one_version_is_told_of_all_in_it() {
+    row("webhook custom equivalent", &[], async |here| {
+        let hooks = Hooks::start(|path, asked| {
+            Some(match path {
+                "/convert" => converted(asked, renamed),
+                "/change" => adds("/one", "changed"),
+                _ => json!({"allowed": asked["object"]["one"] == "changed", "status": {"message": "it was not changed"}}),
+            })
+        })
+        .await;
+        let mut definition = definition(here, "Foo", json!([version("v1", true, anything()), version("v2", false, anything())]));
+        definition["spec"]["conversion"] =
+            json!({"strategy": "Webhook", "webhook": {"clientConfig": hooks.client("/convert"), "conversionReviewVersions": ["v1"]}});
+        define(here, &definition).await;
+        let rules = json!([{"apiGroups": [group(here)], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["foos"]}]);
+        for (kind, path) in [("MutatingWebhookConfiguration", "change"), ("ValidatingWebhookConfiguration", "check")] {
+            let made = configure(here, &hooks, kind, &[path], json!(["CREATE"])).await;
+            change(here, &made, json!([{"op": "replace", "path": "/webhooks/0/rules", "value": rules}])).await;
+        }
+        let policy = json!({"matchConstraints": {"resourceRules": rules}, "variables": [{"name": "limit", "expression": "params.limit"}],
+            "validations": [{"expression": "size(object.one) <= variables.limit", "message": "too long"}],
+            "paramKind": {"apiVersion": format!("{}/v1", group(here)), "kind": "Foo"}});
+        here.post(&resource(here, "v1", "foos"), &object(here, "v1", "Foo", "limits", json!({"limit": 7}))).await.ok();
+        let binding = json!({"policyName": here.namespace, "validationActions": ["Deny"],
+            "paramRef": {"name": "limits", "namespace": here.namespace, "parameterNotFoundAction": "Deny"}});
+        for (plural, kind, spec) in [("policies", "Policy", policy), ("policybindings", "PolicyBinding", binding)] {
+            let collection = format!("/apis/admissionregistration.k8s.io/v1/validatingadmission{plural}");
+            let object = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": format!("ValidatingAdmission{kind}"),
+                "metadata": {"name": here.namespace}, "spec": spec});
+            here.post(&collection, &object).await.ok();
+            here.remove_later(format!("{collection}/{}", here.namespace));
+        }
+        let foos = resource(here, "v2", "foos");
+        let made = here.post(&foos, &object(here, "v2", "Foo", "a", json!({"two": "x"}))).await.ok();
+        assert_eq!((&made["two"], &made["one"]), (&json!("changed"), &Value::Null));
+        let seen = hooks.seen.lock().iter().rev().find(|(path, _)| path == "/check").unwrap().1.clone();
+        assert_eq!((&seen["requestResource"]["version"], &seen["resource"]["version"]), (&json!("v2"), &json!("v1")));
+        change(here, &format!("{}/limits", resource(here, "v1", "foos")), json!([{"op": "replace", "path": "/limit", "value": 6}])).await;
+        let refused = here.post(&foos, &object(here, "v2", "Foo", "b", json!({"two": "x"}))).await.failed(422, "Invalid");
+        assert!(refused.ends_with("denied request: too long"), "{refused}");
     });
 }
