@@ -54,8 +54,10 @@ async fn patched_and_watched(here: &Here) {
 
 async fn executed(here: &Here) {
     let container = json!({"name": "c", "image": "coracle.local/kubia:1.0"});
-    let template = json!({"metadata": {"labels": {"app": "rust"}}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]}});
-    let deployment = json!({"metadata": {"name": "web"}, "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "rust"}}, "template": template}});
+    let template =
+        json!({"metadata": {"labels": {"app": "rust"}}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]}});
+    let deployment =
+        json!({"metadata": {"name": "web"}, "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "rust"}}, "template": template}});
     let deployments = here.api::<Deployment>();
     deployments.create(&PostParams::default(), &serde_json::from_value(deployment).unwrap()).await.unwrap();
     let available = wait::await_condition(deployments.clone(), "web", wait::conditions::is_deployment_completed());
@@ -78,7 +80,8 @@ async fn executed(here: &Here) {
 
 async fn of_a_kind_of_its_own(here: &Here) {
     let group = format!("{}.example.com", here.namespace);
-    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"seats": {"type": "integer", "default": 1}}}}});
+    let schema =
+        json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"seats": {"type": "integer", "default": 1}}}}});
     let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("boats.{group}")},
         "spec": {"group": group, "scope": "Namespaced", "names": {"plural": "boats", "kind": "Boat"},
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}});

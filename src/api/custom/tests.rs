@@ -104,7 +104,12 @@ fn values_are_judged(#[case] schema: Value, #[case] value: Value, #[case] wanted
     json!([{"k": "new"}, {"k": "a", "v": "long"}]), json!([{"k": "a", "v": "long"}]), &[])]
 #[case(json!({"type": "array", "items": {"type": "string", "maxLength": 1}}), json!(["x", "long"]), json!(["long"]), &["f[1]: Too long: may not be more than 1 bytes"])]
 #[case(json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}), json!(["a", "a", "b"]), json!(["a", "a"]), &[])]
-fn what_an_update_leaves_as_it_was_is_not_judged_again(#[case] schema: Value, #[case] new: Value, #[case] old: Value, #[case] wanted: &[&str]) {
+fn what_an_update_leaves_as_it_was_is_not_judged_again(
+    #[case] schema: Value,
+    #[case] new: Value,
+    #[case] old: Value,
+    #[case] wanted: &[&str],
+) {
     assert_eq!(errors(schema, new, Some(old)), wanted);
 }
 
@@ -142,7 +147,11 @@ fn a_write_to_the_status_is_about_the_status() {
     wanted["status"] = json!({"n": "x"});
     assert_eq!(new, wanted);
     let found: Vec<String> = rules::validate_update(&kind, &new, &old, "status").iter().map(ToString::to_string).collect();
-    assert_eq!(found, [r#"status.n: Invalid value: "string": status.n in body must be of type integer: "string""#], "the spec is nobody's fault here");
+    assert_eq!(
+        found,
+        [r#"status.n: Invalid value: "string": status.n in body must be of type integer: "string""#],
+        "the spec is nobody's fault here"
+    );
 }
 
 #[test]

@@ -74,13 +74,7 @@ impl<'a> Decoder<'a> {
         self.judge(object, duplicates, validation, true)
     }
 
-    fn judge(
-        &self,
-        object: &mut Value,
-        duplicates: &[String],
-        validation: FieldValidation,
-        patched: bool,
-    ) -> Result<Vec<Warning>, String> {
+    fn judge(&self, object: &mut Value, duplicates: &[String], validation: FieldValidation, patched: bool) -> Result<Vec<Warning>, String> {
         let mut walk = Walk { path: Vec::new(), unknown: Vec::new() };
         walk.object(self.ty, object)?;
         let strict = faults(&walk.unknown, duplicates, patched);

@@ -166,12 +166,7 @@ impl Judge<'_> {
     }
 
     /// Lets policies refuse or warn.
-    pub(super) async fn validate(
-        &self,
-        request: &Request<'_>,
-        object: Option<&Value>,
-        warnings: &mut Vec<String>,
-    ) -> Result<(), Status> {
+    pub(super) async fn validate(&self, request: &Request<'_>, object: Option<&Value>, warnings: &mut Vec<String>) -> Result<(), Status> {
         let mut denied = None;
         for bound in self.bound("validatingadmissionpolicies", "validatingadmissionpolicybindings", request, object)? {
             let (policy, binding) = bound.names();

@@ -64,8 +64,12 @@ fn unknown_and_double_fields_are_told() {
             ignored.ok();
         }
         // in the order of the text
-        let first = here.ask("POST", &format!("{}?fieldValidation=Strict", here.path("apps/v1", "deployments")), &[("content-type", "application/json")],
-            Some(r#"{"metadata": {"name": "x"}, "spec": {"unknownField": 1, "replicas": 1, "replicas": 2}}"#.to_owned()));
+        let first = here.ask(
+            "POST",
+            &format!("{}?fieldValidation=Strict", here.path("apps/v1", "deployments")),
+            &[("content-type", "application/json")],
+            Some(r#"{"metadata": {"name": "x"}, "spec": {"unknownField": 1, "replicas": 1, "replicas": 2}}"#.to_owned()),
+        );
         let said = first.await.failed(400, "BadRequest");
         assert!(said.ends_with(r#"strict decoding error: unknown field "spec.unknownField", duplicate field "spec.replicas""#), "{said}");
         let yaml = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  paused: true\n  paused: false\n";

@@ -17,7 +17,8 @@ async fn configure(here: &Here, hooks: &Hooks, kind: &str, paths: &[&str], opera
         })
         .collect();
     let collection = format!("/apis/admissionregistration.k8s.io/v1/{}s", kind.to_lowercase());
-    let object = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": here.namespace}, "webhooks": webhooks});
+    let object =
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": here.namespace}, "webhooks": webhooks});
     here.post(&collection, &object).await.ok();
     let path = format!("{collection}/{}", here.namespace);
     here.remove_later(&path);
@@ -31,7 +32,11 @@ fn a_webhook_denies_what_happens_to_custom_resources() {
         let hooks = Hooks::start(|_, asked| {
             let bad = ["object", "oldObject"].iter().any(|field| asked[field]["data"]["bad"] == "yes");
             let deleted = asked["operation"] == "DELETE" && asked["oldObject"]["data"]["keep"] == "yes";
-            Some(if bad || deleted { json!({"allowed": false, "status": {"message": "the custom resource contains unwanted data"}}) } else { json!({"allowed": true}) })
+            Some(if bad || deleted {
+                json!({"allowed": false, "status": {"message": "the custom resource contains unwanted data"}})
+            } else {
+                json!({"allowed": true})
+            })
         })
         .await;
         define(here, &definition(here, "Foo", json!([version("v1", true, anything())]))).await;

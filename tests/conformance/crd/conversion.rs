@@ -26,8 +26,7 @@ async fn converting(here: &Here, hooks: &Hooks) -> String {
     let first = version("v1", true, json!({"type": "object", "properties": {"hostPort": text}}));
     let second = version("v2", false, json!({"type": "object", "properties": {"host": text, "port": text}}));
     let mut definition = definition(here, "Foo", json!([first, second]));
-    definition["spec"]["conversion"] =
-        json!({"strategy": "Webhook", "webhook": {"clientConfig": hooks.client("/convert"), "conversionReviewVersions": ["v1", "v1beta1"]}});
+    definition["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {"clientConfig": hooks.client("/convert"), "conversionReviewVersions": ["v1", "v1beta1"]}});
     define(here, &definition).await
 }
 

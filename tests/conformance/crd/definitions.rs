@@ -104,7 +104,8 @@ fn custom_kinds_are_in_the_one_document() {
         let mut definition = definition(here, "Foo", json!([served, version("v1beta1", false, anything())]));
         definition["spec"]["names"]["shortNames"] = json!(["fo"]);
         define(here, &definition).await;
-        let own = |groups: &Value| groups["items"].as_array().unwrap().iter().find(|one| one["metadata"]["name"] == json!(group(here))).cloned();
+        let own =
+            |groups: &Value| groups["items"].as_array().unwrap().iter().find(|one| one["metadata"]["name"] == json!(group(here))).cloned();
         let header = "application/json;v=v2;g=apidiscovery.k8s.io;as=APIGroupDiscoveryList,application/json";
         let raw = here.ask("GET", "/apis", &[("accept", header)], None).await;
         assert_eq!(raw.headers["content-type"], "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");

@@ -86,10 +86,13 @@ fn fields_that_come_twice_are_told() {
         let foos = resource(here, "v1", "foos");
         let head = format!(r#""apiVersion": "{}/v1", "kind": "Foo""#, group(here));
         let body = |name: &str| {
-            format!(r#"{{{head}, "metadata": {{"name": "{name}"}}, "spec": {{"unknown": "a", "cronSpec": "* * * * */5", "cronSpec": "* * * * */10", "unknown": "b"}}}}"#)
+            format!(
+                r#"{{{head}, "metadata": {{"name": "{name}"}}, "spec": {{"unknown": "a", "cronSpec": "* * * * */5", "cronSpec": "* * * * */10", "unknown": "b"}}}}"#
+            )
         };
         let json_type = [("content-type", "application/json")];
-        let refused = here.ask("POST", &format!("{foos}?fieldValidation=Strict"), &json_type, Some(body("a"))).await.failed(400, "BadRequest");
+        let refused =
+            here.ask("POST", &format!("{foos}?fieldValidation=Strict"), &json_type, Some(body("a"))).await.failed(400, "BadRequest");
         for words in [r#"duplicate field "spec.unknown""#, r#"duplicate field "spec.cronSpec""#] {
             assert!(refused.contains(words), "{refused}");
         }
@@ -126,9 +129,20 @@ fn unknown_fields_of_any_metadata_are_told() {
         let warned = here.post(&foos, &foo).await;
         assert!(told(&warned.warnings().join("\n")), "{:?}", warned.warnings());
         assert_eq!(warned.body["spec"]["template"], inner(json!({"name": "x"})));
-        let bad = object(here, "v1", "Foo", "b", json!({"spec": {"template": {"kind": "no kind", "metadata": {"name": "a/b", "labels": {"-": "x"}}}}}));
+        let bad = object(
+            here,
+            "v1",
+            "Foo",
+            "b",
+            json!({"spec": {"template": {"kind": "no kind", "metadata": {"name": "a/b", "labels": {"-": "x"}}}}}),
+        );
         let refused = here.post(&foos, &bad).await.failed(422, "Invalid");
-        for words in ["spec.template.apiVersion: Required value", "spec.template.kind: Invalid value", "spec.template.metadata.name: Invalid value", "spec.template.metadata.labels: Invalid value"] {
+        for words in [
+            "spec.template.apiVersion: Required value",
+            "spec.template.kind: Invalid value",
+            "spec.template.metadata.name: Invalid value",
+            "spec.template.metadata.labels: Invalid value",
+        ] {
             assert!(refused.contains(words), "{words}: {refused}");
         }
     });

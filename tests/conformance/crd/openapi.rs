@@ -52,7 +52,9 @@ fn a_schema_is_published_checked_and_explained() {
         assert_eq!(schema["properties"]["spec"]["properties"]["bars"]["items"]["required"], json!(["name"]));
         assert!(schema["properties"]["apiVersion"]["description"].as_str().unwrap().starts_with("APIVersion defines"));
         for verb in ["create", "apply"] {
-            let run = |spec: Value| here.kubectl_with(&[verb, "-f", "-"], object(here, "v1", "Foo", "a", json!({"spec": spec})).to_string().as_bytes());
+            let run = |spec: Value| {
+                here.kubectl_with(&[verb, "-f", "-"], object(here, "v1", "Foo", "a", json!({"spec": spec})).to_string().as_bytes())
+            };
             run(json!({"bars": [{"name": "b", "age": "10", "feeling": "Great"}]})).ok();
             here.kubectl(&["delete", "foo", "a"]).ok();
             let said = run(json!({"bars": [{"name": "b"}], "more": 1})).failed(1);
@@ -75,12 +77,42 @@ fn explained(here: &Here) {
             rest = after;
         }
     };
-    explain("foos", &["KIND:", "Foo", "DESCRIPTION:", "Foo CRD for Testing", "FIELDS:", "apiVersion", "<string>", "APIVersion defines", "spec", "<Object>", "Specification of Foo"]);
-    explain("foos.metadata", &["DESCRIPTION:", "Standard object's metadata", "FIELDS:", "creationTimestamp", "<string>", "CreationTimestamp is a timestamp"]);
+    explain(
+        "foos",
+        &[
+            "KIND:",
+            "Foo",
+            "DESCRIPTION:",
+            "Foo CRD for Testing",
+            "FIELDS:",
+            "apiVersion",
+            "<string>",
+            "APIVersion defines",
+            "spec",
+            "<Object>",
+            "Specification of Foo",
+        ],
+    );
+    explain(
+        "foos.metadata",
+        &["DESCRIPTION:", "Standard object's metadata", "FIELDS:", "creationTimestamp", "<string>", "CreationTimestamp is a timestamp"],
+    );
     explain("foos.spec", &["DESCRIPTION:", "Specification of Foo", "FIELDS:", "bars", "<[]Object>", "List of Bars and their specs"]);
     explain(
         "foos.spec.bars",
-        &["bars", "<[]Object>", "DESCRIPTION:", "List of Bars and their specs", "FIELDS:", "bazs", "<[]string>", "List of Bazs", "name", "<string>", "Name of Bar"],
+        &[
+            "bars",
+            "<[]Object>",
+            "DESCRIPTION:",
+            "List of Bars and their specs",
+            "FIELDS:",
+            "bazs",
+            "<[]string>",
+            "List of Bazs",
+            "name",
+            "<string>",
+            "Name of Bar",
+        ],
     );
     assert!(here.kubectl(&["explain", "foos.spec.bars2"]).failed(1).contains("field \"bars2\" does not exist"));
     let recursive = here.kubectl(&["explain", "foos", "--recursive"]).ok();
@@ -122,14 +154,21 @@ fn a_part_that_keeps_everything_is_explained() {
             "properties": {"spec": keeps("Specification of Waldo"), "status": keeps("Status of Waldo")}});
         define(here, &definition(here, "Waldo", json!([version("v1", true, schema)]))).await;
         let schema = published_in_both(here, &group(here), "v1", "Waldo").await;
-        assert_eq!((&schema["properties"]["spec"]["description"], schema["properties"]["spec"].get("type")), (&json!("Specification of Waldo"), None));
+        assert_eq!(
+            (&schema["properties"]["spec"]["description"], schema["properties"]["spec"].get("type")),
+            (&json!("Specification of Waldo"), None)
+        );
         let inner = json!({"apiVersion": "a/v1", "kind": "Dummy", "a": null, "b": [{"c": "d"}]});
         let odd = object(here, "v1", "Waldo", "a", json!({"spec": inner})).to_string();
         for verb in ["create", "apply"] {
             here.kubectl_with(&[verb, "-f", "-"], odd.as_bytes()).ok();
             here.kubectl(&["delete", "waldo", "a"]).ok();
         }
-        here.kubectl(&["explain", "waldos"]).shows(&["preserve-unknown-properties in nested field for Testing", "spec", "Specification of Waldo"]);
+        here.kubectl(&["explain", "waldos"]).shows(&[
+            "preserve-unknown-properties in nested field for Testing",
+            "spec",
+            "Specification of Waldo",
+        ]);
         here.kubectl(&["explain", "waldos.spec"]).shows(&["Specification of Waldo"]);
     });
 }
@@ -145,7 +184,9 @@ fn many_definitions_are_published_beside_each_other() {
         define(here, &definition(here, "Bar", json!([version("v1", true, bars())]))).await;
         define(here, &definition_in(&other, "Foo", json!([version("v1", true, bars())]))).await;
         define(here, &definition(here, "Baz", json!([version("v2", true, bars()), version("v3", false, anything())]))).await;
-        for (group, version, kind) in [(&own, "v1", "Foo"), (&own, "v1", "Bar"), (&other, "v1", "Foo"), (&own, "v2", "Baz"), (&own, "v3", "Baz")] {
+        for (group, version, kind) in
+            [(&own, "v1", "Foo"), (&own, "v1", "Bar"), (&other, "v1", "Foo"), (&own, "v2", "Baz"), (&own, "v3", "Baz")]
+        {
             let schema = published_in_both(here, group, version, kind).await;
             assert_eq!(schema.get("properties").is_some(), version != "v3", "{version} {kind}");
         }

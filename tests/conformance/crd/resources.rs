@@ -70,7 +70,8 @@ fn fields_select_in_every_version() {
         let mut second = version("v2", false, json!({"type": "object", "properties": {"hostPort": text}}));
         second["selectableFields"] = json!([{"jsonPath": ".hostPort"}]);
         let mut definition = definition(here, "Foo", json!([first, second]));
-        definition["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {"clientConfig": hooks.client("/"), "conversionReviewVersions": ["v1"]}});
+        definition["spec"]["conversion"] =
+            json!({"strategy": "Webhook", "webhook": {"clientConfig": hooks.client("/"), "conversionReviewVersions": ["v1"]}});
         define(here, &definition).await;
         let (foos, foos2) = (resource(here, "v1", "foos"), resource(here, "v2", "foos"));
         let mut of_host1 = here.watch(&format!("{foos}?fieldSelector=host%3Dhost1")).await;
@@ -128,7 +129,8 @@ fn status_scale_columns_and_rules() {
     row("custom parts", &[], async |here| {
         define(here, &definition(here, "Foo", replicated())).await;
         let foos = resource(here, "v1", "foos");
-        let first = object(here, "v1", "Foo", "a", json!({"spec": {"replicas": 2, "size": "small", "unknown": 1}, "status": {"replicas": 9}}));
+        let first =
+            object(here, "v1", "Foo", "a", json!({"spec": {"replicas": 2, "size": "small", "unknown": 1}, "status": {"replicas": 9}}));
         let made = here.post(&foos, &first).await;
         assert_eq!(made.warnings(), [r#"unknown field "spec.unknown""#]);
         let made = made.ok();
@@ -144,7 +146,8 @@ fn status_scale_columns_and_rules() {
 
 /// What goes through the status changes the status and nothing else, and not the other way around.
 async fn status(here: &Here, path: &str) {
-    let wished = json!({"metadata": {"labels": {"l": "x"}}, "spec": {"replicas": 4}, "status": {"replicas": 1, "selector": "a=b", "other": 1}});
+    let wished =
+        json!({"metadata": {"labels": {"l": "x"}}, "spec": {"replicas": 4}, "status": {"replicas": 1, "selector": "a=b", "other": 1}});
     let patched = here.patch(&format!("{path}/status"), MERGE, &wished).await.ok();
     assert_eq!(patched["status"], json!({"replicas": 1, "selector": "a=b"}), "pruned, too");
     assert_eq!((&patched["spec"]["replicas"], &patched["metadata"]["labels"]), (&json!(2), &Value::Null));
@@ -152,7 +155,10 @@ async fn status(here: &Here, path: &str) {
     let patched = here.patch(path, MERGE, &json!({"metadata": {"labels": {"l": "x"}}, "status": {"replicas": 7}})).await.ok();
     assert_eq!((&patched["status"]["replicas"], &patched["metadata"]["generation"]), (&json!(1), &json!(1)));
     let refused = here.patch(&format!("{path}/status"), MERGE, &json!({"status": {"replicas": "many"}})).await.failed(422, "Invalid");
-    assert!(refused.contains(r#"status.replicas: Invalid value: "string": status.replicas in body must be of type integer: "string""#), "{refused}");
+    assert!(
+        refused.contains(r#"status.replicas: Invalid value: "string": status.replicas in body must be of type integer: "string""#),
+        "{refused}"
+    );
     let refused = here.patch(&format!("{path}/status"), MERGE, &json!({"status": {"replicas": -1}})).await.failed(422, "Invalid");
     assert!(refused.contains(".status.replicas: Invalid value: -1: should be a non-negative integer"), "{refused}");
     let applied = json!({"status": {"replicas": 3}});
