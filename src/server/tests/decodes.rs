@@ -46,17 +46,26 @@ async fn many_readers(cluster: &Cluster) {
         });
         assert!(futures::future::join_all(all).await.iter().all(|made| made.code == 201));
     };
-    let before = decodes(cluster).await;
-    let mut watch = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion={}", cluster.store.revision())).await;
+    // what writing decodes, as the namespace, is none of the readers'
+    let beginning = cluster.store.revision();
+    let start = decodes(cluster).await;
     make("a").await;
-    watch.names(TIMES).await;
-    let mut watch = cluster.watch(&format!("{MAPS}?watch=1")).await;
-    watch.names(TIMES).await;
+    let unseen = decodes(cluster).await - start;
+    let mut live = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion={}", cluster.store.revision())).await;
+    make("b").await;
+    live.names(TIMES).await;
+    let before = decodes(cluster).await;
+    assert_eq!(before - start, 2 * unseen, "events as they happen");
+
+    let mut history = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion={beginning}")).await;
+    history.names(TIMES).await;
+    let mut state = cluster.watch(&format!("{MAPS}?watch=1")).await;
+    state.names(TIMES).await;
     for number in 0..TIMES {
         assert_eq!(cluster.get(&format!("{MAPS}/a{number}")).await.body["data"]["k"], "v");
         let page = cluster.get(&format!("{MAPS}?limit=10")).await.body;
         assert_eq!(page["items"].as_array().unwrap().len(), 10);
     }
-    assert_eq!(cluster.get(MAPS).await.body["items"].as_array().unwrap().len(), TIMES);
-    assert_eq!(decodes(cluster).await, before);
+    assert_eq!(cluster.get(MAPS).await.body["items"].as_array().unwrap().len(), 2 * TIMES);
+    assert_eq!(decodes(cluster).await, before, "readers");
 }
