@@ -33,6 +33,7 @@ use coracle_api::status::Status;
 use serde_json::{Value, json};
 
 use crate::authz::Authorizer;
+use crate::custom::Customs;
 use crate::http::query::Query;
 use crate::objects::Lookup;
 use crate::webhook::WebhookClient;
@@ -58,6 +59,10 @@ pub struct Request<'a> {
     pub kind: &'a Kind,
     /// The same in the version the client speaks.
     pub asked: &'a Kind,
+    /// Of a custom kind, the other versions it is served in.
+    pub(crate) others: &'a [Arc<Kind>],
+    /// Where custom kinds are known; a test may do without.
+    pub(crate) customs: Option<&'a Customs>,
     /// Namespace; empty at cluster scope. For a namespace itself, its name.
     pub namespace: &'a str,
     /// Name; empty in a create with `generateName`.
@@ -192,7 +197,7 @@ impl Admission {
         warnings: &mut Vec<String>,
     ) -> Result<Option<quota::Charge>, Status> {
         self.check(request, object, warnings)?;
-        self.judge().validate(request, object, warnings)?;
+        self.judge().validate(request, object, warnings).await?;
         webhooks::validate(self.caller(), request, object, warnings).await?;
         match object {
             Some(object) if request.writes() => quota::check(&self.turns, &*self.lookup, &*self.clock, request, object).await,
