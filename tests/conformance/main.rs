@@ -31,6 +31,7 @@ mod harness;
 mod answer;
 mod here;
 mod operations;
+mod pods;
 mod shared;
 mod watch;
 
@@ -45,7 +46,6 @@ mod instrumentation;
 mod kubectl;
 mod network;
 mod node;
-mod node_kinds;
 mod proxy;
 mod python;
 mod scheduling;
