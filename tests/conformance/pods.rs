@@ -32,8 +32,8 @@ pub fn merge(into: &mut Value, more: Value) {
     }
 }
 
-pub async fn create(here: &Here, pod: &Value) {
-    here.post(&here.path("v1", "pods"), pod).await.ok();
+pub async fn create(here: &Here, pod: &Value) -> Value {
+    here.post(&here.path("v1", "pods"), pod).await.ok()
 }
 
 pub fn path(here: &Here, pod: &str) -> String {

@@ -28,7 +28,7 @@ pub(super) fn serve(listener: TcpListener, healthy: impl Fn() -> bool + Clone + 
 }
 
 /// The answer to a call, its status in the trailers.
-fn answer(path: &str, healthy: bool) -> Response<impl Body<Data = Bytes, Error = Infallible> + Send + 'static> {
+fn answer(path: &str, healthy: bool) -> Response<impl Body<Data = Bytes, Error = Infallible> + Send + use<>> {
     let (frame, status) = match path {
         // a frame of two bytes: HealthCheckResponse { status: SERVING or NOT_SERVING }
         "/grpc.health.v1.Health/Check" => (vec![0, 0, 0, 0, 2, 0x08, if healthy { 1 } else { 2 }], "0"),

@@ -70,9 +70,9 @@ fn a_container_is_told_by_its_environment() {
                 ["configMapRef", "secretRef"].map(|kind| json!({"prefix": prefix, kind: {"name": kind[..3].to_lowercase()}}))
             })
             .collect();
-        let names: Vec<String> = odd.iter().flat_map(|prefix| ["one", "three"].map(|key| format!("{prefix}{key}"))).collect();
-        let prefixed =
-            pod("prefixed", "", json!({}), json!({"envFrom": sources, "command": [&["printenv".to_owned()], &names[..]].concat()}));
+        let mut command = vec!["printenv".to_owned()];
+        command.extend(odd.iter().flat_map(|prefix| ["one", "three"].map(|key| format!("{prefix}{key}"))));
+        let prefixed = pod("prefixed", "", json!({}), json!({"envFrom": sources, "command": command}));
         let about = pod("about", "echo $NAME $SPACE $IP $ID $HOST $HOSTS", json!({}), json!({"env": fields}));
         create(here, &about).await;
         wrote(
