@@ -55,6 +55,9 @@ pub(crate) struct Start {
     /// Range of services' addresses
     #[arg(long, value_name = "CIDR")]
     pub(crate) service_cidr: Option<Cidr>,
+    /// Longest wait, in seconds, before a container that keeps failing is started again
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=300))]
+    pub(crate) max_container_restart_period: u16,
     /// Folder of manifests to keep applied
     #[arg(long, value_name = "DIR")]
     pub(crate) watch: Vec<PathBuf>,

@@ -1,6 +1,7 @@
 //! What `up` and the UI share when they start a cluster.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use coracle_cluster::{Cluster, ClusterConfig, DataDirectory, Ranges, Steps};
 
@@ -21,6 +22,7 @@ pub(crate) fn configuration(global: &Global, start: &Start) -> Result<ClusterCon
         runtime: start.runtime,
         nodes: usize::from(start.nodes),
         ranges,
+        longest_restart_delay: Duration::from_secs(start.max_container_restart_period.into()),
         program,
     })
 }

@@ -54,6 +54,8 @@ pub struct ClusterConfig {
     pub nodes: usize,
     /// Address ranges, at the first start.
     pub ranges: Option<Ranges>,
+    /// Longest wait before a container that keeps failing is started again.
+    pub longest_restart_delay: Duration,
     /// Program that is run as `PROGRAM __shim …` and `PROGRAM __kubia …`.
     pub program: PathBuf,
 }
@@ -222,6 +224,7 @@ impl Cluster {
                         capacity: None,
                         pod_cidr: self.lab.as_ref().map(|lab| lab.ranges().node(number as u32).to_string()),
                         cluster_domain: DOMAIN.to_owned(),
+                        longest_restart_delay: config.longest_restart_delay,
                         turns: turns.clone(),
                     });
                     dialer.add(&node);

@@ -1,5 +1,6 @@
 //! Pods leave nodes with `NoExecute` taints that they do not tolerate: at once, or after the seconds they ask for.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::Context;
@@ -27,6 +29,8 @@ struct Controller {
     nodes: Informer<Node>,
     pods: Informer<Pod>,
     pods_on: Index<Pod>,
+    /// Pods that are to go later, with the time when that was seen first.
+    waiting: Mutex<HashMap<Key, Timestamp>>,
 }
 
 pub(crate) async fn run(context: Context) -> Run {
@@ -38,6 +42,7 @@ pub(crate) async fn run(context: Context) -> Run {
         nodes: context.informers.of(),
         pods_on: pods.index("node", |pod| Some(pods::node(pod).to_owned()).filter(|node| !node.is_empty()).into_iter().collect()),
         pods,
+        waiting: Mutex::default(),
     });
     controller.nodes.synced().await;
     controller.pods.synced().await;
@@ -71,14 +76,14 @@ fn taints(node: &Node) -> Vec<&Taint> {
 }
 
 /// When the pod must go; `None` while it may stay for ever. Of several tolerations of a taint the first counts; of several
-/// taints the shortest patience.
-fn leaves_at(pod: &Pod, taints: &[&Taint], now: Timestamp) -> Option<Timestamp> {
+/// taints the shortest patience. A taint that does not say since when it is there counts from `seen` on.
+fn leaves_at(pod: &Pod, taints: &[&Taint], seen: Timestamp) -> Option<Timestamp> {
     let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
     let mut soonest: Option<Timestamp> = None;
     for taint in taints {
-        let Some(toleration) = tolerations.iter().find(|toleration| tolerates(toleration, taint)) else { return Some(now) };
+        let Some(toleration) = tolerations.iter().find(|toleration| tolerates(toleration, taint)) else { return Some(seen) };
         if let Some(seconds) = toleration.toleration_seconds {
-            let since = taint.time_added.as_ref().map_or(now, |time| time.0);
+            let since = taint.time_added.as_ref().map_or(seen, |time| time.0);
             let end = since.checked_add(SignedDuration::from_secs(seconds.max(0))).unwrap_or(Timestamp::MAX);
             soonest = Some(soonest.map_or(end, |known| known.min(end)));
         }
@@ -92,12 +97,21 @@ impl Controller {
     }
 
     async fn reconcile(&self, key: &Key) -> Outcome {
+        let waited = self.waiting.lock().remove(key);
         let Some(pod) = self.pods.get(&key.namespace, &key.name).filter(|pod| !pods::is_terminating(pod)) else { return Ok(None) };
-        let Some(node) = self.nodes.get("", pods::node(&pod)) else { return Ok(None) };
         let now = self.clock.now();
-        let Some(end) = leaves_at(&pod, &taints(&node), now) else { return Ok(None) };
+        let seen = waited.unwrap_or(now);
+        let node = self.nodes.get("", pods::node(&pod));
+        let Some(end) = node.and_then(|node| leaves_at(&pod, &taints(&node), seen)) else {
+            if waited.is_some() {
+                let message = format!("Cancelling deletion of Pod {key}");
+                self.recorder.event(&pod.object_ref(&()), EventType::Normal, "TaintManagerEviction", message);
+            }
+            return Ok(None);
+        };
         let wait = end.duration_since(now);
         if wait > SignedDuration::ZERO {
+            self.waiting.lock().insert(key.clone(), seen);
             return Ok(Some(Duration::try_from(wait).unwrap_or_default() + Duration::from_millis(5)));
         }
         let message = format!("Marking for deletion Pod {key}");

@@ -1,4 +1,4 @@
-//! The demo web server inside `coracle.local/kubia`: small, on the standard library alone.
+//! The demo web server inside `coracle.local/kubia`: small, on the standard library alone, but for gRPC.
 //!
 //! | path | answer |
 //! |---|---|
@@ -7,7 +7,10 @@
 //! | any other | `<greeting>, this is <host name>. Your IP is <client>.` |
 //!
 //! `--port N` (8080), `--stdin` (each line of standard input is a new greeting), `--handle-sigterm` (exit 0 on SIGTERM;
-//! without it the first process of a container does not hear it).
+//! without it the first process of a container does not hear it), `--grpc-port N` (what `/healthz` says, as
+//! `grpc.health.v1.Health`).
+
+mod grpc;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -28,18 +31,20 @@ struct Options {
     port: u16,
     stdin: bool,
     handle_sigterm: bool,
+    grpc_port: Option<u16>,
 }
 
 fn options(args: &[OsString]) -> Result<Options, String> {
-    let mut options = Options { port: 8080, stdin: false, handle_sigterm: false };
+    let mut options = Options { port: 8080, stdin: false, handle_sigterm: false, grpc_port: None };
     let mut words = args.iter().map(|word| word.to_string_lossy());
     while let Some(word) = words.next() {
         match word.as_ref() {
             "--stdin" => options.stdin = true,
             "--handle-sigterm" => options.handle_sigterm = true,
-            "--port" => {
-                let port = words.next().ok_or("--port needs a number")?;
-                options.port = port.parse().map_err(|_| format!("--port: {port:?} is no port"))?;
+            word @ ("--port" | "--grpc-port") => {
+                let port = words.next().ok_or_else(|| format!("{word} needs a number"))?;
+                let port = port.parse().map_err(|_| format!("{word}: {port:?} is no port"))?;
+                if word == "--port" { options.port = port } else { options.grpc_port = Some(port) }
             }
             other => return Err(format!("unknown option {other}")),
         }
@@ -76,14 +81,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
         healthy: AtomicBool::new(true),
         connections: AtomicUsize::new(0),
     });
-    let listener = match listen(options.port) {
-        Ok(listener) => listener,
-        Err(error) => {
-            eprintln!("kubia: cannot listen on port {}: {error}", options.port);
-            return ExitCode::FAILURE;
-        }
-    };
-    println!("Listening on port {}", listener.local_addr().map_or(options.port, |address| address.port()));
+    let Some(listener) = listen_or_say(options.port) else { return ExitCode::FAILURE };
+    if let Some(port) = options.grpc_port {
+        let Some(listener) = listen_or_say(port) else { return ExitCode::FAILURE };
+        let server = Arc::clone(&server);
+        let healthy = move || server.healthy.load(Ordering::Relaxed);
+        std::thread::spawn(move || grpc::serve(listener, healthy));
+    }
     if options.stdin {
         let server = Arc::clone(&server);
         spawn(move || server.read_greetings(io::stdin().lock()));
@@ -104,6 +108,12 @@ extern "C" fn terminate(_: libc::c_int) {
 fn listen(port: u16) -> io::Result<TcpListener> {
     let any = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)].map(|ip| SocketAddr::new(ip, port));
     TcpListener::bind(any.as_slice())
+}
+
+fn listen_or_say(port: u16) -> Option<TcpListener> {
+    let listener = listen(port).inspect_err(|error| eprintln!("kubia: cannot listen on port {port}: {error}")).ok()?;
+    println!("Listening on port {}", listener.local_addr().map_or(port, |address| address.port()));
+    Some(listener)
 }
 
 fn spawn(work: impl FnOnce() + Send + 'static) {
@@ -302,9 +312,9 @@ mod tests {
     #[test]
     fn options_are_read() {
         let words = |text: &str| text.split_whitespace().map(OsString::from).collect::<Vec<_>>();
-        let expected = Options { port: 81, stdin: true, handle_sigterm: true };
-        assert_eq!(options(&words("--port 81 --stdin --handle-sigterm")), Ok(expected));
-        for text in ["--port", "--port x", "--nope"] {
+        let expected = Options { port: 81, stdin: true, handle_sigterm: true, grpc_port: Some(82) };
+        assert_eq!(options(&words("--port 81 --stdin --handle-sigterm --grpc-port 82")), Ok(expected));
+        for text in ["--port", "--port x", "--grpc-port", "--nope"] {
             assert!(options(&words(text)).is_err(), "{text}");
         }
     }

@@ -31,6 +31,7 @@ mod harness;
 mod answer;
 mod here;
 mod operations;
+mod pods;
 mod shared;
 mod watch;
 
@@ -46,7 +47,6 @@ mod kube_rs;
 mod kubectl;
 mod network;
 mod node;
-mod node_kinds;
 mod proxy;
 mod python;
 mod scheduling;

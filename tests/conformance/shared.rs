@@ -62,7 +62,7 @@ fn start() -> Option<Shared> {
 /// Starts the cluster and stops it when the process ends; nothing may be left of it then.
 fn keep(started: &Sender<Shared>, stopped: &Receiver<()>) {
     let runtime = if nix::unistd::geteuid().is_root() { with_containers() } else { "simulated".to_owned() };
-    let cluster = Arc::new(Cluster::start(Place::new(), &["--runtime", &runtime, "--nodes", "2"]));
+    let cluster = Arc::new(Cluster::start(Place::new(), &["--runtime", &runtime, "--nodes", "2", "--max-container-restart-period", "1"]));
     let network = File::open("/proc/thread-self/ns/net").unwrap();
     started.send(Shared { cluster: Arc::downgrade(&cluster), network }).unwrap();
     // the sender is dropped at exit

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::clock::Clock;
 use coracle_api::identity::Identity;
@@ -68,6 +69,8 @@ pub struct NodeConfig {
     pub pod_cidr: Option<String>,
     /// Domain of service names, as `cluster.local`.
     pub cluster_domain: String,
+    /// Longest wait before a container that keeps failing is started again, as `crashLoopBackOff.maxContainerRestartPeriod`.
+    pub longest_restart_delay: Duration,
     /// Turns at writing statuses, shared with the process' other nodes.
     pub turns: Turns,
 }
@@ -89,6 +92,7 @@ pub(crate) struct Agent {
     pub(crate) capacity: Capacity,
     pub(crate) pod_cidr: Option<String>,
     pub(crate) cluster_domain: String,
+    pub(crate) longest_restart_delay: Duration,
     pub(crate) objects: Objects,
     pub(crate) pods: Informer<Pod>,
     pub(crate) by_node: Index<Pod>,
@@ -168,6 +172,7 @@ impl Node {
             clock: config.clock,
             pod_cidr: config.pod_cidr,
             cluster_domain: config.cluster_domain,
+            longest_restart_delay: config.longest_restart_delay,
             pods,
             by_node,
             no_pod: Arc::default(),

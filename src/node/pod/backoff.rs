@@ -15,14 +15,26 @@ struct Entry {
 }
 
 /// Delays by key (a container's name, or an image's).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backoffs {
+    longest: Duration,
     entries: HashMap<String, Entry>,
     /// Keys that may run at once, whatever their past: a probe's kill and the restart after it are one step.
     free: HashSet<String>,
 }
 
+impl Default for Backoffs {
+    fn default() -> Self {
+        Self::up_to(LONGEST)
+    }
+}
+
 impl Backoffs {
+    /// None longer than this.
+    pub(crate) fn up_to(longest: Duration) -> Self {
+        Self { longest, entries: HashMap::new(), free: HashSet::new() }
+    }
+
     /// The delay in force for `key` after a failure at `since`, with the moment it ends; `None`: it may run now.
     pub(crate) fn waiting(&self, key: &str, since: Timestamp, now: Timestamp) -> Option<(Duration, Timestamp)> {
         if self.free.contains(key) {
@@ -39,8 +51,8 @@ impl Backoffs {
             return;
         }
         let delay = match self.entries.get(key) {
-            Some(entry) if !is_expired(entry, since) => (entry.delay * 2).min(LONGEST),
-            _ => FIRST,
+            Some(entry) if !is_expired(entry, since) => (entry.delay * 2).min(self.longest),
+            _ => FIRST.min(self.longest),
         };
         self.entries.insert(key.to_owned(), Entry { delay, updated: now });
     }
@@ -72,8 +84,15 @@ mod tests {
     }
 
     #[test]
-    fn delays_double_up_to_five_minutes() {
-        let mut backoffs = Backoffs::default();
+    fn delays_double_up_to_the_longest() {
+        for (mut backoffs, expected) in
+            [(Backoffs::default(), [0, 10, 20, 40, 80, 160, 300, 300]), (Backoffs::up_to(Duration::from_secs(3)), [0, 3, 3, 3, 3, 3, 3, 3])]
+        {
+            assert_eq!(delays(&mut backoffs), expected);
+        }
+    }
+
+    fn delays(backoffs: &mut Backoffs) -> Vec<u64> {
         let mut now = at(0);
         let mut seen = Vec::new();
         for _ in 0..8 {
@@ -86,7 +105,7 @@ mod tests {
                 backoffs.tried("c", now, now);
             }
         }
-        assert_eq!(seen, [0, 10, 20, 40, 80, 160, 300, 300]);
+        seen
     }
 
     #[test]

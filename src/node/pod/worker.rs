@@ -226,13 +226,13 @@ impl Life {
         let start_time = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map_or_else(|| agent.clock.now(), |time| time.0);
         let resizes = Resizes::adopt(&pod);
         Self {
+            backoffs: Backoffs::up_to(agent.longest_restart_delay),
             agent,
             worker,
             stage: Stage::Starting,
             pod,
             reasons: BTreeMap::new(),
             later: BTreeMap::new(),
-            backoffs: Backoffs::default(),
             pull_backoffs: Backoffs::default(),
             pull_failures: BTreeMap::new(),
             retry: BTreeMap::new(),

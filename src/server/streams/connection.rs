@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::channel::Outgoing;
 
 /// How long a client may take to close its side after the last word.
-const LINGER: Duration = Duration::from_secs(10);
+pub(super) const LINGER: Duration = Duration::from_secs(10);
 
 /// A connection that is being served. Dropping it cuts it.
 pub(super) struct Connection {

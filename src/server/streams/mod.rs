@@ -1,4 +1,4 @@
-//! Streams to what runs in pods: exec, attach and port-forward. The protocols end here; the node gets plain byte streams.
+//! Streams to what runs in pods: exec, attach and port-forward, and logs in a WebSocket. The protocols end here; the node gets plain byte streams.
 //!
 //! ```text
 //! request ► handshake (101) ► websocket channels │ spdy streams │ spdy in a websocket
@@ -9,6 +9,7 @@ mod channel;
 mod connection;
 mod handshake;
 mod port_forward;
+pub(crate) mod reader;
 mod remote_command;
 mod spdy;
 mod websocket;
@@ -62,18 +63,27 @@ impl StreamCall {
         T: Future<Output = ()> + Send,
     {
         let Some(upgrade) = self.upgrade else { return Err(Status::internal("the connection cannot be upgraded")) };
-        tokio::spawn(async move {
-            let all = async {
-                match upgrade.await {
-                    Ok(upgraded) => serve(upgraded).await,
-                    Err(error) => tracing::debug!(%error, "connection not upgraded"),
-                }
-            };
-            tokio::select! {
-                () = self.stop.cancelled() => {}
-                () = all => {}
-            }
-        });
+        upgraded(upgrade, self.stop, serve);
         Ok(answer)
     }
+}
+
+/// Serves a connection once its answer went out, at the longest until the server ends.
+fn upgraded<F, T>(upgrade: OnUpgrade, stop: CancellationToken, serve: F)
+where
+    F: FnOnce(Upgraded) -> T + Send + 'static,
+    T: Future<Output = ()> + Send,
+{
+    tokio::spawn(async move {
+        let all = async {
+            match upgrade.await {
+                Ok(upgraded) => serve(upgraded).await,
+                Err(error) => tracing::debug!(%error, "connection not upgraded"),
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = all => {}
+        }
+    });
 }

@@ -19,7 +19,7 @@ use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{Feed, Inlet, Outgoing, Outlet, inward, outward};
-use super::connection::Connection;
+use super::connection::{Connection, LINGER};
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -164,6 +164,26 @@ async fn send(mut queue: mpsc::Receiver<Outgoing>, mut sink: SplitSink<Socket, M
         sink.flush().await?;
     }
     Ok(())
+}
+
+/// Sends bytes, after an empty message that tells the client that they will come, until they or the client end.
+pub(super) async fn send_bytes(upgraded: Upgraded, base64: bool, bytes: impl Stream<Item = io::Result<Bytes>> + Send) {
+    let (mut sink, stream) = socket(upgraded).await.split();
+    let message = |data: Bytes| if base64 { Message::text(STANDARD.encode(&data)) } else { Message::Binary(data) };
+    let sending = async {
+        let mut bytes = std::pin::pin!(bytes);
+        sink.send(message(Bytes::new())).await?;
+        while let Some(Ok(data)) = bytes.next().await {
+            sink.send(message(data)).await?;
+        }
+        sink.send(Message::Close(Some(DONE))).await?;
+        tokio::time::sleep(LINGER).await;
+        Ok::<_, Error>(())
+    };
+    tokio::select! {
+        result = sending => drop(result),
+        () = stream.for_each(|_| std::future::ready(())) => {}
+    }
 }
 
 /// The byte stream in a WebSocket's binary messages.

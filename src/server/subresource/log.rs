@@ -6,11 +6,13 @@ use coracle_api::status::Status;
 use coracle_api::time;
 use futures::StreamExt;
 use http::Response;
+use hyper::upgrade::OnUpgrade;
 use serde_json::Value;
 
 use crate::http::body::Body;
 use crate::http::query::Query;
 use crate::registry::Call;
+use crate::streams::reader;
 use crate::{answer, codec};
 
 /// Answers a GET of a container's log.
@@ -25,6 +27,11 @@ pub(super) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
     let stop = call.server.stopping();
     let lines = call.server.0.dialer.logs(&pod, &container, options).await?;
     let lines = lines.take_until(async move { stop.cancelled().await });
+    if reader::is_wanted(&call.parts.headers)
+        && let Some(upgrade) = call.parts.extensions.remove::<OnUpgrade>()
+    {
+        return reader::send(&call.parts.headers, upgrade, lines, call.server.stopping());
+    }
     Ok(answer::stream("text/plain", Body::stream(lines)))
 }
 

@@ -83,7 +83,7 @@ impl Node {
 #[async_trait]
 impl NodeDialer for Node {
     async fn logs(&self, _: &PodRef, _: &str, _: LogOptions) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status> {
-        Err(Status::internal("no logs"))
+        Ok(futures::stream::iter(["one\n", "two\n"].map(|line| Ok(Bytes::from(line)))).boxed())
     }
 
     async fn exec(&self, _: &PodRef, container: &str, command: Vec<String>, streams: StreamOptions) -> Result<Session, Status> {
@@ -211,6 +211,23 @@ async fn web_socket_exec_tells_the_exit_code_after_the_output() {
     }
     let mut socket = web_socket(&cluster, &format!("{POD}/attach?stdout=true"), "v4.channel.k8s.io").await;
     assert_eq!(last_word(&collect(&mut socket).await[&3]), json!({"metadata": {}, "status": "Success"}));
+}
+
+#[tokio::test]
+async fn a_log_in_a_web_socket() {
+    let (cluster, _) = cluster().await;
+    for (protocol, expected) in [("binary.k8s.io", "one\ntwo\n"), ("base64.binary.k8s.io", "b25lCg==dHdvCg==")] {
+        let mut socket = web_socket(&cluster, &format!("{POD}/log"), protocol).await;
+        assert!(soon(socket.next()).await.unwrap().unwrap().into_data().is_empty());
+        let mut text = String::new();
+        while let Some(Ok(message)) = soon(socket.next()).await {
+            match message {
+                Message::Close(end) => assert_eq!(u16::from(end.unwrap().code), 1000),
+                other => text.push_str(other.to_text().unwrap()),
+            }
+        }
+        assert_eq!(text, expected);
+    }
 }
 
 #[tokio::test]

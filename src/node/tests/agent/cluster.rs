@@ -93,6 +93,7 @@ impl Cluster {
             capacity: Some(Capacity { cpu_milli: 4_000, memory: 8 << 30, storage: 100 << 30, pods: 110 }),
             pod_cidr: None,
             cluster_domain: "cluster.local".to_owned(),
+            longest_restart_delay: Duration::from_secs(300),
         });
         self.dialer.add(&node);
         node

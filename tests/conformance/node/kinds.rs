@@ -1,9 +1,9 @@
-//! Rows of `[sig-node]` about kinds that nobody has to run.
+//! Kinds that nobody has to run.
 
 use serde_json::{Value, json};
 
-use super::here::{MERGE, row};
-use super::operations::{self, Resource, names};
+use crate::here::{MERGE, STRATEGIC, row, row_alone};
+use crate::operations::{self, Resource, names};
 
 fn plain(version: &'static str, name: &'static str, namespaced: bool, object: Value) -> Resource {
     Resource { version, name, namespaced, subresources: &[], object, status: None }
@@ -60,10 +60,14 @@ fn config_maps_and_secrets_as_objects() {
 /// [sig-node] Node Lifecycle should run through the lifecycle of a node [Conformance]
 #[test]
 fn a_node_from_create_to_delete() {
-    row("node lifecycle", &[], async |here| {
+    // others count the nodes
+    row_alone("node lifecycle", &[], async |here| {
         let path = format!("/api/v1/nodes/{}", here.namespace);
-        here.post("/api/v1/nodes", &json!({"metadata": {"name": here.namespace}})).await.ok();
+        let labels = json!({"node": here.namespace});
+        here.post("/api/v1/nodes", &json!({"metadata": {"name": here.namespace, "labels": labels}})).await.ok();
         here.remove_later(&path);
+        let selected = format!("/api/v1/nodes?labelSelector=node%3D{}", here.namespace);
+        assert_eq!(names(&here.get(&selected).await.ok()), [here.namespace.as_str()]);
         here.patch(&path, MERGE, &json!({"metadata": {"labels": {"patched": "true"}}})).await.ok();
         assert_eq!(here.get(&path).await.ok()["metadata"]["labels"]["patched"], "true");
         here.until("the node is updated", async || {
@@ -73,10 +77,11 @@ fn a_node_from_create_to_delete() {
         })
         .await;
         let status = json!({"status": {"conditions": [{"type": "Test", "status": "True", "reason": "Test", "message": "m"}]}});
-        let patched = here.patch(&format!("{path}/status"), super::here::STRATEGIC, &status).await.ok();
+        let patched = here.patch(&format!("{path}/status"), STRATEGIC, &status).await.ok();
         assert!(patched["status"]["conditions"].to_string().contains("Test"));
         here.delete(&path).await.ok();
         here.until_gone(&path).await;
+        assert!(names(&here.get(&selected).await.ok()).is_empty());
     });
 }
 
