@@ -176,7 +176,7 @@ impl Addresses {
                 Err(error) if !is_exists(&error) => Err(error),
                 _ => Ok(None),
             },
-            (owner, Some(address)) if is_ours(&address) && !owner.is_some_and(|service| belongs(&address, &service)) => {
+            (owner, Some(address)) if is_ours(&address) && !owner.as_ref().is_some_and(|service| belongs(&address, service)) => {
                 let preconditions = Some(Preconditions { uid: address.metadata.uid.clone(), resource_version: None });
                 match self.api.delete(ip, &DeleteParams { preconditions, ..DeleteParams::default() }).await {
                     Err(error) if !is_not_found(&error) => Err(error),
@@ -193,12 +193,9 @@ fn is_ours(address: &IPAddress) -> bool {
 }
 
 fn belongs(address: &IPAddress, service: &Service) -> bool {
-    let parent = address.spec.as_ref().map(|spec| &spec.parent_ref);
-    parent.is_some_and(|parent| {
-        parent.resource == "services"
-            && parent.name == name_of(service)
-            && parent.namespace.as_deref().unwrap_or_default() == namespace_of(service)
-    })
+    let parent = &address.spec.parent_ref;
+    let namespace = parent.namespace.as_deref().unwrap_or_default();
+    parent.resource == "services" && parent.name == name_of(service) && namespace == namespace_of(service)
 }
 
 fn object(ip: &str, service: &Service) -> IPAddress {
@@ -206,14 +203,14 @@ fn object(ip: &str, service: &Service) -> IPAddress {
     let labels = BTreeMap::from([(FAMILY.to_owned(), family.to_owned()), (MANAGED_BY.to_owned(), MANAGER.to_owned())]);
     IPAddress {
         metadata: ObjectMeta { name: Some(ip.to_owned()), labels: Some(labels), ..ObjectMeta::default() },
-        spec: Some(IPAddressSpec {
+        spec: IPAddressSpec {
             parent_ref: ParentReference {
                 group: None,
                 resource: "services".to_owned(),
                 namespace: Some(namespace_of(service).to_owned()),
                 name: name_of(service).to_owned(),
             },
-        }),
+        },
     }
 }
 

@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn paths_match_as_the_api_says() {
-        let table: [(&[(&str, &str)], &str, u8); 16] = [
+        type Paths = &'static [(&'static str, &'static str)];
+        let table: [(Paths, &str, u8); 16] = [
             (&[("Prefix", "/")], "/any/path", 1),
             (&[("Exact", "/foo")], "/foo", 1),
             (&[("Exact", "/foo")], "/bar", 0),

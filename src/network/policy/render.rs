@@ -46,7 +46,9 @@ fn write_allow(out: &mut String, peer: &str, allow: &Allow) {
         }
         Peers::Block(range, except) => {
             let mut text = format!("ip {peer} {range} ");
-            except.iter().for_each(|part| drop(write!(text, "ip {peer} != {part} ")));
+            for part in except {
+                let _ = write!(text, "ip {peer} != {part} ");
+            }
             text
         }
     };
