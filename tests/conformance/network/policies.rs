@@ -41,6 +41,10 @@ fn policies_let_through_what_they_say() {
         for pod in ["friend", "stranger"] {
             until_reach(here, pod, &urls, true).await;
         }
+        // whom the kernel leads the pod sees
+        let friend = pod_ip(here, "friend").await;
+        let answer = curl(here, "friend", &urls[1]).unwrap();
+        assert!(answer.contains(&format!("Your IP is {friend}.")), "{answer}");
         apply(here, "deny", json!({"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Ingress"]})).await;
         for pod in ["friend", "stranger"] {
             until_reach(here, pod, &urls, false).await;
