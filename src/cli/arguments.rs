@@ -118,6 +118,14 @@ pub(crate) enum Command {
     /// Nodes of the running cluster
     #[command(subcommand)]
     Node(Node),
+    /// Print where a service is reached
+    Service {
+        /// Its name
+        name: String,
+        /// Its namespace
+        #[arg(long, short, default_value = "default")]
+        namespace: String,
+    },
     /// Print completions for a shell
     Completion {
         /// Which shell

@@ -39,6 +39,8 @@ use crate::steps::Steps;
 const API_PORT: u16 = 6443;
 /// How many ports after it are tried where no address was asked for.
 const PORTS_TRIED: u16 = 64;
+/// `off` keeps services and policies out of the kernel's packet tables.
+const NFT: &str = "CORACLE_NFT";
 /// Domain of service names.
 const DOMAIN: &str = "cluster.local";
 
@@ -99,7 +101,7 @@ impl Cluster {
         let names = node_names(config.nodes);
         let lab = match identity.runtime {
             RuntimeKind::Docker | RuntimeKind::Native => {
-                Some(steps.take("pod network", Lab::start(lab_config(&identity, ranges, &names))).await?)
+                Some(steps.take("pod network", Lab::start(lab_config(&directory, &identity, ranges, &names))).await?)
             }
             RuntimeKind::Simulated => None,
         };
@@ -237,19 +239,24 @@ impl Cluster {
 
     async fn start_services(&mut self, lab: Lab, informers: &Informers, node_address: IpAddr) -> Result<(), ClusterError> {
         self.actors.push(coracle_network::dns::start(&lab, informers, DOMAIN, self.shutdown.clone()).await?);
+        let (policies, tasks) = coracle_network::policy::start(&lab, informers, &self.clients, self.shutdown.clone());
+        self.actors.extend(tasks);
         let host = match self.address.ip() {
             ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
             ip => ip,
         };
-        let config = coracle_network::proxy::ProxyConfig {
-            reserved: vec![IpAddr::V4(lab.ranges().dns())],
-            lab: Some(lab),
+        let (informers, clients, host_addresses) = (informers.clone(), self.clients.clone(), vec![host]);
+        let ingress = coracle_network::ingress::IngressConfig {
+            lab: lab.clone(),
             informers: informers.clone(),
-            clients: self.clients.clone(),
-            host_addresses: vec![host],
+            clients: clients.clone(),
+            host_addresses: host_addresses.clone(),
             node_address,
         };
-        self.actors.extend(coracle_network::proxy::start(config, self.shutdown.clone()));
+        self.actors.extend(coracle_network::ingress::start(ingress, self.shutdown.clone()));
+        let reserved = vec![IpAddr::V4(lab.ranges().dns())];
+        let config = coracle_network::proxy::ProxyConfig { reserved, lab: Some(lab), informers, clients, host_addresses, node_address };
+        self.actors.extend(coracle_network::proxy::start(config, policies, self.shutdown.clone()));
         Ok(())
     }
 
@@ -407,12 +414,14 @@ fn host_name() -> String {
     if name.is_empty() { "node-1".to_owned() } else { name.to_owned() }
 }
 
-fn lab_config(identity: &ClusterIdentity, ranges: Ranges, nodes: &[String]) -> LabConfig {
+fn lab_config(directory: &DataDirectory, identity: &ClusterIdentity, ranges: Ranges, nodes: &[String]) -> LabConfig {
     LabConfig {
         cluster_id: identity.id.clone(),
         ranges,
         nodes: nodes.to_vec(),
         run_directory: PathBuf::from("/run/coracle").join(&identity.id),
+        owner: directory.path().to_owned(),
+        nft: std::env::var_os(NFT).is_none_or(|value| value != "off"),
     }
 }
 

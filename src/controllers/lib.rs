@@ -37,6 +37,7 @@ mod revisions;
 mod role_aggregation;
 mod root_ca;
 mod service_account;
+mod service_cidrs;
 mod statefulset;
 mod taint_eviction;
 mod ttl_after_finished;
@@ -114,6 +115,8 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
         "endpointslice-controller" => endpoints::slices::run,
         "endpointslicemirroring-controller" => endpoints::mirror::run,
         "endpoint-controller" => endpoints::legacy::run,
+        "service-cidrs-controller" => service_cidrs::ranges,
+        "service-ip-repair-controller" => service_cidrs::addresses,
         "event-expiry" => event_expiry::run,
         "node-controller" => node_lifecycle::run,
         "pod-garbage-collector" => pod_collector::run,

@@ -109,7 +109,7 @@ pub(crate) async fn validate(call: &mut Call, object: &mut Value, old: Option<&V
     call.warnings.extend(warnings);
     let charge = admitted?;
     let takes = is_service(call) && call.info.subresource.is_empty();
-    let addresses = if takes { Some(call.server.0.services.reserve(object, old)?) } else { None };
+    let addresses = if takes { Some(call.server.0.services.reserve(&*call.server.0.objects, object, old)?) } else { None };
     Ok(Reserved { addresses, charge })
 }
 

@@ -13,6 +13,8 @@ mod process;
 mod report;
 #[path = "measure/requests.rs"]
 mod requests;
+#[path = "measure/services.rs"]
+mod services;
 #[path = "measure/target.rs"]
 mod target;
 #[path = "measure/workload.rs"]
@@ -73,6 +75,9 @@ async fn main() -> Result<(), Failure> {
         }
     }
     print!("{report}");
+    if wanted("services") {
+        print!("\n{}", tokio::task::spawn_blocking(services::measure).await??);
+    }
     Ok(())
 }
 

@@ -14,6 +14,8 @@ pub enum Need {
     Kubectl,
     /// The `busybox` program, for what it serves.
     Busybox,
+    /// The kernel's packet tables: root and `nft`.
+    Nft,
     /// Python's client library, in `target/python`.
     Python,
 }
@@ -29,6 +31,7 @@ impl Need {
             Self::Native => "native",
             Self::Kubectl => "kubectl",
             Self::Busybox => "busybox",
+            Self::Nft => "nft",
             Self::Python => "python",
         }
     }
@@ -38,6 +41,7 @@ impl Need {
             Self::Native => (!nix::unistd::geteuid().is_root()).then_some("not root"),
             Self::Kubectl => kubectl::program().is_none().then_some("kubectl is not installed"),
             Self::Busybox => (!std::path::Path::new("/usr/bin/busybox").exists()).then_some("busybox is not installed"),
+            Self::Nft => (!["/usr/sbin/nft", "/sbin/nft"].iter().any(|file| Path::new(file).exists())).then_some("nft is not installed"),
             Self::Python => (!python().is_file()).then_some(
                 "the client library is not installed: python3 -m venv target/python && target/python/bin/pip install kubernetes",
             ),

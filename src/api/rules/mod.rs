@@ -140,6 +140,8 @@ fn of(kind: &Kind) -> &'static Rules {
         ("networking.k8s.io", "Ingress") => &network::INGRESS,
         ("networking.k8s.io", "IngressClass") => &network::INGRESS_CLASS,
         ("networking.k8s.io", "NetworkPolicy") => &network::POLICY,
+        ("networking.k8s.io", "ServiceCIDR") => &network::SERVICE_CIDR,
+        ("networking.k8s.io", "IPAddress") => &network::IP_ADDRESS,
         ("node.k8s.io", "RuntimeClass") => &admission::RUNTIME_CLASS,
         ("policy", "PodDisruptionBudget") => &policy::BUDGET,
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::ROLE,
