@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::clock::Clock;
 use coracle_api::identity::Identity;
@@ -66,6 +67,8 @@ pub struct NodeConfig {
     pub capacity: Option<Capacity>,
     /// Range of its pods' addresses, as `spec.podCIDR` shows it.
     pub pod_cidr: Option<String>,
+    /// How long a lease is good for; it is renewed after a quarter of it. The kubelet's default is 40 s.
+    pub lease_duration: Duration,
     /// Domain of service names, as `cluster.local`.
     pub cluster_domain: String,
     /// Turns at writing statuses, shared with the process' other nodes.
@@ -88,6 +91,7 @@ pub(crate) struct Agent {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capacity: Capacity,
     pub(crate) pod_cidr: Option<String>,
+    pub(crate) lease_duration: Duration,
     pub(crate) cluster_domain: String,
     pub(crate) objects: Objects,
     pub(crate) pods: Informer<Pod>,
@@ -167,6 +171,7 @@ impl Node {
             network: config.network,
             clock: config.clock,
             pod_cidr: config.pod_cidr,
+            lease_duration: config.lease_duration,
             cluster_domain: config.cluster_domain,
             pods,
             by_node,
