@@ -46,7 +46,6 @@ fn a_node_with_processes_is_stopped_and_started() {
         let cluster = Cluster::native(&[&QUICK[..8], &["--nodes", "2"]].concat());
         cluster.kubectl_with(&["apply", "-f", "-"], web("web", 2).to_string().as_bytes()).ok();
         cluster.ready_pods("app=web", 2);
-        let shims = || cluster.run("pgrep", &["-fc", "__shim"]).text();
         until("each node has a pod", SOON, || {
             let nodes: BTreeSet<String> = pods(&cluster, "app=web").iter().map(node).collect();
             so(nodes.len() == 2, nodes)
@@ -56,7 +55,6 @@ fn a_node_with_processes_is_stopped_and_started() {
             let pods = pods(&cluster, "app=web");
             so(pods.len() == 2 && pods.iter().all(|pod| node(pod) == "node-1" && is_ready(pod)), json!(pods).to_string())
         });
-        let _ = shims();
         cluster.coracle(&["node", "start", "node-2"]).ok();
         until("what was left on the node is cleared away", SOON, || {
             let left = cluster.items(&["pods", "-l", "app=web"]);
