@@ -53,6 +53,9 @@ use coracle_api::seams::CertificateSigner;
 use coracle_client::{Clients, EventRecorder, Informers, supervise};
 use tokio::task::JoinHandle;
 
+pub use autoscaler::Autoscaling;
+pub use node_lifecycle::NodeLifecycle;
+
 /// What controllers need of the process they run in.
 #[derive(Clone)]
 pub struct Context {
@@ -68,6 +71,10 @@ pub struct Context {
     pub volumes: std::path::PathBuf,
     /// What signs approved certificate requests; without, they wait.
     pub signer: Option<Arc<dyn CertificateSigner>>,
+    /// How nodes are watched.
+    pub node_lifecycle: NodeLifecycle,
+    /// How horizontal pod autoscalers work.
+    pub autoscaling: Autoscaling,
 }
 
 impl Context {

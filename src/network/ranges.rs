@@ -94,6 +94,18 @@ impl Default for Ranges {
 }
 
 impl Ranges {
+    /// How many nodes have a pod range of their own. The last one's holds the host's link.
+    pub fn most_nodes(self) -> usize {
+        usize::try_from(self.pods.size() / 256).map_or(usize::MAX, |parts| parts.saturating_sub(1))
+    }
+
+    /// The usual ranges, or with a larger one for the pods of more nodes than those hold.
+    pub fn for_nodes(count: usize) -> Self {
+        let usual = Self::default();
+        let large = Cidr { network: Ipv4Addr::new(10, 128, 0, 0), prefix: 9 };
+        if count > usual.most_nodes() { Self { pods: large, ..usual } } else { usual }
+    }
+
     /// Pod range of the node with this number.
     pub fn node(self, number: u32) -> Cidr {
         self.pods.part(24, number)
@@ -136,6 +148,10 @@ mod tests {
     fn ranges_are_cut_as_documented() {
         let ranges = Ranges::default();
         assert_eq!(ranges.node(3).to_string(), "10.244.3.0/24");
+        assert_eq!((ranges.most_nodes(), Ranges::for_nodes(255)), (255, ranges));
+        let large = Ranges::for_nodes(5_000);
+        assert!(large.most_nodes() > 5_000 && !large.pods.overlaps(large.services));
+        assert_eq!(large.node(4_999).to_string(), "10.147.135.0/24");
         assert_eq!(ranges.api_server(), Ipv4Addr::new(10, 244, 0, 1));
         assert_eq!((ranges.host(), ranges.lab()), (Ipv4Addr::new(10, 244, 255, 253), Ipv4Addr::new(10, 244, 255, 254)));
         assert_eq!(ranges.dns(), Ipv4Addr::new(10, 96, 0, 10));

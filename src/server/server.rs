@@ -28,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, TolerationSeconds};
 use crate::aggregation::{self, Aggregator};
 use crate::allocate::{RangeError, Services};
 use crate::answer;
@@ -66,6 +66,8 @@ pub struct Config {
     pub bootstrap: BootstrapConfig,
     /// Who answers below `/coracle/v1/`.
     pub control: Option<Arc<dyn Control>>,
+    /// How long pods stay on lost nodes when they do not say it.
+    pub tolerations: TolerationSeconds,
 }
 
 /// Ports that services of type NodePort are given: upstream's range.
@@ -155,7 +157,7 @@ impl Server {
     /// # Errors
     /// The signing key cannot be used, or the store not be read.
     pub fn new(config: Config) -> Result<Self, ServerError> {
-        let Config { store, clock, dialer, tls, token_key, authorities, bootstrap, control } = config;
+        let Config { store, clock, dialer, tls, token_key, authorities, bootstrap, control, tolerations } = config;
         let key = TokenKey::new(&token_key).map_err(ServerError::TokenKey)?;
         let objects = Arc::new(Objects::new(store.clone()));
         let authorizer = Arc::new(Authorizer::new(store.clone()).map_err(ServerError::Roles)?);
@@ -168,7 +170,7 @@ impl Server {
             aggregator: Aggregator::new(authorities.front_proxy.clone()),
             authorities,
             authenticator: Authenticator::new(key, objects.clone(), clock.clone()),
-            admission: Admission::new(objects.clone(), authorizer.clone(), clock.clone(), dialer.clone()),
+            admission: Admission::new(objects.clone(), authorizer.clone(), clock.clone(), dialer.clone()).tolerating(tolerations),
             authorizer,
             objects,
             store,

@@ -15,6 +15,8 @@ mod report;
 mod requests;
 #[path = "measure/services.rs"]
 mod services;
+#[path = "measure/screen.rs"]
+mod screen;
 #[path = "measure/target.rs"]
 mod target;
 #[path = "measure/workload.rs"]
@@ -32,7 +34,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const STARTS: usize = 5;
 /// How long a cluster is left alone before it counts as idle, and for how long it is then looked at.
 const SETTLE: Duration = Duration::from_secs(8);
-const LOOK: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_secs(60);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Failure> {
@@ -46,7 +48,9 @@ async fn main() -> Result<(), Failure> {
         let server = Server::start(1).await?;
         tokio::time::sleep(SETTLE).await;
         report.ours(Row::IdleMemory, server.memory()?);
-        report.ours(Row::IdleProcessor, server.processor(LOOK).await?);
+        let used = server.processor(LOOK).await?;
+        report.ours(Row::IdleProcessor, used.as_secs_f64() / LOOK.as_secs_f64() * 100.0);
+        report.ours(Row::IdleMinute, used.as_secs_f64() * 1e3);
         server.stop().await?;
     }
     if wanted("requests") {
@@ -56,12 +60,20 @@ async fn main() -> Result<(), Failure> {
         server.stop().await?;
     }
     if wanted("workload") {
-        let server = Server::start(workload::NODES).await?;
-        let work = workload::run(&server.target).await?;
+        let server = Server::start(workload::USUAL.nodes).await?;
+        let work = workload::run(&server.target, workload::USUAL).await?;
         report.ours(Row::Bound, work.bound.as_secs_f64());
         tokio::time::sleep(SETTLE).await;
         report.ours(Row::LoadedMemory, server.memory()?);
         eprintln!("all pods ran after {:.2} s", work.running.as_secs_f64());
+        server.stop().await?;
+    }
+    if wanted("large") {
+        let server = Server::start(workload::LARGE.nodes).await?;
+        let screen = screen::open(&server.kubeconfig())?;
+        let work = workload::run(&server.target, workload::LARGE).await?;
+        report.ours(Row::BoundLarge, work.bound.as_secs_f64());
+        eprintln!("all pods ran after {:.2} s; the UI drew {} bytes", work.running.as_secs_f64(), screen.close()?);
         server.stop().await?;
     }
     if let Ok(file) = std::env::var("REFERENCE_KUBECONFIG") {
@@ -70,7 +82,7 @@ async fn main() -> Result<(), Failure> {
             requests::measure(&target).await?.into_iter().for_each(|(row, value)| report.reference(row, value));
         }
         if wanted("workload") {
-            let work = workload::run(&target).await?;
+            let work = workload::run(&target, workload::USUAL).await?;
             report.reference(Row::Bound, work.bound.as_secs_f64());
         }
     }

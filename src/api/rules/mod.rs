@@ -13,6 +13,7 @@ mod deployment;
 mod endpoints;
 mod extension;
 mod job;
+mod job_policies;
 mod meta;
 mod namespace;
 mod network;

@@ -67,6 +67,8 @@ pub struct NodeConfig {
     pub capacity: Option<Capacity>,
     /// Range of its pods' addresses, as `spec.podCIDR` shows it.
     pub pod_cidr: Option<String>,
+    /// How long a lease is good for; it is renewed after a quarter of it. The kubelet's default is 40 s.
+    pub lease_duration: Duration,
     /// Domain of service names, as `cluster.local`.
     pub cluster_domain: String,
     /// Longest wait before a container that keeps failing is started again, as `crashLoopBackOff.maxContainerRestartPeriod`.
@@ -91,6 +93,7 @@ pub(crate) struct Agent {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capacity: Capacity,
     pub(crate) pod_cidr: Option<String>,
+    pub(crate) lease_duration: Duration,
     pub(crate) cluster_domain: String,
     pub(crate) longest_restart_delay: Duration,
     pub(crate) objects: Objects,
@@ -171,6 +174,7 @@ impl Node {
             network: config.network,
             clock: config.clock,
             pod_cidr: config.pod_cidr,
+            lease_duration: config.lease_duration,
             cluster_domain: config.cluster_domain,
             longest_restart_delay: config.longest_restart_delay,
             pods,

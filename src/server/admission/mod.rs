@@ -38,6 +38,8 @@ use crate::http::query::Query;
 use crate::objects::Lookup;
 use crate::webhook::WebhookClient;
 
+pub use tolerations::TolerationSeconds;
+
 /// What a write does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
@@ -135,13 +137,21 @@ pub struct Admission {
     webhooks: WebhookClient,
     programs: expressions::Programs,
     turns: quota::Turns,
+    tolerations: TolerationSeconds,
 }
 
 impl Admission {
     /// A chain that reads what it needs in `lookup` and reaches webhooks in the cluster through `dialer`.
     pub fn new(lookup: Arc<dyn Lookup>, authorizer: Arc<Authorizer>, clock: Arc<dyn Clock>, dialer: Arc<dyn NodeDialer>) -> Self {
         let webhooks = WebhookClient::new(dialer);
-        Self { lookup, authorizer, clock, webhooks, programs: expressions::Programs::default(), turns: quota::Turns::default() }
+        let (programs, turns) = (expressions::Programs::default(), quota::Turns::default());
+        Self { lookup, authorizer, clock, webhooks, programs, turns, tolerations: TolerationSeconds::default() }
+    }
+
+    /// The same with other seconds that pods stay on lost nodes.
+    #[must_use]
+    pub fn tolerating(self, tolerations: TolerationSeconds) -> Self {
+        Self { tolerations, ..self }
     }
 
     fn caller(&self) -> webhooks::Caller<'_> {
@@ -175,7 +185,7 @@ impl Admission {
             priority::fill(lookup, request, object)?;
         }
         if request.is("", "pods") && request.writes() {
-            tolerations::fill(object);
+            tolerations::fill(object, self.tolerations);
         }
         if request.creates("", "pods") {
             runtime_class::fill(lookup, request, object)?;

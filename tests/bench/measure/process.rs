@@ -21,7 +21,7 @@ pub struct Server {
     pub answered: Duration,
     begun: Instant,
     child: Child,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Server {
@@ -53,7 +53,7 @@ impl Server {
             }
         };
         let target = target.ok_or("no kubeconfig")?;
-        Ok(Self { target, answered, begun, child, _directory: directory })
+        Ok(Self { target, answered, begun, child, directory: directory })
     }
 
     /// When the node was Ready, since the start.
@@ -86,20 +86,27 @@ impl Server {
         Ok(kib * 1024.0 / 1e6)
     }
 
-    /// Ticks of processor time used so far.
-    fn ticks(&self) -> Result<f64, Failure> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()?))?;
-        let fields = stat.rsplit_once(") ").ok_or("no stat")?.1;
-        let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
-        Ok(ticks.sum::<Result<f64, _>>()?)
+    /// Processor time its threads have used so far.
+    fn used(&self) -> Result<Duration, Failure> {
+        let mut nanoseconds = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.id()?))? {
+            // one that has just ended is no failure
+            let Ok(text) = std::fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+            nanoseconds += text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(nanoseconds))
     }
 
-    /// Processor time used while it is looked at for so long, in percent of a core.
-    pub async fn processor(&self, span: Duration) -> Result<f64, Failure> {
-        let before = self.ticks()?;
+    /// Processor time used while it is looked at for so long.
+    pub async fn processor(&self, span: Duration) -> Result<Duration, Failure> {
+        let before = self.used()?;
         tokio::time::sleep(span).await;
-        let hertz = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.unwrap_or(100) as f64;
-        Ok((self.ticks()? - before) / hertz / span.as_secs_f64() * 100.0)
+        Ok(self.used()?.saturating_sub(before))
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> std::path::PathBuf {
+        self.directory.path().join("data/kubeconfig")
     }
 
     /// Ends it.
