@@ -1,6 +1,7 @@
 //! Nodes whose agent stopped reporting are marked so; what is wrong with a node keeps new pods away from it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{EventRecorder, EventType, Informer, is_not_found};
@@ -58,6 +59,7 @@ pub(crate) async fn run(context: Context) -> Run {
         }
         looked = now;
         let all = nodes.list();
+        let leaving = leaving(&all);
         signs.retain(|name, _| all.iter().any(|node| name_of(node.as_ref()) == name));
         for node in all {
             let lease = leases.get(LEASES, name_of(node.as_ref()));
@@ -68,7 +70,8 @@ pub(crate) async fn run(context: Context) -> Run {
                 *sign = fresh;
             }
             let lost = now.duration_since(sign.seen) > GRACE;
-            if let Err(error) = look_after(&client, &recorder, &node, &pods, lost, now).await {
+            let leave = leaving.get(&zone(&node)).copied().unwrap_or(Leave::Now);
+            if let Err(error) = look_after(&client, &recorder, &node, &pods, (lost, leave), now).await {
                 tracing::debug!(node = name_of(node.as_ref()), %error, "node was not updated");
             }
         }
@@ -80,7 +83,7 @@ async fn look_after(
     recorder: &EventRecorder,
     node: &Node,
     pods: &Informer<Pod>,
-    lost: bool,
+    (lost, leave): (bool, Leave),
     now: Timestamp,
 ) -> Result<(), kube::Error> {
     let api = Api::<Node>::all(client.clone());
@@ -95,12 +98,56 @@ async fn look_after(
         }
         return Ok(());
     }
-    if let Some(taints) = wanted_taints(node, now) {
+    if let Some(taints) = wanted_taints(node, leave, now) {
         let mut update = node.clone();
         update.spec.get_or_insert_default().taints = Some(taints).filter(|taints| !taints.is_empty());
         api.replace(name_of(node), &PostParams::default(), &update).await?;
     }
     Ok(())
+}
+
+/// Whether pods are sent away from nodes that are not ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    Now,
+    /// Too much of the zone is in trouble: who has not been sent away stays.
+    NotYet,
+    /// No node anywhere is ready: the trouble is more likely ours.
+    Never,
+}
+
+/// A zone with more nodes in trouble than these, and such a share of them, is in trouble itself.
+const TROUBLED: usize = 2;
+const TROUBLED_PERCENT: usize = 55;
+
+/// Region and zone of a node.
+fn zone(node: &Node) -> (String, String) {
+    let label = |name: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(name)).cloned().unwrap_or_default();
+    (label("topology.kubernetes.io/region"), label("topology.kubernetes.io/zone"))
+}
+
+/// By zone.
+fn leaving(nodes: &[Arc<Node>]) -> HashMap<(String, String), Leave> {
+    let mut counts: HashMap<(String, String), (usize, usize)> = HashMap::new();
+    for node in nodes {
+        let (ready, troubled) = counts.entry(zone(node)).or_default();
+        *(if status_of(node, "Ready") == Some("True") { ready } else { troubled }) += 1;
+    }
+    let nobody = counts.values().all(|(ready, _)| *ready == 0);
+    let judged = counts.into_iter().map(|(zone, (ready, troubled))| {
+        let partly = ready > 0 && troubled > TROUBLED && troubled * 100 >= (ready + troubled) * TROUBLED_PERCENT;
+        (
+            zone,
+            if nobody {
+                Leave::Never
+            } else if partly {
+                Leave::NotYet
+            } else {
+                Leave::Now
+            },
+        )
+    });
+    judged.collect()
 }
 
 fn status_of<'a>(node: &'a Node, kind: &str) -> Option<&'a str> {
@@ -159,7 +206,7 @@ const STAY_AWAY: &str = "NoSchedule";
 const LEAVE: &str = "NoExecute";
 
 /// Taints that follow from conditions and from cordoning: key and effect.
-fn implied_taints(node: &Node) -> Vec<(&'static str, &'static str)> {
+fn implied_taints(node: &Node, leave: Leave) -> Vec<(&'static str, &'static str)> {
     let ready = match status_of(node, "Ready") {
         Some("True") => None,
         Some("False") => Some("node.kubernetes.io/not-ready"),
@@ -174,7 +221,13 @@ fn implied_taints(node: &Node) -> Vec<(&'static str, &'static str)> {
     let pressed = pressure.into_iter().filter(|(kind, _)| status_of(node, kind) == Some("True")).map(|(_, taint)| taint);
     let cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
     let away = ready.into_iter().chain(pressed).chain(cordoned.then_some("node.kubernetes.io/unschedulable"));
-    away.map(|key| (key, STAY_AWAY)).chain(ready.map(|key| (key, LEAVE))).collect()
+    let taints = || node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    let leaves = ready.filter(|key| match leave {
+        Leave::Now => true,
+        Leave::NotYet => taints().any(|taint| taint.key == *key && taint.effect == LEAVE),
+        Leave::Never => false,
+    });
+    away.map(|key| (key, STAY_AWAY)).chain(leaves.map(|key| (key, LEAVE))).collect()
 }
 
 const MANAGED: [(&str, &str); 9] = [
@@ -190,9 +243,9 @@ const MANAGED: [(&str, &str); 9] = [
 ];
 
 /// The node's taints as they should be; `None` when they are.
-fn wanted_taints(node: &Node, now: Timestamp) -> Option<Vec<Taint>> {
+fn wanted_taints(node: &Node, leave: Leave, now: Timestamp) -> Option<Vec<Taint>> {
     let current = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-    let implied = implied_taints(node);
+    let implied = implied_taints(node, leave);
     let of = |taint: &Taint, (key, effect): &(&str, &str)| taint.key == *key && taint.effect == *effect;
     let in_list = |list: &[(&str, &str)], taint: &Taint| list.iter().any(|one| of(taint, one));
     let mut wanted: Vec<Taint> = current.iter().filter(|taint| !in_list(&MANAGED, taint) || in_list(&implied, taint)).cloned().collect();
@@ -223,9 +276,32 @@ mod tests {
     #[case::back(json!([{"type": "Ready", "status": "True"}]), json!({"taints": [{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]}), Some(""))]
     #[case::own(json!([{"type": "Ready", "status": "True"}]), json!({"taints": [{"key": "mine", "effect": "NoSchedule"}]}), None)]
     fn taints_follow_conditions(#[case] conditions: Value, #[case] spec: Value, #[case] expected: Option<&str>) {
-        let taints = wanted_taints(&node(conditions, spec), Timestamp::UNIX_EPOCH);
+        let taints = wanted_taints(&node(conditions, spec), Leave::Now, Timestamp::UNIX_EPOCH);
         let keys = taints.map(|taints| taints.iter().map(|taint| format!("{}:{}", taint.key, taint.effect)).collect::<Vec<_>>().join(","));
         assert_eq!(keys.as_deref(), expected);
+    }
+
+    #[rstest]
+    #[case::alone(&["Unknown"], Leave::Never)]
+    #[case::all(&["Unknown", "False"], Leave::Never)]
+    #[case::one_of_two(&["Unknown", "True"], Leave::Now)]
+    #[case::most(&["Unknown", "Unknown", "Unknown", "True"], Leave::NotYet)]
+    #[case::half(&["Unknown", "Unknown", "Unknown", "True", "True", "True"], Leave::Now)]
+    fn pods_leave_unless_too_many_nodes_are_in_trouble(#[case] states: &[&str], #[case] expected: Leave) {
+        let nodes: Vec<_> = states.iter().map(|state| Arc::new(node(json!([{"type": "Ready", "status": state}]), json!({})))).collect();
+        assert_eq!(leaving(&nodes)[&zone(&nodes[0])], expected);
+        let keys = |leave, node: &Node| {
+            let taints = wanted_taints(node, leave, Timestamp::UNIX_EPOCH).unwrap_or_default();
+            taints.into_iter().map(|taint| taint.effect).collect::<Vec<_>>().join(",")
+        };
+        let effects = if expected == Leave::Now { "NoSchedule,NoExecute" } else { "NoSchedule" };
+        assert_eq!(keys(expected, &nodes[0]), effects);
+        let sent = node(
+            json!([{"type": "Ready", "status": "Unknown"}]),
+            json!({"taints": [
+            {"key": "node.kubernetes.io/unreachable", "effect": LEAVE}]}),
+        );
+        assert_eq!(keys(expected, &sent), if expected == Leave::Never { "NoSchedule" } else { "NoExecute,NoSchedule" });
     }
 
     #[test]
