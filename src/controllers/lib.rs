@@ -12,6 +12,7 @@
 //! - a replica set never has more pods created than it asks for: it does not act before its cache has seen its own writes.
 
 mod account_tokens;
+mod attach_detach;
 mod autoscaler;
 mod certificates;
 mod cronjob;
@@ -128,6 +129,7 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
         "node-controller" => node_lifecycle::run,
         "pod-garbage-collector" => pod_collector::run,
         "persistent-volume-binder" => volume_binder::run,
+        "attachdetach-controller" => attach_detach::run,
         "ephemeral-volume-controller" => ephemeral_volumes::run,
         "pvc-protection-controller" => volume_protection::claims,
         "pv-protection-controller" => volume_protection::volumes,

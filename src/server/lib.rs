@@ -41,6 +41,7 @@ mod server;
 mod streams;
 mod subresource;
 mod table;
+mod usage;
 mod vocabulary;
 mod webhook;
 

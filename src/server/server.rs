@@ -46,6 +46,7 @@ use crate::pki::{Authorities, PkiError};
 use crate::proxy;
 use crate::registry::{self, Call};
 use crate::request::RequestInfo;
+use crate::usage;
 use crate::webhook::WebhookClient;
 
 /// What a server is made of.
@@ -375,6 +376,9 @@ impl Server {
         let Some(kind) = self.kind(&info) else {
             if let Some(service) = aggregation::remote(&*self.0.objects, &info.group, &info.version) {
                 return aggregation::answer(self, &service, &identity, parts, proxy::forward::streamed(body)).await;
+            }
+            if usage::serves(&info) {
+                return usage::answer(self, &info, &query).await;
             }
             let customs = self.0.customs.all();
             let all = kinds::builtin().iter().chain(customs.iter().map(|kind| &**kind));

@@ -3,10 +3,13 @@
 //! Starts the program with the simulated runtime in a directory of its own, speaks HTTP/2 over TLS with a service account's
 //! token, and prints one table. With `REFERENCE_KUBECONFIG` the same load goes to that cluster too (in namespaces made and
 //! deleted for it), and the table has its figures and the ratio. Figures vary between machines; ratios hold.
-//! `cargo bench --bench load -- WORD` runs only the parts whose name has the word.
+//! `cargo bench --bench load -- WORD` runs only the parts whose name has the word. The part `pods` runs containers: it needs
+//! root, and is left out without.
 
 #[path = "measure/connection.rs"]
 mod connection;
+#[path = "measure/pods.rs"]
+mod pods;
 #[path = "measure/process.rs"]
 mod process;
 #[path = "measure/report.rs"]
@@ -75,6 +78,9 @@ async fn main() -> Result<(), Failure> {
         report.ours(Row::BoundLarge, work.bound.as_secs_f64());
         eprintln!("all pods ran after {:.2} s; the UI drew {} bytes", work.running.as_secs_f64(), screen.close()?);
         server.stop().await?;
+    }
+    if wanted("pods") {
+        pods::measure(&mut report)?;
     }
     if let Ok(file) = std::env::var("REFERENCE_KUBECONFIG") {
         let target = Target::of_kubeconfig(file.as_ref()).await?;

@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use self::objects::Objects;
 use crate::pod::worker::PodWorker;
 use crate::runtime::Runtime;
+use crate::usage::Usages;
 
 pub use self::machine::Capacity;
 
@@ -109,6 +110,7 @@ pub(crate) struct Agent {
     pub(crate) images_used: Mutex<HashMap<String, jiff::Timestamp>>,
     /// What the machine is short of.
     pub(crate) pressures: pressure::Watch,
+    pub(crate) usages: Usages,
     pub(crate) turns: Turns,
     /// Something that the node's status shows has changed.
     pub(crate) status_changed: Notify,
@@ -184,6 +186,7 @@ impl Node {
             pulls: Mutex::default(),
             images_used: Mutex::default(),
             pressures: pressure::Watch::default(),
+            usages: Usages::default(),
             turns: config.turns,
             status_changed: Notify::new(),
             stop: CancellationToken::new(),

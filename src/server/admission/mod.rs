@@ -12,6 +12,7 @@ mod limit_ranger;
 mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_resize;
 mod pod_security;
 mod policies;
 mod priority;
@@ -226,6 +227,7 @@ impl Admission {
         limit_ranger::check(lookup, request, object)?;
         pod_security::check(lookup, request, object, warnings)?;
         claim_resize::check(lookup, request, object)?;
+        pod_resize::check(lookup, request, object)?;
         certificates::check(&self.authorizer, request, object)?;
         if request.is("scheduling.k8s.io", "priorityclasses") {
             priority::check_class(lookup, request, object)?;

@@ -19,10 +19,16 @@ pub enum Row {
     Bound,
     LoadedMemory,
     BoundLarge,
+    PodStart,
+    PodEnd,
+    SixtyPods,
+    MostPods,
+    PodsMemory,
+    MemoryPerPod,
 }
 
 /// A row's name, unit, budget, and whether more is better.
-const ROWS: [(Row, &str, &str, f64, bool); 13] = [
+const ROWS: [(Row, &str, &str, f64, bool); 19] = [
     (Row::Answers, "start → API ready", "s", 0.1, false),
     (Row::NodeReady, "start → node Ready", "s", 0.3, false),
     (Row::IdleMemory, "resident memory, idle", "MB", 32.0, false),
@@ -36,6 +42,12 @@ const ROWS: [(Row, &str, &str, f64, bool); 13] = [
     (Row::Bound, "Deployment of 3,000 on 30 nodes → all bound", "s", 2.0, false),
     (Row::LoadedMemory, "resident memory with those", "MB", 90.0, false),
     (Row::BoundLarge, "Deployment of 10,000 on 100 nodes, the UI watching → all bound", "s", 10.0, false),
+    (Row::PodStart, "one-container pod, image present, create → Running, p50", "ms", 120.0, false),
+    (Row::PodEnd, "delete → gone, p50", "ms", 200.0, false),
+    (Row::SixtyPods, "60 pods at once → all Running", "s", 4.0, false),
+    (Row::MostPods, "110 pods at once → all Running", "s", 8.0, false),
+    (Row::PodsMemory, "memory with 60 pods, shims included", "MB", 126.0, false),
+    (Row::MemoryPerPod, "memory per pod, shim included", "MB", 2.1, false),
 ];
 
 /// The figures so far.
