@@ -64,6 +64,8 @@ impl App {
                 self.shared.kinds = Kinds::discovered(kinds);
                 self.shared.discovered = true;
                 self.shared.dirty = true;
+                self.shared.ask_usage();
+                self.every_view(|view, shared| view.kinds_changed(shared));
             }
             Message::Discovered(Err(fault)) => self.shared.probed(Err(fault)),
             Message::Probed(answer) => self.shared.probed(answer),
@@ -132,8 +134,11 @@ impl App {
         self.shared.kinds = Kinds::first();
         self.shared.discovered = false;
         self.shared.names.clear();
+        self.shared.schemas.clear();
+        self.shared.usage.forget();
         self.shared.access.forget();
         self.shared.changes.forget();
+        self.shared.folders.clear();
     }
 
     fn news(&mut self, sub: Sub, news: News) {
@@ -187,7 +192,7 @@ impl App {
             view.key(key, &mut self.shared);
             return;
         }
-        if key == (Key { ctrl: true, ..Key::plain(KeyCode::Char('c')) }) {
+        if key == (Key { ctrl: true, ..Key::plain(KeyCode::Char('c')) }) && !self.shared.config.settings().no_exit_on_ctrl_c {
             self.quit = true;
             return;
         }
@@ -224,11 +229,11 @@ impl App {
             let key = match kind {
                 MouseKind::ScrollUp => KeyCode::Up,
                 MouseKind::ScrollDown => KeyCode::Down,
-                MouseKind::Click => return,
+                MouseKind::Click | MouseKind::Drag => return,
             };
             return self.key(Key::plain(key));
         }
-        if !self.focus_at(column, row) {
+        if self.drag(kind, column, row) || !self.focus_at(column, row) {
             return;
         }
         let content = self.shared.content();
@@ -243,7 +248,7 @@ impl App {
                     self.perform(action);
                 }
             }
-            MouseKind::Click => return,
+            MouseKind::Click | MouseKind::Drag => return,
         }
         self.shared.dirty = true;
     }

@@ -19,7 +19,7 @@ use crate::source::printer::moment;
 use crate::source::watch::RowEvent;
 use crate::source::work::{Outside, work};
 use crate::table::{Column, ColumnKind, Health, Row};
-use crate::text::why;
+use crate::text::why::{self, note};
 use crate::views::pulse::PulseView;
 use crate::views::table::{Made, TableView};
 use crate::views::text::TextView;
@@ -33,21 +33,6 @@ fn text(value: &Value, pointer: &str) -> String {
 enum Root {
     Object(Target),
     Kind(String),
-}
-
-/// How an object is, in a few words.
-fn note(value: &Value) -> String {
-    let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_i64);
-    let phase = text(value, "/status/phase");
-    if !phase.is_empty() {
-        let waiting = value.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
-        let reason = waiting.map(|status| text(status, "/state/waiting/reason")).find(|reason| !reason.is_empty());
-        return reason.unwrap_or(phase);
-    }
-    match (number("/spec/replicas"), number("/status/readyReplicas")) {
-        (Some(want), have) => format!("{}/{want}", have.unwrap_or_default()),
-        _ => String::new(),
-    }
 }
 
 fn grow(object: &Object, all: &[Object], depth: usize, branches: &mut Vec<Branch>) {
@@ -229,7 +214,12 @@ async fn explained(outside: &Outside, kinds: &Kinds, target: &Target) -> Result<
     let all = gather(outside, kinds, namespace).await?;
     let place = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
     let events = outside.list(format!("/api/v1{place}/events?fieldSelector={}", encode("type=Warning"))).await.unwrap_or_default();
-    Ok(why::explain(&Object { target: target.clone(), value }, &all, &events))
+    // only the cluster in this process tells what its scheduler thought
+    let decision = match target.kind.is("", "pods") {
+        true => outside.ask(Call::get(format!("/coracle/v1/why?namespace={}&pod={}", target.namespace, target.name))).await.ok(),
+        false => None,
+    };
+    Ok(why::explain(&Object { target: target.clone(), value }, &all, &events, decision.as_ref()))
 }
 
 /// What happened to the object under the cursor, in order: its own moments, its conditions and containers, writes, events.

@@ -32,6 +32,8 @@ struct State {
     logs: BTreeMap<String, String>,
     refused: Option<Value>,
     rules: Option<Value>,
+    /// It says what is used.
+    measures: bool,
     requests: Vec<String>,
 }
 
@@ -123,6 +125,14 @@ impl Fake {
         self.state.lock().rules = Some(rules);
     }
 
+    /// The server says what is used, by one pod and the node.
+    pub fn measure(&self) {
+        self.state.lock().measures = true;
+        let mut node = self.get("nodes//laptop").unwrap();
+        node["status"]["allocatable"] = json!({"cpu": "4", "memory": "2Gi"});
+        self.put(node);
+    }
+
     /// The server goes away, or comes back.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
@@ -170,7 +180,7 @@ impl Fake {
             server: "127.0.0.1:6443".to_owned(),
             namespace: Some("default".to_owned()),
             embedded: true,
-            folder: None,
+            folders: Vec::new(),
         }
     }
 
@@ -209,9 +219,33 @@ impl Fake {
                     None => reply(404, &status(404, "NotFound", "no reviews here")),
                 };
             }
+            "/openapi/v3" => {
+                let paths = json!({"apis/apps/v1": {"serverRelativeURL": "/openapi/v3/apis/apps/v1?hash=1"}});
+                return reply(200, &json!({"paths": paths}));
+            }
+            "/openapi/v3/apis/apps/v1" => return reply(200, &openapi()),
+            "/apis/metrics.k8s.io/v1beta1/pods" if self.state.lock().measures => {
+                let pod = json!({"metadata": {"name": "web-58vhc", "namespace": "default"},
+                    "containers": [{"name": "main", "usage": {"cpu": "31250000n", "memory": "33Mi"}}]});
+                return reply(200, &json!({"items": [pod]}));
+            }
+            "/apis/metrics.k8s.io/v1beta1/nodes" if self.state.lock().measures => {
+                let node = json!({"metadata": {"name": "laptop"}, "usage": {"cpu": "1", "memory": "1Gi"}});
+                return reply(200, &json!({"items": [node]}));
+            }
             "/version" => return reply(200, &json!({"gitVersion": "v1.36.0"})),
             "/api" => return reply(200, &discovery(|version| !version.contains('/'))),
-            "/apis" => return reply(200, &discovery(|version| version.contains('/'))),
+            "/apis" => {
+                let mut found = discovery(|version| version.contains('/'));
+                if self.state.lock().measures {
+                    let of = |plural: &str, kind: &str| json!({"resource": plural, "responseKind": {"kind": kind}, "verbs": ["get", "list"]});
+                    let resources = [of("pods", "PodMetrics"), of("nodes", "NodeMetrics")];
+                    found["items"].as_array_mut().unwrap().push(
+                        json!({"metadata": {"name": "metrics.k8s.io"}, "versions": [{"version": "v1beta1", "resources": resources}]}),
+                    );
+                }
+                return reply(200, &found);
+            }
             _ => {}
         }
         let trimmed = path.trim_start_matches("/apis/").trim_start_matches("/api/");
@@ -479,6 +513,31 @@ fn discovery(belongs: impl Fn(&str) -> bool) -> Value {
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items})
 }
 
+/// The schema of deployments, cut down.
+fn openapi() -> Value {
+    let of = |kind: &str, doc: &str| json!({"type": kind, "description": doc});
+    let object = |properties: Value| json!({"type": "object", "properties": properties});
+    let any = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let container = object(json!({"name": of("string", "Name of the container."), "image": of("string", "Container image name."),
+        "imagePullPolicy": {"type": "string", "enum": ["Always", "IfNotPresent", "Never"]}, "ports": {"type": "array", "items": {"type": "object"}}}));
+    let template = object(json!({"metadata": object(json!({"labels": any})),
+        "spec": object(json!({"containers": {"type": "array", "items": container}, "serviceAccountName": of("string", "The account it runs as.")}))}));
+    let spec = object(json!({
+        "replicas": of("integer", "Number of desired pods. Defaults to 1."),
+        "minReadySeconds": of("integer", "How long a pod must be ready before it counts as available."),
+        "paused": of("boolean", "Whether the deployment is paused."),
+        "selector": object(json!({"matchLabels": any})),
+        "template": template,
+    }));
+    let metadata = object(json!({"name": of("string", "Name of the object."), "namespace": of("string", "Its namespace."), "labels": any,
+        "annotations": any}));
+    json!({"components": {"schemas": {"io.k8s.api.apps.v1.Deployment": {
+        "x-kubernetes-group-version-kind": [{"group": "apps", "version": "v1", "kind": "Deployment"}],
+        "type": "object",
+        "properties": {"apiVersion": of("string", "Version of the schema."), "kind": of("string", "What it is."), "metadata": metadata, "spec": spec},
+    }}}})
+}
+
 pub fn status(code: u16, reason: &str, message: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message})
 }
@@ -500,7 +559,7 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-fn decode(text: &str) -> String {
+pub fn decode(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
