@@ -62,9 +62,13 @@ impl App {
         let room = row.width.saturating_sub(width + 1);
         let (context, namespaces, counts) =
             (format!(" {} ", shared.context()), format!("▸ {} ▸ ", shared.namespaces.shown()), format!(" {counts}"));
-        // the title gives way first: what it is about shows below
-        let taken = cell_width(&context) + cell_width(&namespaces) + cell_width(&counts);
-        let title = shortened(title, usize::from(room).saturating_sub(taken));
+        // where there is little room the counts give way first, then the context, then the end of the title
+        let room_for = |parts: usize| usize::from(room).saturating_sub(parts);
+        let place = cell_width(&context) + cell_width(&namespaces);
+        let fits = place + cell_width(&title) + cell_width(&counts) <= usize::from(room);
+        let counts = if fits { counts } else { shortened(counts, room_for(place + cell_width(&title))) };
+        let context = if place + 20 > usize::from(room) && !fits { String::new() } else { context };
+        let title = shortened(title, room_for(cell_width(&context) + cell_width(&namespaces) + cell_width(&counts)));
         let left = Line::from(vec![
             Span::styled(context, theme.style(Role::HeaderAccent)),
             Span::styled(namespaces, plain),
@@ -176,10 +180,19 @@ impl App {
 
 /// A text in at most so many columns, with an ellipsis where it was cut.
 fn shortened(text: String, width: usize) -> String {
-    if cell_width(&text) <= width || width < 8 {
+    if cell_width(&text) <= width {
         return text;
     }
-    let mut short: String = text.chars().take(width - 1).collect();
+    if width < 4 {
+        return String::new();
+    }
+    let mut short = String::new();
+    for c in text.chars() {
+        if cell_width(&short) + unicode_width::UnicodeWidthChar::width(c).unwrap_or(0) + 1 > width {
+            break;
+        }
+        short.push(c);
+    }
     short.push('…');
     short
 }

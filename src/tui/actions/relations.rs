@@ -13,7 +13,7 @@ use crate::shared::Level;
 use crate::source::call::{Call, encode};
 use crate::source::describe::last_seen;
 use crate::source::fault::Fault;
-use crate::source::graph::{Object, children, gather, users};
+use crate::source::graph::{Object, children, dependents, gather, users};
 use crate::source::observe::{Seen, observe, path_of};
 use crate::source::printer::moment;
 use crate::source::watch::RowEvent;
@@ -72,6 +72,27 @@ fn grow(object: &Object, all: &[Object], depth: usize, branches: &mut Vec<Branch
     }
 }
 
+/// What owns an object, refers to it, or selects what belongs to it.
+fn consumers(object: &Object, all: &[Object], branches: &mut Vec<Branch>) {
+    let target = &object.target;
+    let owners = object.value.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default();
+    let owns = |other: &&Object| owners.iter().any(|owner| owner["uid"] == other.value["metadata"]["uid"]);
+    let mut own: Vec<&Target> = dependents(std::slice::from_ref(target), all).into_iter().map(|object| &object.target).collect();
+    own.push(target);
+    let selects = |other: &&Object| {
+        let services = other.target.kind.is("", "services") && other.target != *target;
+        services && children(other, all).iter().any(|(child, _)| child.is_some_and(|child| own.contains(&&child.target)))
+    };
+    let mut add = |other: &Object, how: &str| {
+        let label = format!("◂ {}", other.target.shown());
+        let health = why::health_of(&other.value);
+        branches.push(Branch { depth: 1, label, note: how.to_owned(), health, target: Some(other.target.clone()) });
+    };
+    all.iter().filter(owns).for_each(|owner| add(owner, "owns it"));
+    users(target, all).into_iter().for_each(|user| add(user, "uses it"));
+    all.iter().filter(selects).for_each(|service| add(service, "selects it"));
+}
+
 async fn tree(outside: Outside, kinds: Kinds, root: Root, namespace: Option<String>) {
     let Ok(client) = outside.client() else { return };
     // pods change when anything does: each of their changes has the tree grown again, at most twice a second
@@ -91,8 +112,11 @@ async fn tree(outside: Outside, kinds: Kinds, root: Root, namespace: Option<Stri
                     })
                     .collect();
                 roots.sort_by(|a, b| (&a.target.namespace, &a.target.name).cmp(&(&b.target.namespace, &b.target.name)));
-                for root in roots {
-                    grow(root, &all, 0, &mut branches);
+                for object in roots {
+                    grow(object, &all, 0, &mut branches);
+                    if matches!(root, Root::Object(_)) {
+                        consumers(object, &all, &mut branches);
+                    }
                 }
                 branches
             });

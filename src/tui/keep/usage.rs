@@ -132,23 +132,27 @@ impl Usage {
         }
     }
 
-    /// Fills the cells of a row that say what its object uses.
-    pub fn fill(&self, kind: &Kind, columns: &[Column], row: Row) -> Row {
+    /// The row with the cells filled that say what its object uses; None if they say so already.
+    pub fn fill(&self, kind: &Kind, columns: &[Column], row: &Row) -> Option<Row> {
         let amount = match kind.plural.as_str() {
             "pods" => self.pods.get(&*row.key),
             _ => self.nodes.get(row.name()),
         };
         let cell = |name: &str| columns.iter().position(|column| column.name == name);
-        let Some(cpu) = cell("CPU") else { return row };
+        let (used_cpu, used_memory) = (amount.map(|amount| amount.cpu), amount.map(|amount| amount.mebibytes()));
+        let shown = |value: Option<u64>| value.map_or_else(|| "n/a".to_owned(), |value| value.to_string());
+        let (cpu, memory) = (cell("CPU")?, cell("MEM")?);
+        if row.cell(cpu) == shown(used_cpu) && row.cell(memory) == shown(used_memory) {
+            return None;
+        }
         let mut cells: Vec<String> = (0..columns.len()).map(|index| row.cell(index).to_owned()).collect();
         let mut set = |name: &str, value: Option<u64>| {
             if let Some(index) = cell(name) {
-                cells[index] = value.map_or_else(|| "n/a".to_owned(), |value| value.to_string());
+                cells[index] = shown(value);
             }
         };
         let limits = |name: &str, index: usize| -> Option<u64> { row.cell(cell(name)?).split(':').nth(index)?.parse().ok() };
         let part = |used: Option<u64>, whole: Option<u64>| percent(used?, whole?);
-        let (used_cpu, used_memory) = (amount.map(|amount| amount.cpu), amount.map(|amount| amount.mebibytes()));
         set("CPU", used_cpu);
         set("MEM", used_memory);
         for (index, suffix) in ["R", "L"].into_iter().enumerate() {
@@ -157,10 +161,7 @@ impl Usage {
         }
         set("%CPU", part(used_cpu, limits("CPU/A", 0)));
         set("%MEM", part(used_memory, limits("MEM/A", 0)));
-        if cells[cpu] == row.cell(cpu) && cell("MEM").is_some_and(|memory| cells[memory] == row.cell(memory)) {
-            return row;
-        }
-        row.with_cells(&cells)
+        Some(row.clone().with_cells(&cells))
     }
 }
 
@@ -291,11 +292,12 @@ mod tests {
             nodes: vec![json!({"metadata": {"name": "laptop"}, "usage": {"cpu": "1", "memory": "1Gi"}})],
             allocatable: Amount { cpu: 4_000, memory: 4 << 30 },
         });
-        let row = usage.fill(&pods, &columns, Row::new("default", "web", &own, vec![1], Health::Fine, "u"));
+        let row = usage.fill(&pods, &columns, &Row::new("default", "web", &own, vec![1], Health::Fine, "u")).unwrap();
+        assert!(usage.fill(&pods, &columns, &row).is_none(), "it says so already");
         let shown: Vec<&str> = (0..columns.len()).map(|index| row.cell(index)).collect();
         assert_eq!(shown, ["web", "32", "33", "32", "n/a", "51", "25", "100:0", "64:128"]);
         assert_eq!(usage.past(), [(25, 25)]);
-        let other = usage.fill(&pods, &columns, Row::new("default", "other", &own, vec![1], Health::Fine, "u"));
+        let other = usage.fill(&pods, &columns, &Row::new("default", "other", &own, vec![1], Health::Fine, "u")).unwrap();
         assert_eq!((other.cell(1), other.cell(3)), ("n/a", "n/a"));
     }
 }

@@ -43,10 +43,12 @@ fn known_columns(kind: &Kind) -> Vec<Column> {
         return Vec::new();
     }
     let moments = moments(kind);
+    // k9s shows where pods are without being asked for more
+    let always: &[&str] = if kind.is("", "pods") { &["IP", "Node"] } else { &[] };
     known
         .iter()
         .map(|column| {
-            let mut shown = Column::new(column.name, column.type_, column.priority > 0);
+            let mut shown = Column::new(column.name, column.type_, column.priority > 0 && !always.contains(&column.name));
             if let Some(at) = moments.iter().position(|(name, _)| *name == column.name) {
                 shown.kind = if column.name == "Restarts" { ColumnKind::NumberSince(at) } else { ColumnKind::Time(at) };
             }

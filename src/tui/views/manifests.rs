@@ -124,10 +124,7 @@ impl ManifestsView {
             shared.cancel(&mut sub);
         }
         for (path, kind) in wanted {
-            if !self.observed.contains_key(&path) {
-                let sub = shared.subscribe(|sub| Effect::Observe(sub, path.clone()));
-                self.observed.insert(path, (sub, kind));
-            }
+            self.observed.entry(path).or_insert_with_key(|path| (shared.subscribe(|sub| Effect::Observe(sub, path.clone())), kind));
         }
     }
 
@@ -144,7 +141,7 @@ impl ManifestsView {
         }
     }
 
-    fn line(&self, item: &Item, shared: &Shared) -> Line<'static> {
+    fn line(&self, item: &Item, widest: usize, shared: &Shared) -> Line<'static> {
         let theme = &shared.theme;
         match item {
             Item::Folder(folder) => Line::styled(format!("{}", folder.dir.display()), theme.style(Role::Columns)),
@@ -191,7 +188,7 @@ impl ManifestsView {
                 let mut spans = vec![
                     Span::styled(format!("   {sign} "), theme.style(role)),
                     Span::styled(
-                        format!("{}{} {name}{} ", document.kind, pad(&document.kind, 12), pad(&name, 36)),
+                        format!("{}{} {name}{} ", document.kind, pad(&document.kind, 12), pad(&name, widest)),
                         theme.style(Role::Text),
                     ),
                 ];
@@ -302,13 +299,18 @@ impl View for ManifestsView {
         if items.is_empty() {
             return frame.render_widget(Paragraph::new(" no manifests yet").style(shared.theme.style(Role::Dim)), area);
         }
+        let name = |item: &Item| match item {
+            Item::Document(_, _, document) => cell_width(&document.name) + cell_width(&document.namespace) + 1,
+            Item::File(..) | Item::Folder(_) => 0,
+        };
+        let widest = items.iter().map(name).max().unwrap_or_default().min(36);
         let lines: Vec<Line> = items
             .iter()
             .enumerate()
             .skip(self.top)
             .take(usize::from(area.height))
             .map(|(index, item)| {
-                let line = self.line(item, shared);
+                let line = self.line(item, widest, shared);
                 if index == self.position { line.patch_style(shared.theme.style(Role::Cursor)) } else { line }
             })
             .collect();

@@ -353,7 +353,8 @@ impl TableView {
                     rows.retain(|row| shared.namespaces.contain(row.namespace()));
                 }
                 if self.is_measured() {
-                    rows = rows.into_iter().map(|row| shared.usage.fill(&self.kind, self.rows.columns(), row)).collect();
+                    let filled = |row: Row| shared.usage.fill(&self.kind, self.rows.columns(), &row).unwrap_or(row);
+                    rows = rows.into_iter().map(filled).collect();
                 }
                 if !rows.is_empty() || !gone.is_empty() {
                     self.change(rows, &gone, shared);
@@ -795,11 +796,7 @@ impl View for TableView {
         if !self.is_measured() {
             return;
         }
-        let filled = |row: &Row| {
-            let fresh = shared.usage.fill(&self.kind, self.rows.columns(), row.clone());
-            (fresh != *row).then_some(fresh)
-        };
-        let changed: Vec<Row> = self.rows.all().filter_map(filled).collect();
+        let changed: Vec<Row> = self.rows.all().filter_map(|row| shared.usage.fill(&self.kind, self.rows.columns(), row)).collect();
         if !changed.is_empty() {
             self.change(changed, &[], shared);
         }
@@ -849,7 +846,7 @@ impl View for TableView {
             })
             .collect();
         let rows = || (self.top..self.top + self.page(shared)).map_while(|at| self.rows.at(at));
-        let marks = rows().flat_map(|row| shown.iter().filter_map(|(index, _)| Some(row.moved(*index, shared.now)?.1)));
+        let marks = rows().flat_map(|row| shown.iter().filter_map(move |(index, _)| Some(row.moved(*index, shared.now)?.1)));
         let ages = rows().flat_map(|row| times.iter().filter_map(|&at| row.times.get(at)).filter(|&&time| time > 0))
             .map(|time| age::next_change(shared.now.as_second() - time));
         ages.chain(marks).min()

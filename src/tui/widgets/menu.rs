@@ -30,11 +30,8 @@ impl Menu {
     /// What can be done where these scopes hold.
     pub fn new(scopes: Scopes, readonly: bool, denied: HashMap<&'static str, String>) -> Self {
         let here = |action: &&Action| {
-            !matches!(action.section, Section::Everywhere)
-                && action.scopes.meet(scopes)
-                && !action.keys.is_empty()
-                && !(action.writes && readonly)
-                && action.name != "menu"
+            let of_the_row = action.section != Section::Everywhere && action.scopes.meet(scopes);
+            of_the_row && !action.keys.is_empty() && (!action.writes || !readonly)
         };
         Self { actions: ACTIONS.iter().filter(here).collect(), scopes, denied, at: 0, rows: std::cell::Cell::new(1) }
     }

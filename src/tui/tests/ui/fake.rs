@@ -43,6 +43,7 @@ pub struct Fake {
     state: Arc<Mutex<State>>,
     changes: broadcast::Sender<(String, String, Value)>,
     down: Arc<AtomicBool>,
+    silent: Arc<AtomicBool>,
     cut: broadcast::Sender<()>,
 }
 
@@ -69,7 +70,7 @@ const KINDS: &[(&str, &str, &str, bool, bool)] = &[
 impl Fake {
     pub fn new() -> Self {
         let fake =
-            Self { state: Arc::default(), changes: broadcast::channel(100_000).0, down: Arc::default(), cut: broadcast::channel(16).0 };
+            Self { state: Arc::default(), changes: broadcast::channel(100_000).0, down: Arc::default(), silent: Arc::default(), cut: broadcast::channel(16).0 };
         for name in ["default", "kube-system", "shop"] {
             fake.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}, "status": {"phase": "Active"}}));
         }
@@ -141,6 +142,11 @@ impl Fake {
         }
     }
 
+    /// The server takes requests and never answers them, or answers again.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::SeqCst);
+    }
+
     /// Writes so far, as `METHOD path`.
     pub fn writes(&self) -> Vec<String> {
         let writes = |request: &&String| !request.starts_with("GET") && !request.contains("dryRun") && !request.contains("reviews");
@@ -191,6 +197,9 @@ impl Fake {
             async move {
                 if fake.down.load(Ordering::SeqCst) {
                     return Err(std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused"));
+                }
+                if fake.silent.load(Ordering::SeqCst) {
+                    std::future::pending::<()>().await;
                 }
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
@@ -247,6 +256,16 @@ impl Fake {
                 return reply(200, &found);
             }
             _ => {}
+        }
+        if let Some(version) = path.strip_prefix("/apis/").or(path.strip_prefix("/api/")).filter(|version| KINDS.iter().any(|kind| kind.0 == *version)) {
+            let resources: Vec<Value> = KINDS
+                .iter()
+                .filter(|kind| kind.0 == version)
+                .map(|(_, kind, plural, namespaced, _)| {
+                    json!({"name": plural, "singularName": kind.to_lowercase(), "kind": kind, "namespaced": namespaced, "verbs": ["get", "list", "patch"]})
+                })
+                .collect();
+            return reply(200, &json!({"kind": "APIResourceList", "groupVersion": version, "resources": resources}));
         }
         let trimmed = path.trim_start_matches("/apis/").trim_start_matches("/api/");
         let known = KINDS.iter().find_map(|kind| Some((kind.0, trimmed.strip_prefix(kind.0)?.strip_prefix('/')?)));

@@ -18,7 +18,7 @@ async fn the_pictures_of_the_readme_are_what_is_drawn() {
         let fake = crate::actions::cluster();
         fake.measure();
         let mut ui = fake.ui_with(Options { theme: "dark".into(), ..Options::default() }, *width, *height).await;
-        ui.until(|text| text.contains("cpu ▂ 25 %")).await.unwrap();
+        ui.until(|text| text.contains("cpu ▃ 25 %")).await.unwrap();
         ui.press(keys).await.unwrap();
         // what the preview asks for comes when the cursor has rested
         if *name == "pods" {

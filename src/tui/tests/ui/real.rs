@@ -135,7 +135,8 @@ async fn people(client: &kube::Client, namespace: &str) -> Vec<(String, String)>
     post(client, &at("example.com/v1", "boats"), json!({"apiVersion": "example.com/v1", "kind": "Boat", "metadata": {"name": "coracle"}, "spec": {"crew": 1}})).await;
 
     let deployment = format!("{}/web", at("apps/v1", "deployments"));
-    until(client, &deployment, |web| (web["status"]["observedGeneration"] == 1).then_some(())).await;
+    let settled = |web: &Value| web["status"]["observedGeneration"] == web["metadata"]["generation"] && web["status"]["updatedReplicas"] == 2;
+    until(client, &deployment, |web| settled(web).then_some(())).await;
     let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "coracle.local/kubia:1.0"}]}}}});
     ask(client, "PATCH", &deployment, image).await.unwrap();
     let sets = until(client, &at("apps/v1", "replicasets"), |list| {

@@ -191,6 +191,7 @@ const VIEWS: &[&str] = &[
 async fn every_view_at_the_smallest_and_the_largest_size() {
     let fake = crate::actions::cluster();
     let dir = tempfile::tempdir().unwrap();
+    let mut wrong = Vec::new();
     for (width, height) in [(60, 15), (300, 100)] {
         for keys in VIEWS {
             let mut ui = crate::actions::ui(&fake, dir.path(), width, height).await;
@@ -199,18 +200,24 @@ async fn every_view_at_the_smallest_and_the_largest_size() {
             let text = ui.text();
             let lines: Vec<&str> = text.lines().collect();
             let at = format!("{keys} at {width}x{height}:\n{text}");
-            assert_eq!(lines.len(), usize::from(height), "{at}");
-            assert!(lines[0].starts_with(" coracle ") || keys == &"?" || keys == &"C" || keys == &"<ctrl-o>web", "{at}");
+            // help and what is picked from may cover the header
+            if !lines[0].starts_with(" coracle ") && !["?", "C", "<ctrl-o>web"].contains(keys) {
+                wrong.push(format!("no header: {at}"));
+            }
             let name = ui.app.view().and_then(|view| view.target()).map(|target| target.name).unwrap_or_default();
-            assert!(text.contains(&name), "{name} is cut: {at}");
+            if lines.len() != usize::from(height) || !text.contains(&name) {
+                wrong.push(format!("{name} is cut: {at}"));
+            }
             // between two columns of a table there is a space, at least
-            if let Some(heading) = lines.iter().find(|line| line.trim_start().starts_with("NAME ")) {
-                for word in ["NAMESTATUS", "NAMEREADY", "READYSTATUS", "STATUSRESTARTS", "RESTARTSAGE"] {
-                    assert!(!heading.contains(word), "{at}");
+            let heading = lines.iter().find(|line| line.trim_start().starts_with("NAME")).copied().unwrap_or_default();
+            for word in ["NAMESTATUS", "NAMEREADY", "READYSTATUS", "STATUSRESTARTS", "RESTARTSAGE", "NAMECLUSTER"] {
+                if heading.contains(word) {
+                    wrong.push(format!("{word}: {at}"));
                 }
             }
         }
     }
+    assert!(wrong.is_empty(), "{} frames:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[tokio::test]
@@ -403,8 +410,8 @@ async fn what_is_used_is_shown_where_the_server_says_so() {
     fake.measure();
     let dir = tempfile::tempdir().unwrap();
     let mut ui = crate::actions::ui(&fake, dir.path(), 160, 45).await;
-    let text = ui.until(|text| text.contains("cpu ▂ 25 %")).await.unwrap();
-    assert!(text.contains("mem ▄ 50 %"), "{text}");
+    let text = ui.until(|text| text.contains("cpu ▃ 25 %")).await.unwrap();
+    assert!(text.contains("mem ▅ 50 %"), "{text}");
     let line = text.lines().find(|line| line.contains("web-58vhc")).unwrap();
     let words: Vec<&str> = line.split_whitespace().collect();
     assert!(words.windows(2).any(|pair| pair == ["32", "33"]), "{line}");

@@ -189,10 +189,8 @@ impl EditorView {
             (KeyCode::Tab, _) => self.accept(),
             (KeyCode::Char('n'), true) => completions.at = (completions.at + 1) % count,
             (KeyCode::Char('p'), true) => completions.at = (completions.at + count - 1) % count,
-            (KeyCode::Up | KeyCode::Down, _) if count > 1 && completions.at > 0 || key.code == KeyCode::Down && count > 1 => {
-                let by = if key.code == KeyCode::Down { 1 } else { count - 1 };
-                completions.at = (completions.at + by) % count;
-            }
+            (KeyCode::Down, _) if count > 1 => completions.at = (completions.at + 1) % count,
+            (KeyCode::Up, _) if completions.at > 0 => completions.at -= 1,
             _ => return false,
         }
         true
