@@ -140,6 +140,9 @@ pub(crate) struct View {
     /// Print one frame of this size instead of opening a terminal
     #[arg(long, value_name = "WxH")]
     pub(crate) snapshot: Option<String>,
+    /// Print the snapshot as an SVG picture
+    #[arg(long, requires = "snapshot")]
+    pub(crate) svg: bool,
     /// Keys to press before the snapshot, as `:pods<enter>`
     #[arg(long, value_name = "MACRO", requires = "snapshot", default_value = "")]
     pub(crate) keys: String,
