@@ -157,7 +157,10 @@ fn a_lost_node_loses_its_pods(cluster: &Cluster) {
     });
     until("the deployment is whole without it", SOON, || {
         let pods = pods(cluster, "app=web");
-        so(pods.len() == 9 && pods.iter().all(|pod| node(pod) != lost && is_ready(pod)), cluster.kubectl(&["get", "pods", "-o", "wide"]).said())
+        so(
+            pods.len() == 9 && pods.iter().all(|pod| node(pod) != lost && is_ready(pod)),
+            cluster.kubectl(&["get", "pods", "-o", "wide"]).said(),
+        )
     });
     let memo = cluster.get(&["pod", "memo-0"]);
     assert!(memo["metadata"]["deletionTimestamp"].is_string(), "nobody says that it has ended: {memo}");

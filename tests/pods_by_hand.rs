@@ -5,7 +5,6 @@
 mod harness;
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use harness::pods::{IMAGE, LIVE, SOON, pod, runs, status};
 use harness::run::Running;

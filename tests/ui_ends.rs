@@ -49,7 +49,20 @@ fn any_keys_at_all_leave_it_running_and_the_terminal_is_given_back() {
         state ^= state << 17;
         state
     };
-    let known = ["\r", "\x1b", "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D", "\t", "\x1b[5~", "\x1b[6~", ":pulse\r", ":xray deploy\r", "\x1b[200~pasted\x1b[201~"];
+    let known = [
+        "\r",
+        "\x1b",
+        "\x1b[A",
+        "\x1b[B",
+        "\x1b[C",
+        "\x1b[D",
+        "\t",
+        "\x1b[5~",
+        "\x1b[6~",
+        ":pulse\r",
+        ":xray deploy\r",
+        "\x1b[200~pasted\x1b[201~",
+    ];
     for _ in 0..150 {
         let mut keys = String::new();
         for _ in 0..8 {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use coracle_api::identity::Identity;
 use coracle_cluster::{Cluster, Step, StepState, Steps};
 use coracle_manifests::Folder;
-use coracle_tui::source::contexts::Kubeconfig;
 use coracle_tui::manifests::Watched;
+use coracle_tui::source::contexts::Kubeconfig;
 use coracle_tui::{Boot, BootStep, Connection, Exit, Options};
 use tokio::sync::{mpsc, oneshot};
 
@@ -45,7 +45,14 @@ pub(crate) async fn open(global: &Global, arguments: Open) -> Result<ExitCode, F
         let client = cluster.client(Identity::admin());
         let folders = watch_folders(&client, &owned).inspect_err(|failure| tracing::error!("{failure}"));
         let server = format!("https://{}", cluster.address());
-        let connection = Connection { client, context: "coracle".into(), server, namespace: None, embedded: true, folders: shown_folders(folders.as_deref().unwrap_or_default()) };
+        let connection = Connection {
+            client,
+            context: "coracle".into(),
+            server,
+            namespace: None,
+            embedded: true,
+            folders: shown_folders(folders.as_deref().unwrap_or_default()),
+        };
         let _ = connected.send(Ok(connection));
         Ok((cluster, folders.unwrap_or_default()))
     });

@@ -30,7 +30,12 @@ pub struct Pane {
 enum Tree {
     Leaf(usize),
     /// `share` percent for the first.
-    Split { beside: bool, share: u16, first: Box<Tree>, second: Box<Tree> },
+    Split {
+        beside: bool,
+        share: u16,
+        first: Box<Tree>,
+        second: Box<Tree>,
+    },
 }
 
 /// The same with commands in place of panes, to be kept.
@@ -66,7 +71,16 @@ enum Dragged {
 
 impl Default for Panes {
     fn default() -> Self {
-        Self { tree: Tree::Leaf(0), others: BTreeMap::new(), focus: 0, next: 1, zoomed: false, preview: None, preview_share: 40, dragged: None }
+        Self {
+            tree: Tree::Leaf(0),
+            others: BTreeMap::new(),
+            focus: 0,
+            next: 1,
+            zoomed: false,
+            preview: None,
+            preview_share: 40,
+            dragged: None,
+        }
     }
 }
 
@@ -98,7 +112,11 @@ impl Tree {
         let Self::Split { beside, share, first, second } = self else { return None };
         let parts = [Constraint::Fill(*share), Constraint::Fill(100 - *share)];
         let [a, b] = if *beside { Layout::horizontal(parts).spacing(1).areas(area) } else { Layout::vertical(parts).areas(area) };
-        let here = if *beside { column == a.right() && area.y <= row && row < area.bottom() } else { row == b.y && b.x <= column && column < b.right() };
+        let here = if *beside {
+            column == a.right() && area.y <= row && row < area.bottom()
+        } else {
+            row == b.y && b.x <= column && column < b.right()
+        };
         if here {
             return Some((Vec::new(), area));
         }

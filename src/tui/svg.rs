@@ -13,8 +13,8 @@ const MARGIN: f32 = 10.0;
 
 /// The sixteen colours of a terminal, and what they look like where nobody has changed them.
 const SIXTEEN: [u32; 16] = [
-    0x1e1e1e, 0xcd3131, 0x0dbc79, 0xe5e510, 0x2472c8, 0xbc3fbc, 0x11a8cd, 0xe5e5e5, 0x666666, 0xf14c4c, 0x23d18b, 0xf5f543, 0x3b8eea, 0xd670d6,
-    0x29b8db, 0xffffff,
+    0x1e1e1e, 0xcd3131, 0x0dbc79, 0xe5e510, 0x2472c8, 0xbc3fbc, 0x11a8cd, 0xe5e5e5, 0x666666, 0xf14c4c, 0x23d18b, 0xf5f543, 0x3b8eea,
+    0xd670d6, 0x29b8db, 0xffffff,
 ];
 
 fn rgb(color: Color) -> Option<u32> {
@@ -120,9 +120,11 @@ fn row(buffer: &Buffer, y: u16, (letters, ground): (u32, u32), out: &mut String)
             continue;
         }
         let mut how = String::new();
-        for (modifier, says) in
-            [(Modifier::BOLD, " font-weight=\"bold\""), (Modifier::UNDERLINED, " text-decoration=\"underline\""), (Modifier::DIM, " opacity=\"0.6\"")]
-        {
+        for (modifier, says) in [
+            (Modifier::BOLD, " font-weight=\"bold\""),
+            (Modifier::UNDERLINED, " text-decoration=\"underline\""),
+            (Modifier::DIM, " opacity=\"0.6\""),
+        ] {
             if look.modifier.contains(modifier) {
                 how.push_str(says);
             }

@@ -16,10 +16,10 @@ mod process;
 mod report;
 #[path = "measure/requests.rs"]
 mod requests;
-#[path = "measure/services.rs"]
-mod services;
 #[path = "measure/screen.rs"]
 mod screen;
+#[path = "measure/services.rs"]
+mod services;
 #[path = "measure/target.rs"]
 mod target;
 #[path = "measure/workload.rs"]

@@ -90,7 +90,8 @@ async fn of_a_kind_of_its_own(here: &Here) {
     let apply = PatchParams::apply("rust");
     definitions.patch(&format!("boats.{group}"), &apply, &Patch::Apply(definition)).await.unwrap();
     here.remove_later(format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/boats.{group}"));
-    let established = wait::await_condition(definitions, &format!("boats.{group}"), |definition: Option<&DynamicObject>| {
+    let name = format!("boats.{group}");
+    let established = wait::await_condition(definitions, &name, |definition: Option<&DynamicObject>| {
         let conditions = definition.and_then(|definition| definition.data["status"]["conditions"].as_array());
         conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Established" && one["status"] == "True"))
     });

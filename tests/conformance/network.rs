@@ -46,7 +46,9 @@ async fn make_pods(here: &Here, pods: &[Value]) {
 }
 
 async fn until_ready(here: &Here, pod: &str) -> Value {
-    let ready = |pod: &Value| pod["status"]["conditions"].as_array().into_iter().flatten().any(|one| one["type"] == "Ready" && one["status"] == "True");
+    let ready = |pod: &Value| {
+        pod["status"]["conditions"].as_array().into_iter().flatten().any(|one| one["type"] == "Ready" && one["status"] == "True")
+    };
     here.until_object(&format!("pod {pod} is ready"), &here.path("v1", &format!("pods/{pod}")), ready).await
 }
 
@@ -68,7 +70,8 @@ async fn until_endpoints(here: &Here, service: &str, pods: &[&str]) -> Value {
     let mut wanted: Vec<String> = pods.iter().map(|&pod| pod.to_owned()).collect();
     wanted.sort_unstable();
     here.until_object(&format!("endpoints of {service} are {pods:?}"), &path, |slices| {
-        let endpoints = slices["items"].as_array().into_iter().flatten().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+        let endpoints =
+            slices["items"].as_array().into_iter().flatten().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
         let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
         let mut found: Vec<String> = ready.map(|one| one["targetRef"]["name"].as_str().unwrap_or_default().to_owned()).collect();
         found.sort_unstable();

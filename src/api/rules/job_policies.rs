@@ -67,7 +67,11 @@ fn limits_per_index(spec: &Value, path: &Path, out: &mut Errors) {
         match most {
             None => out.required(at, &format!("must be specified when completions is above {MANY_COMPLETIONS}")),
             Some(most) if most > FAILED_OF_MANY => {
-                out.invalid(at, most, format!("must be less than or equal to {FAILED_OF_MANY} when completions are above {MANY_COMPLETIONS}"));
+                out.invalid(
+                    at,
+                    most,
+                    format!("must be less than or equal to {FAILED_OF_MANY} when completions are above {MANY_COMPLETIONS}"),
+                );
             }
             Some(_) => {}
         }
@@ -194,9 +198,11 @@ fn indexes(text: &str, completions: i64) -> Result<i64, String> {
     let (mut total, mut last) = (0, -1);
     for part in text.split(',') {
         let limits: Vec<&str> = part.split('-').collect();
-        let [first, .., _] | [first] = limits.as_slice() else { continue };
+        let Some(first) = limits.first() else { continue };
         if limits.len() > 2 {
-            return Err(format!("the fragment {part:?} violates the requirement that an index interval can have at most two parts separated by '-'"));
+            return Err(format!(
+                "the fragment {part:?} violates the requirement that an index interval can have at most two parts separated by '-'"
+            ));
         }
         let number = |text: &str| text.parse::<i64>().map_err(|_| format!("cannot convert string to integer for index: {text:?}"));
         let (low, high) = (number(first)?, number(limits.last().copied().unwrap_or(first))?);

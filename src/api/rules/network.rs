@@ -39,7 +39,11 @@ pub(crate) static SERVICE_CIDR: Rules = Rules {
         if ranges.len() > 2 {
             out.invalid(&at, object["spec"]["cidrs"].clone(), "may only hold up to 2 values");
         } else if ranges.len() == 2 && ranges[0].contains(':') == ranges[1].contains(':') {
-            out.invalid(&at, object["spec"]["cidrs"].clone(), "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64");
+            out.invalid(
+                &at,
+                object["spec"]["cidrs"].clone(),
+                "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+            );
         }
         for (index, range) in ranges.iter().enumerate() {
             out.all(&at.index(index), *range, names::cidr(range));

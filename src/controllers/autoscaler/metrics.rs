@@ -112,7 +112,8 @@ fn is_starting(pod: &Pod, sample: &Sample, options: &Autoscaling, now: Timestamp
     let started = pod.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
     let (Some(ready), Some(started)) = (ready, started) else { return true };
     let changed = ready.last_transition_time.as_ref().map_or(started, |time| time.0);
-    let after = |start: Timestamp, period| start.saturating_add(SignedDuration::try_from(period).unwrap_or_default()).unwrap_or(Timestamp::MAX);
+    let after =
+        |start: Timestamp, period| start.saturating_add(SignedDuration::try_from(period).unwrap_or_default()).unwrap_or(Timestamp::MAX);
     if after(started, options.cpu_initialization_period) > now {
         let measured = sample.at.is_none_or(|at| at >= changed.saturating_add(sample.window).unwrap_or(Timestamp::MAX));
         ready.status == "False" || !measured
@@ -240,8 +241,10 @@ mod tests {
         let metric = Metric { resource: "cpu", container: None, target: &target };
         let silent = pod("p", "Running", "True", json!({}));
         assert_eq!(metric.requested(&silent).unwrap_err(), "missing request for cpu in container c of Pod p");
-        assert_eq!((metric.name().as_str(), Metric { container: Some("c"), ..metric }.name().as_str()),
-            ("cpu resource utilization (percentage of request)", "cpu container resource utilization (percentage of request)"));
+        assert_eq!(
+            (metric.name().as_str(), Metric { container: Some("c"), ..metric }.name().as_str()),
+            ("cpu resource utilization (percentage of request)", "cpu container resource utilization (percentage of request)")
+        );
     }
 
     #[rstest]

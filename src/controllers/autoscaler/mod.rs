@@ -15,8 +15,8 @@ use coracle_client::{EventRecorder, EventType, Informer, Queue, is_not_found};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::autoscaling::v2::{
-    ContainerResourceMetricStatus, HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition, HorizontalPodAutoscalerStatus,
-    MetricSpec, MetricStatus, MetricValueStatus, ResourceMetricStatus,
+    ContainerResourceMetricStatus, HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition,
+    HorizontalPodAutoscalerStatus, MetricSpec, MetricStatus, MetricValueStatus, ResourceMetricStatus,
 };
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -138,7 +138,10 @@ fn unserved(metric: &MetricSpec) -> (&'static str, String) {
         (_, Some(object), _) => ("FailedGetObjectMetric", custom(&object.metric.name)),
         (_, _, Some(external)) => {
             let name = &external.metric.name;
-            ("FailedGetExternalMetric", format!("unable to get external metric {name}: no external metrics API (external.metrics.k8s.io) registered"))
+            (
+                "FailedGetExternalMetric",
+                format!("unable to get external metric {name}: no external metrics API (external.metrics.k8s.io) registered"),
+            )
         }
         _ => ("InvalidMetricSourceType", format!("unknown metric source type {:?}", metric.type_)),
     }
@@ -225,8 +228,7 @@ impl Controller {
             let bounded = bound(spec, history, current, wanted, self.options.downscale_stabilization, now);
             let (reason, message) = bounded.stabilized.unwrap_or(("ReadyForNewScale", "recommended size matches current size"));
             note(status, "AbleToScale", true, reason, message, now);
-            let (reason, message) =
-                bounded.limited.unwrap_or(("DesiredWithinRange", "the desired count is within the acceptable range"));
+            let (reason, message) = bounded.limited.unwrap_or(("DesiredWithinRange", "the desired count is within the acceptable range"));
             note(status, "ScalingLimited", bounded.limited.is_some(), reason, message, now);
             let reason = if wanted > current { format!("{metric} above target") } else { "All metrics below target".to_owned() };
             (bounded.replicas, reason)
@@ -263,7 +265,9 @@ impl Controller {
             return Err(("InvalidSelector", "the HPA target's scale is missing a selector".to_owned()));
         }
         let parsed = coracle_api::selector::LabelSelector::parse(selector);
-        let parsed = parsed.map_err(|error| ("InvalidSelector", format!("couldn't convert selector into a corresponding internal selector object: {error}")))?;
+        let parsed = parsed.map_err(|error| {
+            ("InvalidSelector", format!("couldn't convert selector into a corresponding internal selector object: {error}"))
+        })?;
         let none = BTreeMap::new();
         let here = self.pods.list_in(namespace_of(autoscaler)).into_iter();
         Ok(here.filter(|pod| parsed.matches(pod.metadata.labels.as_ref().unwrap_or(&none))).collect())
@@ -343,7 +347,9 @@ impl Controller {
         let usage = self.usage(namespace_of(autoscaler), selector, metric.resource).await;
         let proposal = usage.and_then(|usage| propose(metric, tolerance, current, all, &usage, &self.options, now));
         let (reason, what) = match metric.container {
-            Some(_) => ("FailedGetContainerResourceMetric", if metric.target.average_utilization.is_some() { "utilization" } else { "usage" }),
+            Some(_) => {
+                ("FailedGetContainerResourceMetric", if metric.target.average_utilization.is_some() { "utilization" } else { "usage" })
+            }
             None => ("FailedGetResourceMetric", if metric.target.average_utilization.is_some() { "utilization" } else { "usage" }),
         };
         proposal.map(|proposal| (metric, proposal)).map_err(|error| (reason, format!("failed to get {} {what}: {error}", metric.resource)))

@@ -27,8 +27,7 @@ impl Plane {
     /// A cron job that starts a job every minute, which does not end.
     async fn cron(&self, name: &str, policy: &str, extra: Value) {
         let pod = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "kubia:1"}]}});
-        let mut spec =
-            json!({"schedule": "* * * * *", "concurrencyPolicy": policy, "jobTemplate": {"spec": {"template": pod}}});
+        let mut spec = json!({"schedule": "* * * * *", "concurrencyPolicy": policy, "jobTemplate": {"spec": {"template": pod}}});
         spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         self.plane.create::<CronJob>(json!({"metadata": {"name": name}, "spec": spec})).await;
     }

@@ -107,7 +107,9 @@ impl Forwarder {
 /// Seconds that an answer may be used: that of its shortest record, or what the zone says of names it lacks.
 fn lasts(message: &Message) -> u32 {
     match message.metadata.response_code {
-        ResponseCode::NoError if !message.answers.is_empty() => message.answers.iter().map(|record| record.ttl).min().unwrap_or(0).min(LONGEST),
+        ResponseCode::NoError if !message.answers.is_empty() => {
+            message.answers.iter().map(|record| record.ttl).min().unwrap_or(0).min(LONGEST)
+        }
         ResponseCode::NoError | ResponseCode::NXDomain => {
             let says = message.authorities.iter().filter_map(|record| match &record.data {
                 RData::SOA(zone) => Some(record.ttl.min(zone.minimum)),
@@ -181,7 +183,10 @@ mod tests {
         let list = |first: &str, second: &str| {
             name_servers(&[first.to_owned(), second.to_owned()], OWN).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(list("# c\nsearch corp\nnameserver 192.0.2.1\nnameserver\t2001:db8::1\nnameserver 10.96.0.10\n", ""), "192.0.2.1 2001:db8::1");
+        assert_eq!(
+            list("# c\nsearch corp\nnameserver 192.0.2.1\nnameserver\t2001:db8::1\nnameserver 10.96.0.10\n", ""),
+            "192.0.2.1 2001:db8::1"
+        );
         assert_eq!(list("nameserver 127.0.0.53\n", "nameserver 192.0.2.2\n"), "192.0.2.2");
         assert_eq!(list("nameserver 127.0.0.53\n", ""), "127.0.0.53");
         assert_eq!(list("", "nameserver 192.0.2.2\n"), "");

@@ -230,16 +230,16 @@ fn pointer(zone: &impl Zone, domain: &str, reverse: &str) -> Answer {
     let octets: Vec<&str> = reverse.split('.').rev().collect();
     let address = octets.join(".");
     let below = |host: &str, name: &str, namespace: &str| (None, Data::Pointer(format!("{host}{name}.{namespace}.svc.{domain}.")));
-    let of_service = |service: &Arc<Service>| {
-        Some(below("", service.metadata.name.as_ref()?, service.metadata.namespace.as_ref()?))
-    };
+    let of_service = |service: &Arc<Service>| Some(below("", service.metadata.name.as_ref()?, service.metadata.namespace.as_ref()?));
     let mut names: Records = zone.services_at(&address).iter().filter_map(of_service).collect();
     if names.is_empty() {
         for slice in zone.slices_at(&address) {
             let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name"));
             let (Some(service), Some(namespace)) = (service, &slice.metadata.namespace) else { continue };
             let has = |endpoint: &&Endpoint| endpoint.addresses.contains(&address);
-            names.extend(slice.endpoints.iter().flatten().filter(has).map(|endpoint| below(&format!("{}.", host_of(endpoint)), service, namespace)));
+            names.extend(
+                slice.endpoints.iter().flatten().filter(has).map(|endpoint| below(&format!("{}.", host_of(endpoint)), service, namespace)),
+            );
         }
     }
     match names.is_empty() {

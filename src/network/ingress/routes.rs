@@ -62,7 +62,9 @@ impl Routes {
     /// The routes of these ingresses, the oldest one's first.
     pub(crate) fn of(ingresses: &[Arc<Ingress>], lookup: &impl Lookup) -> Self {
         let mut ingresses: Vec<&Arc<Ingress>> = ingresses.iter().collect();
-        ingresses.sort_by_key(|ingress| (ingress.metadata.creation_timestamp.clone(), ingress.metadata.namespace.clone(), ingress.metadata.name.clone()));
+        ingresses.sort_by_key(|ingress| {
+            (ingress.metadata.creation_timestamp.clone(), ingress.metadata.namespace.clone(), ingress.metadata.name.clone())
+        });
         let mut out = Self::default();
         for ingress in ingresses {
             let (Some(spec), Some(namespace)) = (&ingress.spec, ingress.metadata.namespace.as_deref()) else { continue };
@@ -219,7 +221,8 @@ mod tests {
 
     #[test]
     fn certificates_are_by_host() {
-        let tls = json!([{"hosts": ["www.example.org"], "secretName": "a"}, {"hosts": ["*.example.org"], "secretName": "b"}, {"hosts": ["x"]}]);
+        let tls =
+            json!([{"hosts": ["www.example.org"], "secretName": "a"}, {"hosts": ["*.example.org"], "secretName": "b"}, {"hosts": ["x"]}]);
         let routes = routes(json!({"tls": tls, "defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}));
         let secret = |host: &str| routes.certificate(host).cloned().unwrap_or_default();
         assert_eq!([secret("www.example.org"), secret("api.example.org"), secret("example.org")], ["n/a", "n/b", ""]);

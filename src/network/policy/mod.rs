@@ -57,7 +57,8 @@ pub fn start(lab: &Lab, informers: &Informers, clients: &Clients, shutdown: Canc
         notify_on_changes(pods.changes(), dirty.clone(), rules::has_address),
         notify_on_changes(namespaces.changes(), dirty.clone(), |_| true),
     ];
-    let recorder = EventRecorder::new(clients.as_identity(Identity::new("system:coracle:network", &["system:masters"])), "coracle-network", "");
+    let recorder =
+        EventRecorder::new(clients.as_identity(Identity::new("system:coracle:network", &["system:masters"])), "coracle-network", "");
     let (lab, shared) = (lab.clone(), policies.clone());
     tasks.push(coracle_client::supervise("network-policies", move || {
         let (lab, policies, recorder) = (lab.clone(), shared.clone(), recorder.clone());

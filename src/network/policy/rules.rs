@@ -65,7 +65,8 @@ impl Rules {
     /// Whether one address may connect to another. The node itself (all of the pod range that is no pod, and the
     /// host's own addresses) may always come in, and a pod may always talk to itself.
     pub(super) fn allow(&self, from: Ipv4Addr, to: Ipv4Addr, port: u16, protocol: &str) -> bool {
-        let covered = |rules: Option<&Vec<Allow>>, peer| rules.is_none_or(|rules| rules.iter().any(|allow| allow.covers(peer, port, protocol)));
+        let covered =
+            |rules: Option<&Vec<Allow>>, peer| rules.is_none_or(|rules| rules.iter().any(|allow| allow.covers(peer, port, protocol)));
         let is_node = from.is_loopback() || self.pods.is_some_and(|range| range.contains(from) && !is_pods(range, from));
         from == to || covered(self.egress.get(&from), to) && (is_node || covered(self.ingress.get(&to), from))
     }
@@ -230,7 +231,8 @@ fn number(port: &NetworkPolicyPort, pod: Option<&Pod>) -> Option<Ports> {
         }
         Some(IntOrString::String(name)) => {
             let mut named = pod?.spec.as_ref()?.containers.iter().flat_map(|container| container.ports.iter().flatten());
-            let found = named.find(|port| port.name.as_ref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol_name)?;
+            let found =
+                named.find(|port| port.name.as_ref() == Some(name) && port.protocol.as_deref().unwrap_or("TCP") == protocol_name)?;
             let number = u16::try_from(found.container_port).ok()?;
             Some((number, number))
         }

@@ -23,9 +23,7 @@ impl Default for TolerationSeconds {
 
 pub(super) fn fill(pod: &mut Value, seconds: TolerationSeconds) {
     let Some(tolerations) = list(&mut pod["spec"], "tolerations") else { return };
-    for (taint, seconds) in
-        [("node.kubernetes.io/not-ready", seconds.not_ready), ("node.kubernetes.io/unreachable", seconds.unreachable)]
-    {
+    for (taint, seconds) in [("node.kubernetes.io/not-ready", seconds.not_ready), ("node.kubernetes.io/unreachable", seconds.unreachable)] {
         let tolerated = tolerations.iter().any(|toleration| {
             let (key, effect) = (text(toleration, "/key"), text(toleration, "/effect"));
             (key == taint || key.is_empty()) && (effect == "NoExecute" || effect.is_empty())

@@ -146,7 +146,8 @@ impl Services {
             let more = added(lookup);
             let mut pools = self.pools.lock();
             pools.addresses.extend(&more);
-            self.take_address(lookup, &mut pools.addresses, spec, &before, &mut reservation.taken).map_err(|error| error.answer(invalid))?;
+            self.take_address(lookup, &mut pools.addresses, spec, &before, &mut reservation.taken)
+                .map_err(|error| error.answer(invalid))?;
             self.take_ports(&mut pools.ports, spec, &before, &mut reservation.taken).map_err(|error| error.answer(invalid))?;
         }
         let after = holding(service);
@@ -169,7 +170,14 @@ impl Services {
         held.ports.iter().for_each(|port| pools.ports.free(*port));
     }
 
-    fn take_address(&self, lookup: &dyn Lookup, pool: &mut Pool, spec: &mut Value, before: &Holding, taken: &mut Holding) -> Result<(), Fault> {
+    fn take_address(
+        &self,
+        lookup: &dyn Lookup,
+        pool: &mut Pool,
+        spec: &mut Value,
+        before: &Holding,
+        taken: &mut Holding,
+    ) -> Result<(), Fault> {
         if !needs_address(spec) {
             if spec["clusterIP"] == "None" {
                 spec["clusterIPs"] = json!(["None"]);
@@ -179,7 +187,9 @@ impl Services {
         let asked = spec["clusterIP"].as_str().filter(|ip| !ip.is_empty()).map(str::to_owned);
         let text = match asked {
             None => {
-                let bits = pool.take_any(|address| is_held(lookup, address)).ok_or_else(|| Fault::Full("failed to allocate a serviceIP: range is full".to_owned()))?;
+                let bits = pool
+                    .take_any(|address| is_held(lookup, address))
+                    .ok_or_else(|| Fault::Full("failed to allocate a serviceIP: range is full".to_owned()))?;
                 taken.addresses.push(bits);
                 std::net::Ipv4Addr::from_bits(bits).to_string()
             }
@@ -295,7 +305,10 @@ fn added(lookup: &dyn Lookup) -> Vec<Span> {
     };
     let ranges = lookup.list("networking.k8s.io", "servicecidrs", "");
     let others = ranges.iter().filter(|range| range["metadata"]["name"] != "kubernetes" && is_ready(range));
-    others.flat_map(|range| range["spec"]["cidrs"].as_array().cloned().unwrap_or_default()).filter_map(|cidr| span(cidr.as_str()?)).collect()
+    others
+        .flat_map(|range| range["spec"]["cidrs"].as_array().cloned().unwrap_or_default())
+        .filter_map(|cidr| span(cidr.as_str()?))
+        .collect()
 }
 
 /// Whether somebody else than a service has an address by name.

@@ -37,8 +37,13 @@ fn addresses_are_from_the_upper_part_of_the_range() {
 #[test]
 fn an_address_by_hand_must_be_free_and_in_range() {
     let services = services("10.96.0.0/12", &[kubernetes()]);
-    let message =
-        |ip: &str| services.reserve(&*Fixture::with(&[]), &mut service("s", json!({"type": "ClusterIP", "clusterIP": ip})), None).err().unwrap().message;
+    let message = |ip: &str| {
+        services
+            .reserve(&*Fixture::with(&[]), &mut service("s", json!({"type": "ClusterIP", "clusterIP": ip})), None)
+            .err()
+            .unwrap()
+            .message
+    };
     assert_eq!(
         message("10.96.0.1"),
         r#"Service "s" is invalid: spec.clusterIPs: Invalid value: ["10.96.0.1"]: failed to allocate IP 10.96.0.1: provided IP is already allocated"#
@@ -82,7 +87,11 @@ fn node_ports() {
     assert_eq!(port(0), port(1), "the same port of two protocols shares its node port");
     assert_ne!(port(0), port(2));
     assert!((30086..=32767).contains(&port(2)) && dns["spec"]["healthCheckNodePort"].is_u64());
-    let outside = services.reserve(&*Fixture::with(&[]), &mut service("s", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]})), None);
+    let outside = services.reserve(
+        &*Fixture::with(&[]),
+        &mut service("s", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]})),
+        None,
+    );
     assert!(outside.err().unwrap().message.ends_with("provided port is not in the valid range. The range of valid ports is 30000-32767"));
 
     let mut inside = dns.clone();
@@ -116,7 +125,11 @@ fn a_restart_knows_what_is_taken_and_a_full_range_says_so() {
     );
     let services = services("10.0.0.0/29", &[stored]);
     assert!(services.reserve(&*Fixture::with(&[]), &mut service("t", json!({"clusterIP": "10.0.0.2"})), None).is_err());
-    assert!(services.reserve(&*Fixture::with(&[]), &mut service("t", json!({"type": "NodePort", "ports": [{"port": 1, "nodePort": 30500}]})), None).is_err());
+    assert!(
+        services
+            .reserve(&*Fixture::with(&[]), &mut service("t", json!({"type": "NodePort", "ports": [{"port": 1, "nodePort": 30500}]})), None)
+            .is_err()
+    );
     for _ in 0..5 {
         services.reserve(&*Fixture::with(&[]), &mut plain(), None).unwrap().keep();
     }

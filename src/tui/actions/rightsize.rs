@@ -53,7 +53,9 @@ fn advice(of: Use) -> (String, Health) {
         match percent(most, asked) {
             None if most > 0 => said.push(format!("{what}: nothing is asked for; ask for {}{unit}", wanted(most))),
             Some(part) if part > 100 => said.push(format!("{what}: more is used than asked for; ask for {}{unit}", wanted(most))),
-            Some(part) if part < 30 && asked > 10 => said.push(format!("{what}: {part} % of what is asked for is used; ask for {}{unit}", wanted(most))),
+            Some(part) if part < 30 && asked > 10 => {
+                said.push(format!("{what}: {part} % of what is asked for is used; ask for {}{unit}", wanted(most)))
+            }
             _ => {}
         }
     }

@@ -91,14 +91,16 @@ mod tests {
 
     #[test]
     fn selectors_are_filled_from_the_object() {
-        let object = json!({"metadata": {"name": "shop", "namespace": "eu", "labels": {"app.example.com/name": "cart"}}, "spec": {"team": "a"}});
+        let object =
+            json!({"metadata": {"name": "shop", "namespace": "eu", "labels": {"app.example.com/name": "cart"}}, "spec": {"team": "a"}});
         let jump = |labels: &str, fields: &str, namespace: &str| Jump {
             target_gvr: "v1/pods".into(),
             label_selector: labels.into(),
             field_selector: fields.into(),
             target_namespace: namespace.into(),
         };
-        let landing = jump("app={{.metadata.name}},of={{ index .metadata.labels \"app.example.com/name\" }}", "", "").from(&object).unwrap();
+        let landing =
+            jump("app={{.metadata.name}},of={{ index .metadata.labels \"app.example.com/name\" }}", "", "").from(&object).unwrap();
         assert_eq!(landing, Landing { labels: Some("app=shop,of=cart".into()), fields: None, namespace: Some("eu".into()) });
         let landing = jump("", "metadata.name={{ .spec.team }}", "all").from(&object).unwrap();
         assert_eq!((landing.fields.as_deref(), landing.namespace), (Some("metadata.name=a"), None));

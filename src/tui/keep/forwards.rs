@@ -113,7 +113,8 @@ impl Forwards {
 
     /// Whether a forward leads to `pods/web` or the like.
     pub fn lead_to(&self, resource: &str, namespace: &str) -> bool {
-        let leads = |forward: &Forward| forward.state == State::Active && forward.wish.resource == resource && forward.wish.namespace == namespace;
+        let leads =
+            |forward: &Forward| forward.state == State::Active && forward.wish.resource == resource && forward.wish.namespace == namespace;
         self.all.lock().iter().any(leads)
     }
 

@@ -234,8 +234,7 @@ impl View for ContainersView {
             Constraint::Length(u16::try_from(widest.max(head)).unwrap_or(40).min(most))
         };
         let last = heads.len() - 1;
-        let widths: Vec<Constraint> =
-            (0..last).filter(|column| shown(*column)).map(width).chain([Constraint::Min(10)]).collect();
+        let widths: Vec<Constraint> = (0..last).filter(|column| shown(*column)).map(width).chain([Constraint::Min(10)]).collect();
         let header: Vec<&str> = heads.iter().enumerate().filter(|(column, _)| shown(*column)).map(|(_, (head, _))| *head).collect();
         let header = Row::new(header).style(theme.style(Role::Columns));
         frame.render_widget(Table::new(rows, widths).header(header).column_spacing(1).style(theme.style(Role::Text)), area);

@@ -373,7 +373,11 @@ impl EditorView {
 
     /// Takes back the last change, or makes it again.
     pub fn go_back(&mut self, again: bool, shared: &mut Shared) {
-        if again { self.area.redo() } else { self.area.undo() };
+        if again {
+            self.area.redo()
+        } else {
+            self.area.undo()
+        };
         self.changed_if_different(shared);
     }
 

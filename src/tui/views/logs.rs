@@ -363,7 +363,8 @@ impl LogsView {
             while let Some(old) = later.next_if(|old| old.nanos <= line.nanos) {
                 self.lines.push(old);
             }
-            let text = if line.text.contains('\t') { Cow::Owned(line.text.replace('\t', "    ")) } else { Cow::Borrowed(line.text.as_str()) };
+            let text =
+                if line.text.contains('\t') { Cow::Owned(line.text.replace('\t', "    ")) } else { Cow::Borrowed(line.text.as_str()) };
             after = source != MARK && is_frame(&text, after);
             self.frames += usize::from(after);
             self.lines.push(Kept { nanos: line.nanos, at: self.texts.add(&text), source, frame: after });

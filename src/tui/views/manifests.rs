@@ -193,9 +193,7 @@ impl ManifestsView {
                     ),
                 ];
                 // how what it made is: the other axis
-                if let Some((health, note)) =
-                    self.health.get(&(document.kind.clone(), document.namespace.clone(), document.name.clone()))
-                {
+                if let Some((health, note)) = self.health.get(&(document.kind.clone(), document.namespace.clone(), document.name.clone())) {
                     let (sign, plain) = match health {
                         Health::Fine => ("●", "healthy"),
                         Health::Done => ("●", "done"),

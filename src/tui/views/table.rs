@@ -847,7 +847,8 @@ impl View for TableView {
             .collect();
         let rows = || (self.top..self.top + self.page(shared)).map_while(|at| self.rows.at(at));
         let marks = rows().flat_map(|row| shown.iter().filter_map(move |(index, _)| Some(row.moved(*index, shared.now)?.1)));
-        let ages = rows().flat_map(|row| times.iter().filter_map(|&at| row.times.get(at)).filter(|&&time| time > 0))
+        let ages = rows()
+            .flat_map(|row| times.iter().filter_map(|&at| row.times.get(at)).filter(|&&time| time > 0))
             .map(|time| age::next_change(shared.now.as_second() - time));
         ages.chain(marks).min()
     }

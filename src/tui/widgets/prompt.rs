@@ -117,13 +117,19 @@ impl Prompt {
     }
 
     fn candidates(&self, shared: &Shared) -> Vec<Completion> {
-        let plain = |word: &str, doc: &str| Completion { word: word.to_owned(), doc: doc.to_owned(), also: String::new(), key: String::new() };
+        let plain =
+            |word: &str, doc: &str| Completion { word: word.to_owned(), doc: doc.to_owned(), also: String::new(), key: String::new() };
         let kinds = || {
             shared.kinds.all().iter().map(|kind| {
                 let first = shared.kinds.find(&kind.plural).is_some_and(|found| found.group == kind.group);
                 let word = if first { kind.plural.clone() } else { format!("{}.{}", kind.plural, kind.group) };
                 let short = kind.short_names.join(" ");
-                Completion { word, doc: format!("{} {}", kind.kind, kind.api_version()), also: format!("{short} {}", kind.singular), key: String::new() }
+                Completion {
+                    word,
+                    doc: format!("{} {}", kind.kind, kind.api_version()),
+                    also: format!("{short} {}", kind.singular),
+                    key: String::new(),
+                }
             })
         };
         let (words, _) = self.words();

@@ -122,8 +122,8 @@ impl Pods {
     async fn start_together(&mut self, name: &str, count: usize) -> Result<Duration, Failure> {
         let begun = Instant::now();
         let posts = (0..count).map(|number| {
-            let connection = self.connection.clone();
-            tokio::spawn(async move { connection.post(&path(""), pod(&format!("{name}-{number}"))).await.map(drop) })
+            let (connection, pod) = (self.connection.clone(), pod(&format!("{name}-{number}")));
+            tokio::spawn(async move { connection.post(&path(""), pod).await.map(drop) })
         });
         for post in posts.collect::<Vec<_>>() {
             post.await??;

@@ -33,7 +33,9 @@ pub fn measure() -> Result<String, Failure> {
         std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let mut out = "| way | request p50 | p99 | per s | MB/s echoed | endpoint → effect p50 | most |\n|---|---:|---:|---:|---:|---:|---:|\n".to_owned();
+            let mut out =
+                "| way | request p50 | p99 | per s | MB/s echoed | endpoint → effect p50 | most |\n|---|---:|---:|---:|---:|---:|---:|\n"
+                    .to_owned();
             for (name, nft) in [("kernel", "on"), ("user space", "off")] {
                 out.push_str(&ways(name, nft).await?);
             }
@@ -69,7 +71,8 @@ async fn measured(kubeconfig: &std::path::Path, name: &str) -> Result<String, Fa
         }
         in_time(begun, "the cluster").await?;
     };
-    let (pods, services): (Api<Pod>, Api<Service>) = (Api::default_namespaced(target.client.clone()), Api::default_namespaced(target.client.clone()));
+    let (pods, services): (Api<Pod>, Api<Service>) =
+        (Api::default_namespaced(target.client.clone()), Api::default_namespaced(target.client.clone()));
     let container = json!({"name": "c", "image": "coracle.local/kubia:1.0"});
     let pod = json!({"metadata": {"name": "web", "labels": {"app": "web"}}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]}});
     while pods.create(&PostParams::default(), &object(pod.clone())?).await.is_err() {
@@ -98,7 +101,11 @@ async fn measured(kubeconfig: &std::path::Path, name: &str) -> Result<String, Fa
         request(address, "/echo", LOAD).await?;
         let speed = LOAD as f64 / 1e6 / begun.elapsed().as_secs_f64();
         let effect = effect.map_or(" – | –".to_owned(), |(middle, most)| format!(" {middle:.1?} | {most:.1?}"));
-        out.push_str(&format!("| {way} | {:.0?} | {:.0?} | {each:.0} | {speed:.0} |{effect} |\n", took[REQUESTS / 2], took[REQUESTS * 99 / 100]));
+        out.push_str(&format!(
+            "| {way} | {:.0?} | {:.0?} | {each:.0} | {speed:.0} |{effect} |\n",
+            took[REQUESTS / 2],
+            took[REQUESTS * 99 / 100]
+        ));
     }
     Ok(out)
 }

@@ -64,9 +64,10 @@ fn unknown_and_double_fields_are_told() {
             ignored.ok();
         }
         // in the order of the text
+        let strict = format!("{}?fieldValidation=Strict", here.path("apps/v1", "deployments"));
         let first = here.ask(
             "POST",
-            &format!("{}?fieldValidation=Strict", here.path("apps/v1", "deployments")),
+            &strict,
             &[("content-type", "application/json")],
             Some(r#"{"metadata": {"name": "x"}, "spec": {"unknownField": 1, "replicas": 1, "replicas": 2}}"#.to_owned()),
         );

@@ -30,8 +30,8 @@ async fn converting(here: &Here, hooks: &Hooks) -> String {
     define(here, &definition).await
 }
 
-fn of_second(foo: &Value) -> (Value, Value, Value) {
-    (foo["host"].clone(), foo["port"].clone(), foo["hostPort"].clone())
+fn of_second(one: &Value) -> (Value, Value, Value) {
+    (one["host"].clone(), one["port"].clone(), one["hostPort"].clone())
 }
 
 /// [sig-api-machinery] CustomResourceConversionWebhook [Privileged:ClusterAdmin] should be able to convert from CR v1 to CR v2 [Conformance]

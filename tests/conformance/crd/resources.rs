@@ -50,7 +50,9 @@ fn host_and_port(object: &mut Value, to: &str) {
     if to.ends_with("/v2") {
         let (host, port) = (object["host"].take(), object["port"].take());
         object["hostPort"] = json!(format!("{}:{}", host.as_str().unwrap(), port.as_str().unwrap()));
-        ["host", "port"].map(|field| object.as_object_mut().unwrap().remove(field));
+        for field in ["host", "port"] {
+            object.as_object_mut().unwrap().remove(field);
+        }
     } else {
         let text = object["hostPort"].as_str().unwrap().to_owned();
         let (host, port) = text.split_once(':').unwrap();

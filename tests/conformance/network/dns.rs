@@ -91,7 +91,8 @@ fn pods_resolve_the_cluster() {
 #[test]
 fn services_and_pods_have_names() {
     row("names of services", &BOTH, async |here| {
-        let ports = json!([{"name": "http", "port": 80, "targetPort": 8080}, {"name": "words", "port": 53, "targetPort": 8080, "protocol": "UDP"}]);
+        let ports =
+            json!([{"name": "http", "port": 80, "targetPort": 8080}, {"name": "words", "port": 53, "targetPort": 8080, "protocol": "UDP"}]);
         let plain = make_service(here, "plain", json!({"selector": {"app": "web"}, "ports": ports})).await;
         make_service(here, "headless", json!({"clusterIP": "None", "selector": {"app": "web"}, "ports": ports})).await;
         until_no_name(here, &full(here, "headless")).await;
@@ -152,7 +153,10 @@ fn pods_choose_their_servers() {
         assert_eq!(read("own"), "search resolv.conf.local\nnameserver 1.1.1.1\noptions ndots:2\n");
         let usual = read("usual");
         let search = format!("search {0}.svc.cluster.local svc.cluster.local cluster.local", here.namespace);
-        assert!(usual.starts_with(&search) && usual.contains("\nnameserver 10.96.0.10\n") && usual.contains("options ndots:5\n"), "{usual}");
+        assert!(
+            usual.starts_with(&search) && usual.contains("\nnameserver 10.96.0.10\n") && usual.contains("options ndots:5\n"),
+            "{usual}"
+        );
         assert!(!read("host").contains("10.96.0.10"));
     });
 }

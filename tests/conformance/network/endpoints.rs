@@ -159,7 +159,8 @@ fn endpoints_live() {
         object["metadata"]["labels"]["test-service"] = json!("updated");
         here.put(&path, &object).await.ok();
         watch.until("MODIFIED", |seen| seen["metadata"]["labels"]["test-service"] == "updated").await;
-        let patch = json!({"subsets": [{"addresses": [{"ip": "10.0.0.25"}], "ports": [{"name": "http-test", "port": 8080, "protocol": "TCP"}]}]});
+        let patch =
+            json!({"subsets": [{"addresses": [{"ip": "10.0.0.25"}], "ports": [{"name": "http-test", "port": 8080, "protocol": "TCP"}]}]});
         here.patch(&path, MERGE, &patch).await.ok();
         let seen = watch.until("MODIFIED", |seen| seen["subsets"][0]["addresses"][0]["ip"] == "10.0.0.25").await;
         assert_eq!(seen["subsets"][0]["ports"], json!([{"name": "http-test", "port": 8080, "protocol": "TCP"}]));

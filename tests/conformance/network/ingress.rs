@@ -84,8 +84,9 @@ fn requests_find_their_service() {
             {"host": "www.example.org", "http": {"paths": [path("Prefix", "/", "a"), path("Exact", "/only", "b"), path("Prefix", "/gone", "none")]}},
             {"host": "*.example.org", "http": {"paths": [path("Prefix", "/", "b"), path("Prefix", "/echo", "echo")]}}]);
         let tls = json!([{"hosts": ["safe.example.org"], "secretName": "safe"}]);
-        let made = here.post(&here.path("networking.k8s.io/v1", "ingresses"), &json!({"metadata": {"name": "web"}, "spec": {"rules": rules, "tls": tls}}));
-        assert_eq!(made.await.ok()["spec"]["ingressClassName"], "coracle", "the default class");
+        let web = json!({"metadata": {"name": "web"}, "spec": {"rules": rules, "tls": tls}});
+        let made = here.post(&here.path("networking.k8s.io/v1", "ingresses"), &web).await;
+        assert_eq!(made.ok()["spec"]["ingressClassName"], "coracle", "the default class");
         let has = |seen: &Value| seen["status"]["loadBalancer"]["ingress"][0]["ip"].is_string();
         let seen = here.until_object("an address", &here.path("networking.k8s.io/v1", "ingresses/web"), has).await;
         assert_eq!(seen["status"]["loadBalancer"]["ingress"], json!([{"ip": node}]));
@@ -126,7 +127,13 @@ fn requests_find_their_service() {
         stream.read_exact(&mut word).await.unwrap();
         assert_eq!(&word, b"hello");
         let head = upgraded.await.unwrap();
-        for line in ["get /echo/x http/1.1", "host: ws.example.org", &format!("x-forwarded-for: 192.0.2.1, {node}"), "x-forwarded-proto: http", "x-forwarded-host: ws.example.org"] {
+        for line in [
+            "get /echo/x http/1.1",
+            "host: ws.example.org",
+            &format!("x-forwarded-for: 192.0.2.1, {node}"),
+            "x-forwarded-proto: http",
+            "x-forwarded-host: ws.example.org",
+        ] {
             assert!(head.contains(line), "{line} is not in {head}");
         }
 

@@ -8,7 +8,14 @@ use super::*;
 
 const GROUP: &str = "networking.k8s.io/v1";
 
-async fn operate(here: &Here, name: &'static str, namespaced: bool, subresources: &'static [&'static str], object: Value, status: Option<Value>) {
+async fn operate(
+    here: &Here,
+    name: &'static str,
+    namespaced: bool,
+    subresources: &'static [&'static str],
+    object: Value,
+    status: Option<Value>,
+) {
     operations::all(here, &Resource { version: GROUP, name, namespaced, subresources, object, status }).await;
 }
 
@@ -33,10 +40,13 @@ fn ingresses_have_every_operation() {
 fn ranges_of_services_have_every_operation() {
     row("service ranges", &[], async |here| {
         let range = |octet: u8| json!({"spec": {"cidrs": [format!("10.200.{octet}.0/24")]}});
-        let condition = json!({"type": "Tested", "status": "True", "reason": "Test", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let condition =
+            json!({"type": "Tested", "status": "True", "reason": "Test", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
         operate(here, "servicecidrs", false, &["status"], range(0), Some(json!({"conditions": [condition]}))).await;
         let own = here.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes").await.ok();
-        let ready = |range: &Value| range["status"]["conditions"].as_array().into_iter().flatten().any(|one| one["type"] == "Ready" && one["status"] == "True");
+        let ready = |range: &Value| {
+            range["status"]["conditions"].as_array().into_iter().flatten().any(|one| one["type"] == "Ready" && one["status"] == "True")
+        };
         assert!(ready(&own), "{own}");
 
         // a range of one's own: services get addresses of it, and it stays while they have them
@@ -57,7 +67,12 @@ fn ranges_of_services_have_every_operation() {
         here.delete(&here.path("v1", "services/own")).await.ok();
         here.until_gone(address).await;
         here.until_gone(&path).await;
-        let refused = here.post(&here.path("v1", "services"), &json!({"metadata": {"name": "own"}, "spec": {"clusterIP": "10.200.1.7", "ports": [{"port": 80}]}})).await;
+        let refused = here
+            .post(
+                &here.path("v1", "services"),
+                &json!({"metadata": {"name": "own"}, "spec": {"clusterIP": "10.200.1.7", "ports": [{"port": 80}]}}),
+            )
+            .await;
         refused.failed(422, "Invalid");
     });
 }

@@ -65,7 +65,8 @@ fn policies_let_through_what_they_say() {
         until_reach(here, "friend", &urls, false).await;
         until_reach(here, "friend", &name, false).await;
         let dns = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}, "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}});
-        let egress = json!([{"to": [dns], "ports": [{"port": 53, "protocol": "UDP"}]}, {"to": [{"podSelector": {"matchLabels": {"app": "web"}}}]}]);
+        let egress =
+            json!([{"to": [dns], "ports": [{"port": 53, "protocol": "UDP"}]}, {"to": [{"podSelector": {"matchLabels": {"app": "web"}}}]}]);
         apply(here, "out", json!({"podSelector": {"matchLabels": {"role": "friend"}}, "policyTypes": ["Egress"], "egress": egress})).await;
         until_reach(here, "friend", &urls, true).await;
         until_reach(here, "friend", &name, true).await;

@@ -167,8 +167,11 @@ fn clients_stay_with_their_pod() {
         };
         let until = async |affinity: bool| {
             for address in &addresses {
-                here.until(&format!("affinity at {address}: {affinity}"), async || if stays(address).await == affinity { Ok(()) } else { Err(()) })
-                    .await;
+                here.until(
+                    &format!("affinity at {address}: {affinity}"),
+                    async || if stays(address).await == affinity { Ok(()) } else { Err(()) },
+                )
+                .await;
             }
         };
         until(true).await;

@@ -28,7 +28,8 @@ fn gets(rules: &Rules, to: &str, port: u16) -> [bool; 4] {
 #[test]
 fn ingress() {
     let web = json!({"matchLabels": {"app": "web"}});
-    let from = |peers: Value, ports: Value| json!({"podSelector": web, "policyTypes": ["Ingress"], "ingress": [{"from": peers, "ports": ports}]});
+    let from =
+        |peers: Value, ports: Value| json!({"podSelector": web, "policyTypes": ["Ingress"], "ingress": [{"from": peers, "ports": ports}]});
     let other = json!({"namespaceSelector": {"matchLabels": {"name": "other"}}});
     let table = [
         (json!({"podSelector": {}, "policyTypes": ["Ingress"]}), [false, false, true, false]),
@@ -42,7 +43,13 @@ fn ingress() {
         (from(json!([other]), json!([{"port": "https"}])), [false, false, true, false]),
         (from(json!([other]), json!([{"port": 81}])), [false, false, true, false]),
         (from(json!([other]), json!([{"port": 8080, "protocol": "UDP"}])), [false, false, true, false]),
-        (from(json!([{"namespaceSelector": {}, "podSelector": {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["x"]}]}}]), json!([])), [true, true, true, false]),
+        (
+            from(
+                json!([{"namespaceSelector": {}, "podSelector": {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["x"]}]}}]),
+                json!([]),
+            ),
+            [true, true, true, false],
+        ),
         (from(json!([{"ipBlock": {"cidr": "192.0.2.0/24"}}]), json!([])), [false, false, true, true]),
         (from(json!([{"ipBlock": {"cidr": "192.0.2.0/24", "except": ["192.0.2.8/29"]}}]), json!([])), [false, false, true, false]),
     ];
@@ -65,7 +72,8 @@ fn egress() {
         let targets = [("10.244.0.2", 8080, "tcp"), ("10.244.1.4", 9090, "tcp"), ("10.96.0.10", 53, "udp"), ("192.0.2.9", 443, "tcp")];
         targets.map(|(to, port, protocol)| rules.allow("10.244.0.3".parse().unwrap(), to.parse().unwrap(), port, protocol))
     };
-    let dns = json!({"namespaceSelector": {"matchLabels": {"name": "kube-system"}}, "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}});
+    let dns =
+        json!({"namespaceSelector": {"matchLabels": {"name": "kube-system"}}, "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}});
     let table = [
         (to(json!([])), [false; 4]),
         (to(json!([{}])), [true; 4]),

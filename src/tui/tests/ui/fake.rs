@@ -69,8 +69,13 @@ const KINDS: &[(&str, &str, &str, bool, bool)] = &[
 
 impl Fake {
     pub fn new() -> Self {
-        let fake =
-            Self { state: Arc::default(), changes: broadcast::channel(100_000).0, down: Arc::default(), silent: Arc::default(), cut: broadcast::channel(16).0 };
+        let fake = Self {
+            state: Arc::default(),
+            changes: broadcast::channel(100_000).0,
+            down: Arc::default(),
+            silent: Arc::default(),
+            cut: broadcast::channel(16).0,
+        };
         for name in ["default", "kube-system", "shop"] {
             fake.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}, "status": {"phase": "Active"}}));
         }
@@ -247,7 +252,8 @@ impl Fake {
             "/apis" => {
                 let mut found = discovery(|version| version.contains('/'));
                 if self.state.lock().measures {
-                    let of = |plural: &str, kind: &str| json!({"resource": plural, "responseKind": {"kind": kind}, "verbs": ["get", "list"]});
+                    let of =
+                        |plural: &str, kind: &str| json!({"resource": plural, "responseKind": {"kind": kind}, "verbs": ["get", "list"]});
                     let resources = [of("pods", "PodMetrics"), of("nodes", "NodeMetrics")];
                     found["items"].as_array_mut().unwrap().push(
                         json!({"metadata": {"name": "metrics.k8s.io"}, "versions": [{"version": "v1beta1", "resources": resources}]}),
@@ -257,7 +263,9 @@ impl Fake {
             }
             _ => {}
         }
-        if let Some(version) = path.strip_prefix("/apis/").or(path.strip_prefix("/api/")).filter(|version| KINDS.iter().any(|kind| kind.0 == *version)) {
+        if let Some(version) =
+            path.strip_prefix("/apis/").or(path.strip_prefix("/api/")).filter(|version| KINDS.iter().any(|kind| kind.0 == *version))
+        {
             let resources: Vec<Value> = KINDS
                 .iter()
                 .filter(|kind| kind.0 == version)

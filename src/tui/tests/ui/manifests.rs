@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coracle_tui::manifests::{Control, Watched, DocumentState, DocumentStatus, FileStatus, FolderStatus};
+use coracle_tui::manifests::{Control, DocumentState, DocumentStatus, FileStatus, FolderStatus, Watched};
 use coracle_tui::{Boot, Connection, Headless, Options};
 use tokio::sync::watch;
 
@@ -88,7 +88,10 @@ async fn several_folders_are_shown_together() {
     let dir = tempfile::tempdir().unwrap();
     let mut folders = Vec::new();
     for name in ["shop", "bank"] {
-        let status = FolderStatus { dir: dir.path().join(name), files: vec![FileStatus { path: format!("{name}.yaml").into(), ..FileStatus::default() }] };
+        let status = FolderStatus {
+            dir: dir.path().join(name),
+            files: vec![FileStatus { path: format!("{name}.yaml").into(), ..FileStatus::default() }],
+        };
         // whoever keeps the folder lives as long as the view
         let (sender, status) = watch::channel(status);
         std::mem::forget(sender);

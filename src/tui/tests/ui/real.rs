@@ -21,7 +21,8 @@ use crate::actions::{CASES, Stage, draft, folder, play, release};
 /// These act on the one node: one after the other, when all else is done.
 const ALONE: &[&str] = &["cordon", "uncordon", "node-shell", "drain"];
 /// These write, though the table does not say so of their own.
-const WRITING: &[&str] = &["version-diff", "manifest-open", "manifest-edit", "manifest-view", "manifest-pause", "manifest-apply", "manifest-delete"];
+const WRITING: &[&str] =
+    &["version-diff", "manifest-open", "manifest-edit", "manifest-view", "manifest-pause", "manifest-apply", "manifest-delete"];
 
 type Requests = Arc<Mutex<Vec<String>>>;
 
@@ -71,22 +72,35 @@ async fn until<T>(client: &kube::Client, path: &str, look: impl Fn(&Value) -> Op
 /// What all cases share.
 async fn furnish(client: &kube::Client) {
     let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"crew": {"type": "integer"}}}}});
-    post(client, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", json!({
+    post(
+        client,
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "boats.example.com"},
         "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "boats", "singular": "boat", "kind": "Boat"},
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}}))
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}}),
+    )
     .await;
     let rbac = "/apis/rbac.authorization.k8s.io/v1";
-    post(client, &format!("{rbac}/clusterroles"), json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-        "metadata": {"name": "reader"}, "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}]}))
+    post(
+        client,
+        &format!("{rbac}/clusterroles"),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "reader"}, "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}]}),
+    )
     .await;
-    post(client, &format!("{rbac}/clusterrolebindings"), json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+    post(
+        client,
+        &format!("{rbac}/clusterrolebindings"),
+        json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
         "metadata": {"name": "read"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "reader"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ada"}]}))
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ada"}]}),
+    )
     .await;
     post(client, "/api/v1/namespaces", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})).await;
     let spec = json!({"containers": [{"name": "main", "image": "coracle.local/kubia:1.0"}]});
-    post(client, "/api/v1/namespaces/shop/pods", json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "cart-1"}, "spec": spec})).await;
+    post(client, "/api/v1/namespaces/shop/pods", json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "cart-1"}, "spec": spec}))
+        .await;
     until(client, "/apis/example.com/v1/boats", |_| Some(())).await;
 }
 
@@ -100,17 +114,26 @@ async fn people(client: &kube::Client, namespace: &str) -> Vec<(String, String)>
         group => format!("/apis/{group}/namespaces/{namespace}/{plural}"),
     };
     let simulated = |pairs: &[(&str, &str)]| -> Value {
-        pairs.iter().map(|(key, value)| (format!("simulated.coracle.local/{key}"), Value::from(*value))).collect::<serde_json::Map<_, _>>().into()
+        pairs
+            .iter()
+            .map(|(key, value)| (format!("simulated.coracle.local/{key}"), Value::from(*value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
     };
     for (name, data) in [("settings", json!({"a": "b"})), ("shop", json!({"two": "yes"}))] {
-        post(client, &at("", "configmaps"), json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})).await;
+        post(client, &at("", "configmaps"), json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}))
+            .await;
     }
     let log = simulated(&[("log", "Kubia server starting...\nReceived request for / from 10.244.0.1")]);
     let container = |image: &str| json!({"name": "main", "image": image, "ports": [{"containerPort": 8080}]});
     let template = json!({"metadata": {"labels": {"app": "web"}, "annotations": log},
         "spec": {"containers": [container("coracle.local/kubia:0.9")], "volumes": [{"name": "s", "configMap": {"name": "settings"}}]}});
-    post(client, &at("apps/v1", "deployments"), json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
-        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template}}))
+    post(
+        client,
+        &at("apps/v1", "deployments"),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template}}),
+    )
     .await;
     let bare = |name: &str, restart: &str, annotations: Value| {
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}, "annotations": annotations},
@@ -119,23 +142,42 @@ async fn people(client: &kube::Client, namespace: &str) -> Vec<(String, String)>
     let crashing = simulated(&[("exit-after", "10ms"), ("exit-code", "1")]);
     post(client, &at("", "pods"), bare("api-ppq9", "Always", crashing)).await;
     post(client, &at("", "pods"), bare("job-seed", "Never", simulated(&[("exit-after", "10ms")]))).await;
-    post(client, &at("", "services"), json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
-        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}}))
+    post(
+        client,
+        &at("", "services"),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}}),
+    )
     .await;
-    post(client, &at("", "secrets"), json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token"}, "data": {"password": "aGVsbG8="}})).await;
+    post(
+        client,
+        &at("", "secrets"),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token"}, "data": {"password": "aGVsbG8="}}),
+    )
+    .await;
     for (version, status) in [(1, "superseded"), (2, "deployed")] {
         let mut secret = release(version, status);
         secret["metadata"]["namespace"] = namespace.into();
         post(client, &at("", "secrets"), secret).await;
     }
     let job = json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container("coracle.local/kubia:1.0")]}}}});
-    post(client, &at("batch/v1", "cronjobs"), json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "tick"},
-        "spec": {"schedule": "0 0 29 2 *", "jobTemplate": job}}))
+    post(
+        client,
+        &at("batch/v1", "cronjobs"),
+        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "tick"},
+        "spec": {"schedule": "0 0 29 2 *", "jobTemplate": job}}),
+    )
     .await;
-    post(client, &at("example.com/v1", "boats"), json!({"apiVersion": "example.com/v1", "kind": "Boat", "metadata": {"name": "coracle"}, "spec": {"crew": 1}})).await;
+    post(
+        client,
+        &at("example.com/v1", "boats"),
+        json!({"apiVersion": "example.com/v1", "kind": "Boat", "metadata": {"name": "coracle"}, "spec": {"crew": 1}}),
+    )
+    .await;
 
     let deployment = format!("{}/web", at("apps/v1", "deployments"));
-    let settled = |web: &Value| web["status"]["observedGeneration"] == web["metadata"]["generation"] && web["status"]["updatedReplicas"] == 2;
+    let settled =
+        |web: &Value| web["status"]["observedGeneration"] == web["metadata"]["generation"] && web["status"]["updatedReplicas"] == 2;
     until(client, &deployment, |web| settled(web).then_some(())).await;
     let image = json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "coracle.local/kubia:1.0"}]}}}});
     ask(client, "PATCH", &deployment, image).await.unwrap();
@@ -150,7 +192,8 @@ async fn people(client: &kube::Client, namespace: &str) -> Vec<(String, String)>
     let pods = until(client, &format!("{}?labelSelector=app%3Dweb", at("", "pods")), |list| {
         let pods = list["items"].as_array()?;
         let ready = |pod: &&Value| {
-            pod["status"]["containerStatuses"][0]["ready"] == true && pod["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(&sets.1))
+            pod["status"]["containerStatuses"][0]["ready"] == true
+                && pod["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(&sets.1))
         };
         let mut names: Vec<String> = pods.iter().filter(ready).map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()).collect();
         names.sort();
@@ -208,7 +251,12 @@ async fn ui(client: kube::Client, dir: &Path, namespace: &str) -> Headless {
     Headless::start(options, Boot::connected(connection(client, "coracle", namespace, true)), 160, 45).await.unwrap()
 }
 
-async fn check(client: kube::Client, (name, keys, wanted): (&str, &str, &[&str]), namespace: String, names: Vec<(String, String)>) -> Option<String> {
+async fn check(
+    client: kube::Client,
+    (name, keys, wanted): (&str, &str, &[&str]),
+    namespace: String,
+    names: Vec<(String, String)>,
+) -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let requests = Requests::default();
     let there = |text: &str| {
@@ -235,7 +283,10 @@ async fn start(dir: &Path) -> Cluster {
         runtime: RuntimeChoice::Named(RuntimeKind::Simulated),
         nodes: 1,
         ranges: None,
+        longest_restart_delay: std::time::Duration::from_secs(300),
         program: "/bin/true".into(),
+        lifecycle: Default::default(),
+        autoscaling: Default::default(),
     };
     Cluster::start(config, &Steps::default()).await.unwrap()
 }

@@ -177,12 +177,58 @@ async fn all_sizes_and_all_names() {
 
 /// Keys that lead to each view.
 const VIEWS: &[&str] = &[
-    "", "0", "/58v<enter><enter>", "/58v<enter>d", "/58v<enter>y", "/58v<enter>l", ":deploy<enter>", ":deploy<enter>e", ":deploy<enter>H",
-    ":deploy<enter>H<down><enter>", ":deploy<enter>T", ":deploy<enter>X", ":xray deploy<enter>", ":pulse<enter>", ":helm<enter>",
-    ":helm<enter><enter>", ":ctx<enter>", ":pf<enter>", ":can u:ada<enter>", ":who-can list pods<enter>", ":users<enter>", ":groups<enter>",
-    ":workloads<enter>", ":images<enter>", ":fleet<enter>", ":rightsize<enter>", ":aliases<enter>", ":themes<enter>", ":keys<enter>",
-    ":drafts<enter>", ":sd<enter>", ":be<enter>", ":events<enter>", ":tasks<enter>", ":no<enter>", ":ns<enter>", ":boat<enter>", ":cm<enter>/settings<enter>u",
-    "/api<enter>W", "/58v<enter>:timeline<enter>", "|:deploy<enter>", "_:svc<enter>", "\\", "?", "!", ":de", "<ctrl-o>web", "C", "m", "<ctrl-n>", "<ctrl-d>", ":theme<enter>",
+    "",
+    "0",
+    "/58v<enter><enter>",
+    "/58v<enter>d",
+    "/58v<enter>y",
+    "/58v<enter>l",
+    ":deploy<enter>",
+    ":deploy<enter>e",
+    ":deploy<enter>H",
+    ":deploy<enter>H<down><enter>",
+    ":deploy<enter>T",
+    ":deploy<enter>X",
+    ":xray deploy<enter>",
+    ":pulse<enter>",
+    ":helm<enter>",
+    ":helm<enter><enter>",
+    ":ctx<enter>",
+    ":pf<enter>",
+    ":can u:ada<enter>",
+    ":who-can list pods<enter>",
+    ":users<enter>",
+    ":groups<enter>",
+    ":workloads<enter>",
+    ":images<enter>",
+    ":fleet<enter>",
+    ":rightsize<enter>",
+    ":aliases<enter>",
+    ":themes<enter>",
+    ":keys<enter>",
+    ":drafts<enter>",
+    ":sd<enter>",
+    ":be<enter>",
+    ":events<enter>",
+    ":tasks<enter>",
+    ":no<enter>",
+    ":ns<enter>",
+    ":boat<enter>",
+    ":cm<enter>/settings<enter>u",
+    "/api<enter>W",
+    "/58v<enter>:timeline<enter>",
+    "|:deploy<enter>",
+    "_:svc<enter>",
+    "\\",
+    "?",
+    "!",
+    ":de",
+    "<ctrl-o>web",
+    "C",
+    "m",
+    "<ctrl-n>",
+    "<ctrl-d>",
+    ":theme<enter>",
 ];
 
 /// Every view stands on the smallest and the largest screen: the header says where one is, the object under the cursor
@@ -447,7 +493,8 @@ async fn jumps_of_k9s_lead_elsewhere() {
         "jumps:\n  example.com/v1/boats:\n    targetGVR: v1/pods\n    labelSelector: 'app=web'\n    fieldSelector: 'metadata.namespace={{.metadata.namespace}}'\n",
     )
     .unwrap();
-    std::fs::write(dir.path().join("config.yaml"), "k9s:\n  readOnly: true\n  defaultView: boats\n  portForwardAddress: 0.0.0.0\n").unwrap();
+    std::fs::write(dir.path().join("config.yaml"), "k9s:\n  readOnly: true\n  defaultView: boats\n  portForwardAddress: 0.0.0.0\n")
+        .unwrap();
     let mut ui = cluster().ui_with(Options { k9s_dir: Some(dir.path().to_owned()), ..Options::default() }, 120, 30).await;
     assert!(ui.text().contains("boats 1") && ui.text().contains("read-only"), "{}", ui.text());
     ui.press("<enter>").await.unwrap();

@@ -329,7 +329,8 @@ impl EditorView {
         ]);
         frame.render_widget(Clear, below);
         let room = usize::from(area.width).saturating_sub(2);
-        let doc = if cell_width(&doc) > room { format!("{}…", doc.chars().take(room.saturating_sub(1)).collect::<String>()) } else { doc };
+        let doc =
+            if cell_width(&doc) > room { format!("{}…", doc.chars().take(room.saturating_sub(1)).collect::<String>()) } else { doc };
         let lines = vec![head, Line::styled(format!(" {doc}"), theme.style(Role::Dim))];
         frame.render_widget(Paragraph::new(lines).style(theme.style(Role::Text)), below);
         Rect { height: area.height - 2, ..area }

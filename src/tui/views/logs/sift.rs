@@ -102,13 +102,8 @@ pub(super) struct Sift {
     terms: Vec<Term>,
 }
 
-const OPERATORS: &[(&str, Compare)] = &[
-    ("!=", Compare::NotEqual),
-    (">=", Compare::AtLeast),
-    ("<=", Compare::AtMost),
-    ("=", Compare::Equal),
-    ("~", Compare::Matches),
-];
+const OPERATORS: &[(&str, Compare)] =
+    &[("!=", Compare::NotEqual), (">=", Compare::AtLeast), ("<=", Compare::AtMost), ("=", Compare::Equal), ("~", Compare::Matches)];
 
 impl Sift {
     /// Reads what was typed.
