@@ -6,6 +6,7 @@ mod harness;
 
 use std::process::Stdio;
 
+use harness::cluster::with_containers;
 use harness::pods::{IMAGE, LIVE, SOON, pod, runs, status};
 use harness::run::Running;
 use harness::wait::so;
@@ -199,7 +200,7 @@ fn a_pod_is_debugged(cluster: &Cluster) {
     let debug = |arguments: &[&str]| cluster.kubectl(&[&["debug", "debugged", "--profile=general", &image], arguments].concat()).ok();
     debug(&["-c", "fails", "--", "sh", "-c", "echo dbg; exit 4"]);
     debug(&["-c", "bad", "--", "nosuch"]);
-    debug(&["-c", "target", "--target=c", "--", "sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline; sleep 1000"]);
+    debug(&["-c", "target", "--target=c", "--", "sh", "-c", "tr '\\0' ' ' < /proc/1/cmdline; echo; sleep 1000"]);
     let of = |pod: &Value, name: &str| {
         let list = pod["status"]["ephemeralContainerStatuses"].as_array().cloned().unwrap_or_default();
         list.into_iter().find(|status| status["name"] == name).unwrap_or_default()["state"].clone()
@@ -325,8 +326,11 @@ fn users_of_images() {
         let refused = cluster.until_pod("waits", "named", |pod| status(pod)["state"]["waiting"]["reason"] == "CreateContainerConfigError");
         let message = status(&refused)["state"]["waiting"]["message"].as_str().unwrap();
         assert!(message.starts_with("container has runAsNonRoot and image has non-numeric user (nobody), cannot verify user is non-root"));
-        cluster.until_pod("waits", "unknown", |pod| status(pod)["state"]["waiting"]["reason"] == "CreateContainerError");
-        cluster.until_event("unknown", "no users found");
+        let waits = ["CreateContainerError", "RunContainerError", "CrashLoopBackOff"];
+        cluster.until_pod("waits", "unknown", |pod| waits.iter().any(|why| status(pod)["state"]["waiting"]["reason"] == *why));
+        // an engine says it in its own words
+        let words = if with_containers() == "docker" { "unable to find user nosuchuser" } else { "no users found" };
+        cluster.until_event("unknown", words);
         cluster.down();
     });
 }

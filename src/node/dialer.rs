@@ -146,7 +146,11 @@ impl NodeDialer for Dialer {
     async fn attach(&self, pod: &PodRef, container: &str, streams: StreamOptions) -> Result<Session, Status> {
         let agent = self.agent(pod)?;
         let found = self.running(&agent, pod, container).await?;
-        agent.runtime.attach(&found.id, streams).await.map_err(runtime_error)
+        let session = agent.runtime.attach(&found.id, streams).await.map_err(runtime_error)?;
+        // Where standard input is for one session only, its end is the container's to hear.
+        let object = agent.worker(&pod.uid).map(|worker| worker.pod());
+        let once = object.as_ref().and_then(|object| crate::pod::member(object, container)?.spec.stdin_once) == Some(true);
+        Ok(if streams.stdin && !(once && !streams.tty) { crate::attach::ends_with_input(session) } else { session })
     }
 
     async fn port_forward(&self, pod: &PodRef, port: u16) -> Result<Box<dyn Duplex>, Status> {

@@ -14,6 +14,7 @@
 //! - what the agent makes on the machine is below the node's directory, or is removed with its pod.
 
 mod agent;
+mod attach;
 pub mod demo;
 mod dialer;
 pub mod images;

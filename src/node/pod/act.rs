@@ -155,6 +155,7 @@ impl Life {
                 self.reasons.remove(name);
                 self.later.remove(name);
                 self.retry.remove(name);
+                self.fresh.insert(name.to_owned());
                 true
             }
             Err(failure) => {

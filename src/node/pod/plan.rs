@@ -7,7 +7,7 @@
 //! all passed ──► every ordinary container that is missing, or ended and due for a restart
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container as Spec, Pod};
@@ -47,6 +47,23 @@ impl Observed {
         self.containers.iter().find(|container| container.name == name && &container.sandbox_id == sandbox)
     }
 
+    /// As it was when these containers had just begun, if one of them has ended since.
+    pub(crate) fn as_begun(&self, fresh: &BTreeSet<String>) -> Option<Self> {
+        if fresh.is_empty() {
+            return None;
+        }
+        let mut begun = self.clone();
+        let mut any = false;
+        for name in fresh {
+            let Some(newest) = begun.containers.iter_mut().find(|container| container.name == *name) else { continue };
+            if let ContainerState::Exited { started: Some(started), .. } = newest.state {
+                newest.state = ContainerState::Running { started };
+                any = true;
+            }
+        }
+        any.then_some(begun)
+    }
+
     /// Containers whose process runs.
     pub(crate) fn running(&self) -> impl Iterator<Item = &Container> {
         self.containers.iter().filter(|container| is_running(container))
@@ -72,7 +89,7 @@ pub(crate) struct Probed {
     /// Why an instance (by id) must be replaced: `liveness` or `startup`.
     pub(crate) failed: BTreeMap<String, &'static str>,
     /// Instances (by id) that have a startup probe which has not succeeded yet.
-    pub(crate) unstarted: std::collections::BTreeSet<String>,
+    pub(crate) unstarted: BTreeSet<String>,
 }
 
 /// What to do about the sandbox.

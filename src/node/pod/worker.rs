@@ -6,7 +6,7 @@
 //! ```
 //! A pod that is ending never runs again. An idle worker holds no timer unless its pod has a reason for one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -179,6 +179,8 @@ pub(crate) struct Life {
     pub(super) resizes: Resizes,
     /// What ran at the last look.
     pub(super) observed_before: Vec<Container>,
+    /// Containers started since the last look: readers are shown that they ran, however soon they ended.
+    pub(super) fresh: BTreeSet<String>,
 }
 
 /// Runs until the pod is gone.
@@ -246,6 +248,7 @@ impl Life {
             mount_failures: 0,
             resizes,
             observed_before: Vec::new(),
+            fresh: BTreeSet::new(),
         }
     }
 
@@ -419,11 +422,16 @@ impl Life {
             }
         }
         let old = self.api_status();
-        let new = self.generate(&observed, &old, false);
+        let fresh = std::mem::take(&mut self.fresh);
+        let began = observed.as_begun(&fresh).filter(|_| self.agent.runtime.has_files());
+        let new = self.generate(began.as_ref().unwrap_or(&observed), &old, false);
         let over = status::is_final(&new);
         let new = status::hold(new, &old);
         if !self.write(&old, &new).await {
             return Ok(Next::Wait(Some(now + Duration::from_secs(1))));
+        }
+        if began.is_some() {
+            return Ok(Next::Again);
         }
         if over {
             return Ok(self.begin_ending());

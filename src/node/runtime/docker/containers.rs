@@ -43,6 +43,12 @@ pub(super) async fn remove(client: &Client, id: &str) -> Result<(), RuntimeError
     }
 }
 
+/// A working directory that is a file, in the words of the program that would have tried it.
+fn no_directory(message: &str) -> Option<String> {
+    let path = message.strip_prefix("Cannot mkdir: ")?.strip_suffix(" is not a directory")?;
+    Some(format!("mkdir {path}: not a directory"))
+}
+
 fn has_ended(container: &Container) -> bool {
     matches!(container.state, ContainerState::Exited { .. })
 }
@@ -62,12 +68,21 @@ impl Docker {
         let mut config = ContainerConfig { image_id: image.id, ..config.clone() };
         config.limits.oom_score_adj = config.limits.oom_score_adj.max(self.0.config.engine.oom_floor);
         let profile = self.seccomp_profile(&config).await?;
-        let record = Record::container(&sandbox, sandbox_id, &config);
-        let labels = record.labels(&self.0.config.cluster, &self.0.config.node, &sandbox.namespace, &sandbox.name);
-        let body = spec::container(&config, &sandbox, sandbox_id, &image.user, profile, labels);
+        self.provide_images(&mut config).await?;
+        let body = |config: &ContainerConfig, refused: Option<String>| {
+            let record = Record::container(&sandbox, sandbox_id, config, refused);
+            let labels = record.labels(&self.0.config.cluster, &self.0.config.node, &sandbox.namespace, &sandbox.name);
+            spec::container(config, &sandbox, sandbox_id, &image.user, profile.clone(), labels, self.0.config.engine.capabilities())
+        };
         let options = CreateContainerOptionsBuilder::new().name(&name(&config.name, &sandbox.name, &sandbox.namespace)).build();
-        let made = self.client().create_container(Some(options), body).await.map_err(|error| {
-            let message = words(error);
+        let mut made = self.client().create_container(Some(options.clone()), body(&config, None)).await.map_err(words);
+        if let Err(Some(why)) = made.as_ref().map_err(|message| no_directory(message)) {
+            // Others make it all the same, and fail to start it: so does this one, whose command is a directory.
+            let (command, working_dir) = (vec!["/".to_owned()], String::new());
+            let doomed = ContainerConfig { command, working_dir, ..config.clone() };
+            made = self.client().create_container(Some(options), body(&doomed, Some(why))).await.map_err(words);
+        }
+        let made = made.map_err(|message| {
             let message = if message.eq_ignore_ascii_case("no command specified") { message.to_lowercase() } else { message };
             RuntimeError::Engine { message }
         })?;

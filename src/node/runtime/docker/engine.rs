@@ -11,6 +11,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde::Deserialize;
 
 use crate::runtime::RuntimeError;
+use crate::runtime::native::CAPABILITIES;
 
 /// How long an engine may take to say its version.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,6 +37,8 @@ pub struct Engine {
     kernel: String,
     /// The least `oom_score_adj` that it can give.
     pub(super) oom_floor: i32,
+    /// Its capabilities, as bits.
+    effective: u64,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +68,21 @@ impl Engine {
             }
         }
         Err(reasons.join("; "))
+    }
+
+    /// The names of its capabilities, unless it has all.
+    pub(super) fn capabilities(&self) -> Option<Vec<String>> {
+        // An older kernel has fewer.
+        let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok().and_then(|text| text.trim().parse::<usize>().ok());
+        let known = || CAPABILITIES.iter().enumerate().take(last.map_or(CAPABILITIES.len(), |last| last + 1));
+        let has = |number: &usize| self.effective & (1 << number) != 0;
+        (!known().all(|(number, _)| has(&number)))
+            .then(|| known().filter(|(number, _)| has(number)).map(|(_, name)| (*name).to_owned()).collect())
+    }
+
+    /// Whether it mounts images as volumes.
+    pub(super) fn mounts_images(&self) -> bool {
+        self.version.split('.').next().and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 28)
     }
 
     fn usable(self) -> Result<Self, String> {
@@ -110,10 +128,10 @@ fn socket(address: &str) -> Option<PathBuf> {
 fn ask(address: &str) -> Result<Engine, String> {
     let request = b"GET /version HTTP/1.0\r\nHost: docker\r\n\r\n";
     let mut answer = Vec::new();
-    let mut floor = LEAST;
+    let (mut floor, mut effective) = (LEAST, u64::MAX);
     let spoken = match (socket(address), address.strip_prefix("tcp://").or_else(|| address.strip_prefix("http://"))) {
         (Some(path), _) => UnixStream::connect(path).and_then(|mut stream| {
-            floor = oom_floor(&stream);
+            (floor, effective) = powers(&stream);
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.write_all(request)?;
             stream.read_to_end(&mut answer)
@@ -130,18 +148,17 @@ fn ask(address: &str) -> Result<Engine, String> {
     spoken.map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&answer);
     let engine = understand(address, text.split_once("\r\n\r\n").map_or("", |(_, body)| body))?;
-    Ok(Engine { oom_floor: floor, ..engine })
+    Ok(Engine { oom_floor: floor, effective, ..engine })
 }
 
-/// An engine that may not use more than its share of resources cannot lower what it was given itself.
-fn oom_floor(stream: &UnixStream) -> i32 {
-    let Ok(peer) = getsockopt(stream, PeerCredentials) else { return LEAST };
+/// The least `oom_score_adj` that the engine can give, and its capabilities: one that may not use more than its share of
+/// resources cannot lower what it was given itself.
+fn powers(stream: &UnixStream) -> (i32, u64) {
+    let Ok(peer) = getsockopt(stream, PeerCredentials) else { return (LEAST, u64::MAX) };
     let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", peer.pid())).unwrap_or_default();
     let capabilities = read("status").lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
-    match capabilities {
-        Some(bits) if bits & SYS_RESOURCE == 0 => read("oom_score_adj").trim().parse().unwrap_or(0),
-        _ => LEAST,
-    }
+    let bits = capabilities.unwrap_or(u64::MAX);
+    (if bits & SYS_RESOURCE == 0 { read("oom_score_adj").trim().parse().unwrap_or(0) } else { LEAST }, bits)
 }
 
 fn understand(address: &str, body: &str) -> Result<Engine, String> {
@@ -155,6 +172,7 @@ fn understand(address: &str, body: &str) -> Result<Engine, String> {
             arch: version.arch,
             kernel: version.kernel_version,
             oom_floor: LEAST,
+            effective: u64::MAX,
         }),
         _ => Err(format!("its interface is {}, at least {}.{} is needed", version.api_version, OLDEST.0, OLDEST.1)),
     }

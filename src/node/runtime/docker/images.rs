@@ -4,17 +4,20 @@ use std::path::{Path, PathBuf};
 
 use bollard::Docker as Client;
 use bollard::auth::DockerCredentials;
-use bollard::models::{ImageInspect, ImageSummary};
-use bollard::query_parameters::{CreateImageOptionsBuilder, ImportImageOptionsBuilder, ListImagesOptions, RemoveImageOptionsBuilder};
+use bollard::models::{ContainerCreateBody, ImageInspect, ImageSummary};
+use bollard::query_parameters::{
+    CreateContainerOptions, CreateImageOptionsBuilder, ImportImageOptionsBuilder, ListImagesOptions, RemoveImageOptionsBuilder,
+};
 use futures::TryStreamExt;
-use tokio_util::io::ReaderStream;
+use tokio::io::AsyncWriteExt;
+use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::export::{SOURCE, archive};
-use super::{Docker, blocking, failed, io, is_missing, not_found, words};
+use super::{Docker, blocking, containers, failed, io, is_missing, not_found, words};
 use crate::images::reference::Reference;
 use crate::images::registry::manifest_url;
-use crate::images::{ImageError, ImageRecord, KUBIA, build_from_host, build_kubia};
-use crate::runtime::{Credentials, Image, RuntimeError, RuntimeEvent};
+use crate::images::{Bounds, ImageError, ImageRecord, KUBIA, build_from_host, build_kubia, unpack};
+use crate::runtime::{ContainerConfig, Credentials, Image, RuntimeError, RuntimeEvent};
 
 pub(super) fn image_error(error: ImageError) -> RuntimeError {
     RuntimeError::Image { message: crate::pod::act::chain(&error) }
@@ -74,11 +77,11 @@ pub(super) async fn load(client: &Client, archive: &Path) -> Result<Vec<String>,
     Ok(loaded)
 }
 
-/// A registry that did not answer: the engine tells of its first question, others of the one for the manifest.
+/// A registry that did not answer: the engine tells of a first question (of this machine's own registries without TLS, having
+/// asked with it before), others of the one for the manifest.
 fn no_answer(reference: &Reference, message: &str) -> Option<String> {
     let (url, why) = message.strip_prefix("Get \"")?.split_once("\": ")?;
-    let scheme = url.strip_suffix("/v2/")?.split_once("://")?.0;
-    Some(format!("failed to do request: Head \"{}\": {why}", manifest_url(reference, scheme)))
+    url.ends_with("/v2/").then(|| format!("failed to do request: Head \"{}\": {why}", manifest_url(reference, "https")))
 }
 
 impl Docker {
@@ -132,6 +135,63 @@ impl Docker {
         }
         let message = no_answer(&reference, &message).unwrap_or(message);
         Err(RuntimeError::Image { message: format!("failed to pull and unpack image \"{reference}\": failed to resolve image: {message}") })
+    }
+
+    /// Puts directories in place of images that are to be mounted, where the engine cannot mount images.
+    pub(super) async fn provide_images(&self, config: &mut ContainerConfig) -> Result<(), RuntimeError> {
+        if self.0.config.engine.mounts_images() {
+            return Ok(());
+        }
+        for mount in config.mounts.iter_mut().filter(|mount| mount.image.is_some()) {
+            let files = self.files_of(&mount.image.take().unwrap_or_default()).await?;
+            // What links lead out of the image leads nowhere.
+            let inside = std::mem::take(&mut mount.source);
+            let found = files.join(&inside).canonicalize().ok().filter(|path| path.starts_with(&files));
+            mount.source = found.ok_or_else(|| RuntimeError::Engine { message: format!("{} is not in the image", inside.display()) })?;
+            mount.read_only = true;
+        }
+        Ok(())
+    }
+
+    /// A directory with an image's files, made once.
+    async fn files_of(&self, image: &str) -> Result<PathBuf, RuntimeError> {
+        let directory = self.0.config.data_dir.join("image-volumes").join(image.trim_start_matches("sha256:"));
+        if directory.exists() {
+            return directory.canonicalize().map_err(io("image-volumes"));
+        }
+        // It is made to be read, and never runs.
+        let body = ContainerCreateBody { image: Some(image.to_owned()), entrypoint: Some(vec!["/".to_owned()]), ..Default::default() };
+        let made = self.client().create_container(None::<CreateContainerOptions>, body).await.map_err(failed)?;
+        let unpacked = self.export(&made.id, &directory).await;
+        let removed = containers::remove(self.client(), &made.id).await;
+        unpacked.and(removed)?;
+        directory.canonicalize().map_err(io("image-volumes"))
+    }
+
+    async fn export(&self, container: &str, directory: &Path) -> Result<(), RuntimeError> {
+        let scratch = self.0.images.scratch().map_err(image_error)?;
+        let (archive, files) = (scratch.join("archive"), scratch.join("files"));
+        let exported = async {
+            let stream = self.client().export_container(container).map_err(std::io::Error::other);
+            let mut file = tokio::fs::File::create(&archive).await?;
+            tokio::io::copy(&mut StreamReader::new(Box::pin(stream)), &mut file).await?;
+            file.flush().await
+        };
+        exported.await.map_err(io("export the image"))?;
+        let to = directory.to_owned();
+        let kept = move || {
+            std::fs::create_dir(&files)?;
+            unpack(std::fs::File::open(&archive)?, &files, Bounds::default())?;
+            std::fs::create_dir_all(to.parent().unwrap_or(&to))?;
+            match std::fs::rename(&files, &to) {
+                // Somebody else was faster.
+                Err(_) if to.exists() => Ok(()),
+                renamed => renamed,
+            }
+        };
+        let kept = blocking(move || kept().map_err(io("unpack the image"))).await;
+        let _ = tokio::fs::remove_dir_all(scratch).await;
+        kept
     }
 
     async fn image_made_here(&self, name: &str) -> Result<Option<Image>, RuntimeError> {

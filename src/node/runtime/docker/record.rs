@@ -63,6 +63,9 @@ pub(super) struct ContainerRecord {
     pub(super) image: String,
     pub(super) log_path: PathBuf,
     pub(super) labels: BTreeMap<String, String>,
+    /// Why it cannot start, where the engine would not even make it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,7 +93,7 @@ impl Record {
         serde_json::from_str(found.config.as_ref()?.labels.as_ref()?.get(RECORD)?).ok()
     }
 
-    pub(super) fn container(sandbox: &SandboxRecord, sandbox_id: &str, config: &ContainerConfig) -> Self {
+    pub(super) fn container(sandbox: &SandboxRecord, sandbox_id: &str, config: &ContainerConfig, refused: Option<String>) -> Self {
         Self::Container(ContainerRecord {
             sandbox: sandbox_id.to_owned(),
             uid: sandbox.uid.clone(),
@@ -99,6 +102,7 @@ impl Record {
             image: config.image.clone(),
             log_path: sandbox.log_directory.join(&config.log_path),
             labels: config.labels.clone(),
+            refused,
         })
     }
 }
@@ -148,7 +152,7 @@ pub(super) fn container(found: &ContainerInspectResponse, record: &ContainerReco
             finished: time(state.finished_at.as_ref()).unwrap_or(created),
             code: 128,
             reason: "StartError".to_owned(),
-            message: start_message(&error),
+            message: record.refused.clone().unwrap_or_else(|| start_message(&error)),
         },
         _ => {
             let killed = state.oom_killed == Some(true) && code != 0;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as EngineMount, MountBindOptions,
-    MountBindOptionsPropagationEnum as Propagation, MountImageOptions, MountType,
+    ContainerCreateBody, ContainerUpdateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigLogConfig, Mount as EngineMount,
+    MountBindOptions, MountBindOptionsPropagationEnum as Propagation, MountImageOptions, MountType,
 };
 
 use super::pause::PAUSE;
@@ -135,7 +135,29 @@ fn positive(value: i64) -> Option<i64> {
     (value > 0).then_some(value)
 }
 
-/// A container of the sandbox.
+/// What a privileged container has, from an engine that is itself short of capabilities (`most` are those it has) and would
+/// ask for more: everything but these, and a writable /sys.
+fn nearly_privileged(host: &mut HostConfig, most: Vec<String>) {
+    host.privileged = Some(false);
+    host.cap_add = Some(most);
+    host.cap_drop = None;
+    let options = ["seccomp=unconfined", "apparmor=unconfined", "label=disable"].map(str::to_owned);
+    host.security_opt.get_or_insert_default().extend(options);
+    (host.masked_paths, host.readonly_paths) = (Some(Vec::new()), Some(Vec::new()));
+    host.device_cgroup_rules = Some(vec!["a *:* rwm".to_owned()]);
+    let devices = std::fs::read_dir("/dev")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_char_device() || kind.is_block_device()));
+    let mapped = devices.map(|entry| {
+        let path = Some(entry.path().display().to_string());
+        DeviceMapping { path_on_host: path.clone(), path_in_container: path, cgroup_permissions: Some("rwm".to_owned()) }
+    });
+    host.devices = Some(mapped.collect());
+}
+
+/// A container of the sandbox. `most`: the capabilities of an engine that does not have all.
 pub(super) fn container(
     config: &ContainerConfig,
     sandbox: &SandboxRecord,
@@ -143,6 +165,7 @@ pub(super) fn container(
     image_user: &str,
     profile: Option<String>,
     labels: HashMap<String, String>,
+    most: Option<Vec<String>>,
 ) -> ContainerCreateBody {
     let joined = || format!("container:{sandbox_id}");
     let security = &config.security;
@@ -155,6 +178,37 @@ pub(super) fn container(
         (None, NamespaceMode::Container) => None,
     };
     let image = if config.image_id.is_empty() { &config.image } else { &config.image_id };
+    let mut host = HostConfig {
+        network_mode: Some(if sandbox.host_network { "host".to_owned() } else { joined() }),
+        ipc_mode: Some(if sandbox.ipc == NamespaceMode::Node { "host".to_owned() } else { joined() }),
+        pid_mode,
+        cgroup_parent: Some(sandbox.cgroup_parent.clone()),
+        mounts: Some(config.mounts.iter().map(mount).collect()),
+        cpu_shares: positive(limits.cpu_shares as i64).map(|shares| shares.max(2)),
+        cpu_period: positive(limits.cpu_quota).map(|_| PERIOD),
+        cpu_quota: positive(limits.cpu_quota).map(|quota| quota.max(1_000)),
+        memory: positive(limits.memory),
+        // As much as memory: none of it may be swapped.
+        memory_swap: positive(limits.memory),
+        pids_limit: positive(limits.pids),
+        oom_score_adj: Some(limits.oom_score_adj.into()),
+        group_add: Some(security.supplemental_groups.iter().map(ToString::to_string).collect()),
+        privileged: Some(security.privileged),
+        readonly_rootfs: Some(security.read_only_root),
+        cap_add: words(&security.add_capabilities),
+        cap_drop: words(&security.drop_capabilities),
+        security_opt: Some(security_options(config, profile)),
+        masked_paths: security.unmasked_proc.then(Vec::new),
+        readonly_paths: security.unmasked_proc.then(Vec::new),
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("json-file".to_owned()),
+            config: Some(LOG_OPTIONS.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+        }),
+        ..HostConfig::default()
+    };
+    if let Some(most) = most.filter(|_| security.privileged) {
+        nearly_privileged(&mut host, most);
+    }
     ContainerCreateBody {
         user: user(config, image_user),
         tty: Some(config.tty),
@@ -167,34 +221,7 @@ pub(super) fn container(
         working_dir: Some(config.working_dir.clone()).filter(|path| !path.is_empty()),
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         labels: Some(labels),
-        host_config: Some(HostConfig {
-            network_mode: Some(if sandbox.host_network { "host".to_owned() } else { joined() }),
-            ipc_mode: Some(if sandbox.ipc == NamespaceMode::Node { "host".to_owned() } else { joined() }),
-            pid_mode,
-            cgroup_parent: Some(sandbox.cgroup_parent.clone()),
-            mounts: Some(config.mounts.iter().map(mount).collect()),
-            cpu_shares: positive(limits.cpu_shares as i64).map(|shares| shares.max(2)),
-            cpu_period: positive(limits.cpu_quota).map(|_| PERIOD),
-            cpu_quota: positive(limits.cpu_quota).map(|quota| quota.max(1_000)),
-            memory: positive(limits.memory),
-            // As much as memory: none of it may be swapped.
-            memory_swap: positive(limits.memory),
-            pids_limit: positive(limits.pids),
-            oom_score_adj: Some(limits.oom_score_adj.into()),
-            group_add: Some(security.supplemental_groups.iter().map(ToString::to_string).collect()),
-            privileged: Some(security.privileged),
-            readonly_rootfs: Some(security.read_only_root),
-            cap_add: words(&security.add_capabilities),
-            cap_drop: words(&security.drop_capabilities),
-            security_opt: Some(security_options(config, profile)),
-            masked_paths: security.unmasked_proc.then(Vec::new),
-            readonly_paths: security.unmasked_proc.then(Vec::new),
-            log_config: Some(HostConfigLogConfig {
-                typ: Some("json-file".to_owned()),
-                config: Some(LOG_OPTIONS.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
-            }),
-            ..HostConfig::default()
-        }),
+        host_config: Some(host),
         ..ContainerCreateBody::default()
     }
 }
@@ -267,7 +294,7 @@ mod tests {
         let mut sandbox = SandboxRecord { hostname: "web".to_owned(), ..SandboxRecord::default() };
         let mut config = ContainerConfig { env: vec![("A".into(), "1".into()), ("HOSTNAME".into(), "x".into())], ..Default::default() };
         let host = |config: &ContainerConfig, sandbox: &SandboxRecord| {
-            container(config, sandbox, "s", "", None, HashMap::new()).host_config.unwrap()
+            container(config, sandbox, "s", "", None, HashMap::new(), None).host_config.unwrap()
         };
         assert_eq!(environment(&config, "web"), ["HOSTNAME=x", "A=1"]);
         let made = host(&config, &sandbox);

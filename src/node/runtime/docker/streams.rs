@@ -33,6 +33,9 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// What comes before the reason why a command was not started.
 const NOT_STARTED: [&str; 2] = ["OCI runtime exec failed", "failed to create"];
 
+/// What the engine says of a container whose first process ends just now.
+const ENDED: [&str; 3] = ["No such exec instance", "cannot exec in a stopped", "is not running"];
+
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, EngineError>> + Send>>;
 type Input = Pin<Box<dyn AsyncWrite + Send>>;
 
@@ -106,6 +109,11 @@ fn not_started(code: i64, output: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(output);
     let told = matches!(code, 126 | 127) && NOT_STARTED.iter().any(|before| text.starts_with(before));
     told.then(|| start_message(text.trim()))
+}
+
+fn ended_or(id: &str, error: RuntimeError) -> RuntimeError {
+    let text = error.to_string();
+    if ENDED.iter().any(|words| text.contains(words)) { RuntimeError::NotRunning { id: id.to_owned() } } else { error }
 }
 
 impl Docker {
@@ -184,8 +192,12 @@ impl Docker {
     }
 
     pub(super) async fn start_command(&self, id: &str, command: &[String], streams: StreamOptions) -> Result<Session, RuntimeError> {
-        let mut command = self.begin(id, command, streams).await?;
-        let early = self.started(&mut command).await?;
+        let begun = async {
+            let mut command = self.begin(id, command, streams).await?;
+            let early = self.started(&mut command).await?;
+            Ok((command, early))
+        };
+        let (command, early) = begun.await.map_err(|error: RuntimeError| ended_or(id, error))?;
         let (stdout, to_stdout) = pair(streams.stdout || streams.tty);
         let (stderr, to_stderr) = pair(streams.stderr && !streams.tty);
         let Command { id: exec, output, input } = command;
@@ -207,6 +219,10 @@ impl Docker {
     }
 
     pub(super) async fn run_command(&self, id: &str, command: &[String], timeout: Option<Duration>) -> Result<ExecOutput, RuntimeError> {
+        self.run_to_end(id, command, timeout).await.map_err(|error| ended_or(id, error))
+    }
+
+    async fn run_to_end(&self, id: &str, command: &[String], timeout: Option<Duration>) -> Result<ExecOutput, RuntimeError> {
         let streams = StreamOptions { stdin: false, stdout: true, stderr: true, tty: false };
         let mut command = self.begin(id, command, streams).await?;
         let mut output = Vec::new();
@@ -223,6 +239,10 @@ impl Docker {
         };
         match not_started(code.into(), &output) {
             Some(message) => Err(RuntimeError::Start { message }),
+            // The engine's own words, where the command's would be.
+            None if matches!(code, 126 | 127 | 255) && output.starts_with(ENDED[1].as_bytes()) => {
+                Err(RuntimeError::NotRunning { id: id.to_owned() })
+            }
             None => Ok(ExecOutput { code, output }),
         }
     }

@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::spec::CAPABILITIES;
+
 use async_trait::async_trait;
 use coracle_api::seams::{Session, StreamOptions};
 use jiff::Timestamp;

@@ -28,7 +28,7 @@ const DEFAULT_CAPABILITIES: [&str; 14] = [
 ];
 
 /// By number, as the kernel has them.
-const CAPABILITIES: [&str; 41] = [
+pub(crate) const CAPABILITIES: [&str; 41] = [
     "CHOWN",
     "DAC_OVERRIDE",
     "DAC_READ_SEARCH",

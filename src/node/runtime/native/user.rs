@@ -8,10 +8,10 @@ use crate::runtime::Security;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum UnknownUser {
     /// No such user.
-    #[error("unable to find user {0}: no matching entries in passwd file")]
+    #[error("failed to create containerd container: no users found")]
     User(String),
     /// No such group.
-    #[error("unable to find group {0}: no matching entries in group file")]
+    #[error("failed to create containerd container: no groups found")]
     Group(String),
 }
 
