@@ -76,7 +76,8 @@ impl Docker {
         };
         let options = CreateContainerOptionsBuilder::new().name(&name(&config.name, &sandbox.name, &sandbox.namespace)).build();
         let mut made = self.client().create_container(Some(options.clone()), body(&config, None)).await.map_err(words);
-        if let Err(Some(why)) = made.as_ref().map_err(|message| no_directory(message)) {
+        let refused = made.as_ref().err().and_then(|message| no_directory(message));
+        if let Some(why) = refused {
             // Others make it all the same, and fail to start it: so does this one, whose command is a directory.
             let (command, working_dir) = (vec!["/".to_owned()], String::new());
             let doomed = ContainerConfig { command, working_dir, ..config.clone() };

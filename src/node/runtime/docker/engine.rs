@@ -75,7 +75,7 @@ impl Engine {
         // An older kernel has fewer.
         let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok().and_then(|text| text.trim().parse::<usize>().ok());
         let known = || CAPABILITIES.iter().enumerate().take(last.map_or(CAPABILITIES.len(), |last| last + 1));
-        let has = |number: &usize| self.effective & (1 << number) != 0;
+        let has = |number: &usize| self.effective & (1_u64 << *number) != 0;
         (!known().all(|(number, _)| has(&number)))
             .then(|| known().filter(|(number, _)| has(number)).map(|(_, name)| (*name).to_owned()).collect())
     }
