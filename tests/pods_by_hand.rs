@@ -249,7 +249,8 @@ fn a_sandbox_is_killed(cluster: &Cluster) {
     let init = |name: &str| json!({"name": name, "image": IMAGE, "command": ["true"]});
     cluster.create(&pod("sandboxed", LIVE, json!({"initContainers": [init("i1"), init("i2")]}), json!({})));
     cluster.until_pod("runs", "sandboxed", runs);
-    let shims = processes(cluster, &["__shim"]);
+    let sandbox = if with_containers() == "docker" { "/pause" } else { "__shim" };
+    let shims = processes(cluster, &[sandbox]);
     assert_eq!(shims.len(), 1);
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(shims[0]), nix::sys::signal::Signal::SIGKILL).unwrap();
     let again = cluster.until_pod("runs again", "sandboxed", |pod| runs(pod) && status(pod)["restartCount"] == 1);

@@ -11,7 +11,7 @@ use bollard::query_parameters::{AttachContainerOptionsBuilder, ResizeContainerTT
 use coracle_api::seams::{Session, StreamOptions, TerminalSize};
 use coracle_api::status::Status;
 use futures::{FutureExt, Stream, StreamExt};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
@@ -111,6 +111,24 @@ fn not_started(code: i64, output: &[u8]) -> Option<String> {
     told.then(|| start_message(text.trim()))
 }
 
+/// A command that ends with its session.
+struct Bound {
+    docker: Docker,
+    container: String,
+    exec: String,
+    ended: bool,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if !self.ended {
+            let (docker, container, exec) = (self.docker.clone(), std::mem::take(&mut self.container), std::mem::take(&mut self.exec));
+            runtime.spawn(async move { docker.kill_exec(&container, &exec).await });
+        }
+    }
+}
+
 fn ended_or(id: &str, error: RuntimeError) -> RuntimeError {
     let text = error.to_string();
     if ENDED.iter().any(|words| text.contains(words)) { RuntimeError::NotRunning { id: id.to_owned() } } else { error }
@@ -203,9 +221,12 @@ impl Docker {
         let Command { id: exec, output, input } = command;
         let (docker, of) = (self.clone(), exec.clone());
         let pumped = tokio::spawn(pump(early, output, to_stdout, to_stderr));
+        let mut bound = Bound { docker: docker.clone(), container: id.to_owned(), exec: of.clone(), ended: false };
         let exit = async move {
             let _ = pumped.await;
-            docker.exec_code(&of).await.map_err(|error| Status::internal(error.to_string()))
+            let code = docker.exec_code(&of).await.map_err(|error| Status::internal(error.to_string()));
+            bound.ended = true;
+            code
         };
         let client = self.client().clone();
         let resize = streams.tty.then(|| {
@@ -275,6 +296,8 @@ impl Docker {
         // Only a process of this container, which its control groups tell.
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         if groups.contains(id) {
+            // It leads a group of its own.
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }
