@@ -5,62 +5,18 @@
 mod harness;
 
 use std::process::Stdio;
-use std::time::Duration;
 
+use harness::pods::{IMAGE, LIVE, SOON, pod, runs, status};
 use harness::run::Running;
 use harness::wait::so;
 use harness::{Cluster, Need, leftovers, story, until};
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(90);
-const IMAGE: &str = "coracle.local/kubia:1.0";
-const LIVE: &str = "trap 'exit 0' TERM; sleep 1000 & wait";
-
-/// A pod of one container `c` with a script; `more` goes into its spec, `own` into the container.
-fn pod(name: &str, script: &str, more: Value, own: Value) -> Value {
-    let mut container = json!({"name": "c", "image": IMAGE, "command": ["sh", "-c", script]});
-    container.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
-    let mut spec = json!({"terminationGracePeriodSeconds": 2, "containers": [container]});
-    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
-}
-
-fn create(cluster: &Cluster, object: &Value) {
-    cluster.kubectl_with(&["create", "-f", "-"], object.to_string().as_bytes()).ok();
-}
-
-/// Waits until the pod passes a look.
-fn until_pod(cluster: &Cluster, what: &str, name: &str, mut look: impl FnMut(&Value) -> bool) -> Value {
-    until(&format!("{name}: {what}"), SOON, || {
-        let pod = cluster.get(&["pod", name]);
-        if look(&pod) { Ok(pod) } else { Err(format!("{}\n{}", pod["status"], cluster.kubectl(&["get", "events"]).said())) }
-    })
-}
-
-fn status(pod: &Value) -> &Value {
-    &pod["status"]["containerStatuses"][0]
-}
-
-fn runs(pod: &Value) -> bool {
-    status(pod)["state"]["running"].is_object() && status(pod)["ready"] == true
-}
-
-fn events(cluster: &Cluster, pod: &str) -> String {
-    let selector = format!("involvedObject.name={pod}");
-    cluster.kubectl(&["get", "events", "--field-selector", &selector, "-o", "custom-columns=R:.reason,M:.message"]).ok()
-}
-
-fn until_event(cluster: &Cluster, pod: &str, words: &str) {
-    until(&format!("{pod}: {words}"), SOON, || {
-        let said = events(cluster, pod);
-        so(said.contains(words), said)
-    });
-}
-
 #[test]
 fn pods_and_their_machine() {
     story("pods by hand", &[Need::Native, Need::Kubectl], || {
         let cluster = Cluster::native(&[]);
+        a_failing_pod_begins(&cluster);
         parts_of_host_paths(&cluster);
         types_of_host_paths(&cluster);
         clients_are_attached(&cluster);
@@ -69,8 +25,86 @@ fn pods_and_their_machine() {
         a_sandbox_is_killed(&cluster);
         a_client_vanishes(&cluster);
         a_claim_gets_a_directory(&cluster);
+        files_on_disk(&cluster);
+        a_failing_pod_is_described(&cluster);
         cluster.down();
     });
+}
+
+/// A namespace of its own, which the others do not clear.
+const ASIDE: [&str; 2] = ["-n", "aside"];
+
+/// It takes a while until it waits between restarts.
+fn a_failing_pod_begins(cluster: &Cluster) {
+    cluster.kubectl(&["create", "namespace", ASIDE[1]]).ok();
+    let fails = "sleep 1; echo said before; echo boom > /dev/termination-log; exit 9";
+    let own = json!({"ports": [{"name": "http", "containerPort": 80}], "env": [
+        {"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]});
+    let mut fails = pod("fails", fails, json!({}), own);
+    fails["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "d", "image": IMAGE, "command": ["sh", "-c", LIVE]}));
+    cluster.kubectl_with(&[&ASIDE[..], &["create", "-f", "-"]].concat(), fails.to_string().as_bytes()).ok();
+}
+
+fn a_failing_pod_is_described(cluster: &Cluster) {
+    let aside = |arguments: &[&str]| cluster.kubectl(&[&ASIDE[..], arguments].concat());
+    until("it waits between restarts", SOON, || {
+        let row = aside(&["get", "pod", "fails"]).ok();
+        so(row.contains("1/2") && row.contains("CrashLoopBackOff"), row)
+    });
+    aside(&["describe", "pod", "fails"]).shows(&[
+        "Reason:       CrashLoopBackOff",
+        "Last State:     Terminated",
+        "Reason:       Error",
+        "Message:      boom",
+        "Exit Code:    9",
+        "A:  1",
+        "B:   (v1:status.podIP)",
+        "ContainersReady             False",
+        "Back-off restarting failed container c in pod fails_aside",
+    ]);
+    aside(&["logs", "-p", "fails", "-c", "c"]).shows(&["said before"]);
+    let message = aside(&["get", "pod", "fails", "-o", "jsonpath={.status.containerStatuses[0].state.waiting.message}"]).ok();
+    assert!(message.starts_with("back-off ") && message.contains("restarting failed container=c pod=fails_aside"), "{message}");
+    aside(&["delete", "pod", "fails"]).ok();
+}
+
+/// A directory of the only node's that ends so.
+fn on_node(cluster: &Cluster, end: &str) -> std::path::PathBuf {
+    let nodes = std::fs::read_dir(cluster.place.data().join("node")).unwrap().flatten();
+    let found: Vec<_> = nodes.map(|node| node.path().join(end)).filter(|path| path.exists()).collect();
+    assert_eq!(found.len(), 1, "{end}: {found:?}");
+    found[0].clone()
+}
+
+/// Lines are cut at 16 KiB and marked, instances have files of their own, volumes lie where the kubelet lays them.
+fn files_on_disk(cluster: &Cluster) {
+    cluster.kubectl(&["create", "configmap", "x", "--from-literal=a=1"]).ok();
+    let script = "echo out; echo err >&2; printf partial; sleep 0.2; echo ' rest'; head -c 20000 /dev/zero | tr '\\0' x; echo; \
+                  test -e /e/again && exec sleep 1000; touch /e/again; exit 1";
+    let volumes = json!({"volumes": [{"name": "e", "emptyDir": {}}, {"name": "m", "configMap": {"name": "x"}}]});
+    let mounts = json!({"volumeMounts": [{"name": "e", "mountPath": "/e"}, {"name": "m", "mountPath": "/m"},
+        {"name": "e", "mountPath": "/sp", "subPath": "q"}]});
+    cluster.create(&pod("disk", script, volumes, mounts));
+    let made = cluster.until_pod("runs again", "disk", |pod| runs(pod) && status(pod)["restartCount"] == 1);
+    let uid = made["metadata"]["uid"].as_str().unwrap();
+    let logs = on_node(cluster, &format!("logs/default_disk_{uid}/c"));
+    let volumes = on_node(cluster, &format!("pods/{uid}/volumes"));
+    for instance in ["0.log", "1.log"] {
+        let log = until(instance, SOON, || {
+            let text = std::fs::read_to_string(logs.join(instance)).unwrap_or_default();
+            if text.lines().count() >= 5 { Ok(text) } else { Err(text) }
+        });
+        let lines: Vec<Vec<&str>> = log.lines().map(|line| line.splitn(4, ' ').collect()).collect();
+        let has = |stream: &str, tag: &str, text: &str| lines.iter().any(|line| line[1..] == [stream, tag, text]);
+        assert!(has("stdout", "F", "out") && has("stderr", "F", "err") && has("stdout", "F", "partial rest"), "{log}");
+        assert!(has("stdout", "P", &"x".repeat(16 << 10)) && has("stdout", "F", &"x".repeat(20_000 - (16 << 10))), "{log}");
+        assert!(lines.iter().all(|line| line[0].len() >= 20 && line[0].contains('T')), "{log}");
+    }
+    assert!(cluster.kubectl(&["logs", "disk"]).ok().contains(&format!("partial rest\n{}\n", "x".repeat(20_000))));
+    assert!(volumes.join("kubernetes.io~empty-dir/e/again").exists() && volumes.join("kubernetes.io~empty-dir/e/q").is_dir());
+    assert_eq!(std::fs::read_to_string(volumes.join("kubernetes.io~configmap/m/a")).unwrap(), "1");
+    cluster.clear();
+    assert!(!logs.exists() && !volumes.exists());
 }
 
 fn parts_of_host_paths(cluster: &Cluster) {
@@ -84,15 +118,15 @@ fn parts_of_host_paths(cluster: &Cluster) {
         mount.as_object_mut().unwrap().extend(how.as_object().unwrap().clone());
         pod(name, script, volumes.clone(), json!({"volumeMounts": [mount], "env": [{"name": "NAME", "value": "made"}]}))
     };
-    create(cluster, &part("on-demand", "echo made > /b/f", json!({"subPathExpr": "$(NAME)/below"})));
-    create(cluster, &part("onto-a-file", "cat /b", json!({"subPath": "file"})));
-    create(cluster, &part("undefined", "true", json!({"subPathExpr": "$(NOPE)/q"})));
-    create(cluster, &part("escapes", "ls /b", json!({"subPath": "escape"})));
-    create(cluster, &part("below-a-file", "true", json!({"subPath": "file/x"})));
+    cluster.create(&part("on-demand", "echo made > /b/f", json!({"subPathExpr": "$(NAME)/below"})));
+    cluster.create(&part("onto-a-file", "cat /b", json!({"subPath": "file"})));
+    cluster.create(&part("undefined", "true", json!({"subPathExpr": "$(NOPE)/q"})));
+    cluster.create(&part("escapes", "ls /b", json!({"subPath": "escape"})));
+    cluster.create(&part("below-a-file", "true", json!({"subPath": "file/x"})));
     let outside = part("outside", "true", json!({"subPath": "../x"})).to_string();
     assert!(cluster.kubectl_with(&["create", "-f", "-"], outside.as_bytes()).failed(1).contains("must not contain '..'"));
     for name in ["on-demand", "onto-a-file"] {
-        until_pod(cluster, "succeeds", name, |pod| pod["status"]["phase"] == "Succeeded");
+        cluster.until_pod("succeeds", name, |pod| pod["status"]["phase"] == "Succeeded");
     }
     assert_eq!(std::fs::read_to_string(place.join("made/below/f")).unwrap(), "made\n");
     cluster.kubectl(&["logs", "onto-a-file"]).shows(&["content"]);
@@ -101,10 +135,10 @@ fn parts_of_host_paths(cluster: &Cluster) {
         ("escapes", "Error: failed to prepare subPath for volumeMount \"h\" of container \"c\""),
         ("below-a-file", "Error: failed to prepare subPath for volumeMount \"h\" of container \"c\""),
     ] {
-        until_event(cluster, name, words);
-        until_pod(cluster, "waits", name, |pod| status(pod)["state"]["waiting"]["reason"] == "CreateContainerConfigError");
+        cluster.until_event(name, words);
+        cluster.until_pod("waits", name, |pod| status(pod)["state"]["waiting"]["reason"] == "CreateContainerConfigError");
     }
-    cluster.kubectl(&["delete", "pods", "--all", "--grace-period=1"]).ok();
+    cluster.clear();
 }
 
 fn types_of_host_paths(cluster: &Cluster) {
@@ -128,43 +162,39 @@ fn types_of_host_paths(cluster: &Cluster) {
     ];
     for (name, path, kind, _) in &cases {
         let volumes = json!({"restartPolicy": "Never", "volumes": [{"name": "v", "hostPath": {"path": path, "type": kind}}]});
-        create(cluster, &pod(name, "test -e /v", volumes, json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]})));
+        cluster.create(&pod(name, "test -e /v", volumes, json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]})));
     }
     for (name, path, _, refusal) in &cases {
         match refusal {
-            None => drop(until_pod(cluster, "succeeds", name, |pod| pod["status"]["phase"] == "Succeeded")),
+            None => drop(cluster.until_pod("succeeds", name, |pod| pod["status"]["phase"] == "Succeeded")),
             Some(why) => {
-                until_event(
-                    cluster,
-                    name,
-                    &format!("MountVolume.SetUp failed for volume \"v\" : hostPath type check failed: {path} {why}"),
-                );
+                cluster.until_event(name, &format!("MountVolume.SetUp failed for volume \"v\" : hostPath type check failed: {path} {why}"));
             }
         }
     }
-    cluster.kubectl(&["delete", "pods", "--all", "--grace-period=1"]).ok();
+    cluster.clear();
 }
 
 fn clients_are_attached(cluster: &Cluster) {
     let input = |once: bool| json!({"stdin": true, "stdinOnce": once});
-    create(cluster, &pod("once", "exec cat", json!({"restartPolicy": "Never"}), input(true)));
-    create(cluster, &pod("stays", "exec cat", json!({"restartPolicy": "Never"}), input(false)));
+    cluster.create(&pod("once", "exec cat", json!({"restartPolicy": "Never"}), input(true)));
+    cluster.create(&pod("stays", "exec cat", json!({"restartPolicy": "Never"}), input(false)));
     for name in ["once", "stays"] {
-        until_pod(cluster, "runs", name, runs);
+        cluster.until_pod("runs", name, runs);
         assert_eq!(cluster.kubectl_with(&["attach", "-i", name], b"hello\nworld\n").ok(), "hello\nworld\n");
     }
-    let ended = until_pod(cluster, "has ended", "once", |pod| pod["status"]["phase"] == "Succeeded");
+    let ended = cluster.until_pod("has ended", "once", |pod| pod["status"]["phase"] == "Succeeded");
     assert_eq!(status(&ended)["state"]["terminated"]["reason"], "Completed");
     assert_eq!(cluster.kubectl(&["logs", "once"]).ok(), "hello\nworld\n");
     assert!(runs(&cluster.get(&["pod", "stays"])));
     let refused = cluster.kubectl(&["attach", "stays", "-c", "nope"]).failed(1);
     assert!(refused.contains("container nope"), "{refused}");
-    cluster.kubectl(&["delete", "pods", "--all", "--grace-period=1"]).ok();
+    cluster.clear();
 }
 
 fn a_pod_is_debugged(cluster: &Cluster) {
-    create(cluster, &pod("debugged", LIVE, json!({}), json!({})));
-    until_pod(cluster, "runs", "debugged", runs);
+    cluster.create(&pod("debugged", LIVE, json!({}), json!({})));
+    cluster.until_pod("runs", "debugged", runs);
     let image = format!("--image={IMAGE}");
     let debug = |arguments: &[&str]| cluster.kubectl(&[&["debug", "debugged", "--profile=general", &image], arguments].concat()).ok();
     debug(&["-c", "fails", "--", "sh", "-c", "echo dbg; exit 4"]);
@@ -174,11 +204,11 @@ fn a_pod_is_debugged(cluster: &Cluster) {
         let list = pod["status"]["ephemeralContainerStatuses"].as_array().cloned().unwrap_or_default();
         list.into_iter().find(|status| status["name"] == name).unwrap_or_default()["state"].clone()
     };
-    let seen = until_pod(cluster, "has all three", "debugged", |pod| {
+    let seen = cluster.until_pod("has all three", "debugged", |pod| {
         of(pod, "fails")["terminated"].is_object() && !of(pod, "bad").is_null() && of(pod, "target")["running"].is_object()
     });
     assert_eq!(of(&seen, "fails")["terminated"]["exitCode"], 4);
-    until_event(cluster, "debugged", "exec: \"nosuch\": executable file not found in $PATH");
+    cluster.until_event("debugged", "exec: \"nosuch\": executable file not found in $PATH");
     cluster.kubectl(&["logs", "debugged", "-c", "target"]).shows(&["sleep 1000 & wait"]);
     assert_eq!(cluster.kubectl(&["exec", "debugged", "-c", "target", "--", "cat", "/etc/hostname"]).ok(), "debugged\n");
     cluster.kubectl(&["delete", "pod", "debugged"]).ok();
@@ -190,17 +220,17 @@ fn storage_over_a_limit(cluster: &Cluster) {
     };
     let volumes = json!({"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}]});
     let mounts = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
-    create(cluster, &pod("volume", &fill("/v/f", ""), volumes, mounts));
+    cluster.create(&pod("volume", &fill("/v/f", ""), volumes, mounts));
     let limits = json!({"resources": {"limits": {"ephemeral-storage": "1Mi"}}});
-    create(cluster, &pod("layer", &fill("/big", "exit 7"), json!({}), limits));
+    cluster.create(&pod("layer", &fill("/big", "exit 7"), json!({}), limits));
     for (name, code, words) in [
         ("volume", 137, "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". "),
         ("layer", 7, "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. "),
     ] {
-        let ended = until_pod(cluster, "is evicted", name, |pod| pod["status"]["phase"] == "Failed");
+        let ended = cluster.until_pod("is evicted", name, |pod| pod["status"]["phase"] == "Failed");
         assert_eq!((&ended["status"]["reason"], &ended["status"]["message"]), (&json!("Evicted"), &json!(words)));
         assert_eq!(status(&ended)["state"]["terminated"]["exitCode"], code);
-        until_event(cluster, name, words.trim_end());
+        cluster.until_event(name, words.trim_end());
     }
     cluster.kubectl(&["delete", "pods", "--all"]).ok();
 }
@@ -216,21 +246,21 @@ fn processes(cluster: &Cluster, words: &[&str]) -> Vec<i32> {
 
 fn a_sandbox_is_killed(cluster: &Cluster) {
     let init = |name: &str| json!({"name": name, "image": IMAGE, "command": ["true"]});
-    create(cluster, &pod("sandboxed", LIVE, json!({"initContainers": [init("i1"), init("i2")]}), json!({})));
-    until_pod(cluster, "runs", "sandboxed", runs);
+    cluster.create(&pod("sandboxed", LIVE, json!({"initContainers": [init("i1"), init("i2")]}), json!({})));
+    cluster.until_pod("runs", "sandboxed", runs);
     let shims = processes(cluster, &["__shim"]);
     assert_eq!(shims.len(), 1);
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(shims[0]), nix::sys::signal::Signal::SIGKILL).unwrap();
-    let again = until_pod(cluster, "runs again", "sandboxed", |pod| runs(pod) && status(pod)["restartCount"] == 1);
+    let again = cluster.until_pod("runs again", "sandboxed", |pod| runs(pod) && status(pod)["restartCount"] == 1);
     let inits = again["status"]["initContainerStatuses"].as_array().unwrap();
     assert!(inits.iter().all(|status| status["restartCount"] == 1 && status["ready"] == true), "{again}");
-    until_event(cluster, "sandboxed", "Pod sandbox changed, it will be killed and re-created.");
+    cluster.until_event("sandboxed", "Pod sandbox changed, it will be killed and re-created.");
     cluster.kubectl(&["delete", "pod", "sandboxed"]).ok();
 }
 
 fn a_client_vanishes(cluster: &Cluster) {
-    create(cluster, &pod("left", LIVE, json!({}), json!({})));
-    until_pod(cluster, "runs", "left", runs);
+    cluster.create(&pod("left", LIVE, json!({}), json!({})));
+    cluster.until_pod("runs", "left", runs);
     let mut command = cluster.kubectl_command(&["exec", "left", "--", "sh", "-c", "echo begun; sleep 4321 & sleep 4321"]);
     let mut client = Running::start(&mut command, Stdio::null());
     client.until("the command has begun", SOON, |said| said.contains("begun").then_some(()));
@@ -245,26 +275,26 @@ fn a_client_vanishes(cluster: &Cluster) {
 fn a_claim_gets_a_directory(cluster: &Cluster) {
     let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
-    create(cluster, &claim);
+    cluster.create(&claim);
     until("the claim waits for its first pod", SOON, || {
-        let said = events(cluster, "data");
+        let said = cluster.events_of("data");
         so(said.contains("waiting for first consumer to be created before binding"), said)
     });
     let volumes = json!({"restartPolicy": "Never", "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]});
     let mounts = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
-    create(cluster, &pod("writes", "echo kept > /v/f", volumes.clone(), mounts.clone()));
-    until_pod(cluster, "has written", "writes", |pod| pod["status"]["phase"] == "Succeeded");
+    cluster.create(&pod("writes", "echo kept > /v/f", volumes.clone(), mounts.clone()));
+    cluster.until_pod("has written", "writes", |pod| pod["status"]["phase"] == "Succeeded");
     cluster.kubectl(&["delete", "pod", "writes"]).ok();
-    create(cluster, &pod("reads", "cat /v/f", volumes, mounts.clone()));
-    until_pod(cluster, "has read", "reads", |pod| pod["status"]["phase"] == "Succeeded");
+    cluster.create(&pod("reads", "cat /v/f", volumes, mounts.clone()));
+    cluster.until_pod("has read", "reads", |pod| pod["status"]["phase"] == "Succeeded");
     assert_eq!(cluster.kubectl(&["logs", "reads"]).ok(), "kept\n");
     let volume = cluster.get(&["pvc", "data"])["spec"]["volumeName"].as_str().unwrap().to_owned();
     let directory = cluster.get(&["pv", &volume])["spec"]["hostPath"]["path"].as_str().unwrap().to_owned();
     assert!(std::path::Path::new(&directory).join("f").exists());
     let template = json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}});
     let own = json!({"restartPolicy": "Never", "volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": template}}]});
-    create(cluster, &pod("own", "echo own > /v/f && cat /v/f", own, mounts));
-    until_pod(cluster, "has a volume of its own", "own", |pod| pod["status"]["phase"] == "Succeeded");
+    cluster.create(&pod("own", "echo own > /v/f && cat /v/f", own, mounts));
+    cluster.until_pod("has a volume of its own", "own", |pod| pod["status"]["phase"] == "Succeeded");
     cluster.kubectl(&["delete", "pods", "--all"]).ok();
     cluster.kubectl(&["delete", "pvc", "data"]).ok();
     until("volumes and directories go with their claims", SOON, || {
@@ -273,33 +303,30 @@ fn a_claim_gets_a_directory(cluster: &Cluster) {
     });
 }
 
-/// Rounds of: pods come and go, the cluster is killed at some moment, starts again, and ends as it was told to.
+/// Images may name their user: one that is no number cannot be told from root, one that nobody knows cannot be.
 #[test]
-fn killed_again_and_again() {
-    story("kill rounds", &[Need::Native, Need::Kubectl], || {
-        let rounds: u32 = std::env::var("CORACLE_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
-        let mut cluster = Cluster::native(&[]);
-        for round in 0..rounds {
-            let name = |what: &str| format!("{what}-{round}");
-            for what in ["stays", "goes"] {
-                create(&cluster, &pod(&name(what), LIVE, json!({}), json!({})));
-            }
-            cluster.kubectl(&["delete", "pod", &name("goes"), "--wait=false"]).ok();
-            // somewhere between the first sandbox and the last status
-            std::thread::sleep(Duration::from_millis(u64::from(round * 37 % 400)));
-            cluster.kill();
-            cluster.restart();
-            until_pod(&cluster, "runs", &name("stays"), runs);
-            until("the deleted pod is gone", SOON, || {
-                let left = cluster.kubectl(&["get", "pod", &name("goes"), "--ignore-not-found", "-o", "name"]).ok();
-                so(left.is_empty(), left)
-            });
-            until("one sandbox is left", SOON, || {
-                let shims = processes(&cluster, &["__shim"]);
-                so(shims.len() == 1, format!("{shims:?}"))
-            });
-            cluster.kubectl(&["delete", "pod", &name("stays"), "--grace-period=1"]).ok();
-        }
+fn users_of_images() {
+    story("users of images", &[Need::Native, Need::Kubectl, Need::Busybox], || {
+        let cluster = Cluster::native(&[]);
+        let archive = cluster.place.path().join("images.tar");
+        let archive = archive.to_str().unwrap();
+        cluster.run("python3", &[concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/images"), archive]).ok();
+        cluster.coracle(&["image", "load", archive]).ok();
+        let of = |name: &str, tag: &str, own: Value| {
+            let mut pod = pod(name, &format!("id; {LIVE}"), json!({}), own);
+            pod["spec"]["containers"][0]["image"] = json!(format!("docker.io/library/busybox:{tag}"));
+            pod["spec"]["containers"][0]["imagePullPolicy"] = json!("IfNotPresent");
+            cluster.create(&pod);
+        };
+        of("named", "nobody", json!({"securityContext": {"runAsNonRoot": true}}));
+        of("nobody", "nobody", json!({}));
+        of("unknown", "badname", json!({}));
+        cluster.until_logs("who it is", &["nobody"], |text| text.starts_with("uid=65534(nobody) gid=65534(nobody)"));
+        let refused = cluster.until_pod("waits", "named", |pod| status(pod)["state"]["waiting"]["reason"] == "CreateContainerConfigError");
+        let message = status(&refused)["state"]["waiting"]["message"].as_str().unwrap();
+        assert!(message.starts_with("container has runAsNonRoot and image has non-numeric user (nobody), cannot verify user is non-root"));
+        cluster.until_pod("waits", "unknown", |pod| status(pod)["state"]["waiting"]["reason"] == "CreateContainerError");
+        cluster.until_event("unknown", "no users found");
         cluster.down();
     });
 }

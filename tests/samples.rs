@@ -11,6 +11,17 @@ use harness::wait::so;
 use harness::{Cluster, Need, story, until};
 
 const SOON: Duration = Duration::from_secs(60);
+/// Two nodes; one that is silent for five seconds is lost, and autoscalers look every second.
+const QUICK: [&str; 8] = [
+    "--nodes=2",
+    "--node-monitor-period=1s",
+    "--node-monitor-grace-period=5s",
+    "--node-lease-duration-seconds=2",
+    "--default-unreachable-toleration-seconds=1",
+    "--default-not-ready-toleration-seconds=1",
+    "--horizontal-pod-autoscaler-sync-period=1s",
+    "--horizontal-pod-autoscaler-cpu-initialization-period=1s",
+];
 
 fn folders() -> Vec<PathBuf> {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
@@ -36,7 +47,7 @@ fn samples_are_numbered_and_say_what_they_teach() {
 #[test]
 fn every_sample_becomes_healthy_and_goes_without_a_trace() {
     story("samples", &[Need::Native, Need::Kubectl], || {
-        let cluster = Cluster::native(&[]);
+        let cluster = Cluster::native(&QUICK);
         for folder in folders() {
             let before = everything(&cluster);
             let path = folder.to_str().unwrap();
@@ -149,6 +160,34 @@ fn teaches(cluster: &Cluster, number: &str) {
         "10" => {
             cluster.ready_pods("app=ferry", 3);
             cluster.kubectl(&["wait", "pdb/ferry", "--for=jsonpath={.status.disruptionsAllowed}=1", "--timeout=60s"]).ok();
+        }
+        "11" => {
+            cluster.kubectl(&["wait", "hpa/kettle", "--for=condition=ScalingActive", "--timeout=60s"]).ok();
+            cluster.kubectl(&["exec", "deploy/kettle", "--", "touch", "/tmp/fire"]).ok();
+            until("there are more of them", SOON, || {
+                let autoscaler = cluster.kubectl(&["describe", "hpa", "kettle"]).ok();
+                so(autoscaler.contains("SuccessfulRescale") && cluster.items(&["pods", "-l", "app=kettle"]).len() > 1, autoscaler)
+            });
+        }
+        "12" => {
+            let on = |node: &str| cluster.items(&["pods", "-l", "app=raft", "--field-selector", &format!("spec.nodeName={node}")]);
+            assert!(!on("node-2").is_empty());
+            cluster.kubectl(&["drain", "node-2", "--ignore-daemonsets", "--timeout=60s"]).shows(&["node/node-2 drained"]);
+            cluster.kubectl(&["uncordon", "node-2"]).ok();
+            cluster.ready_pods("app=raft", 3);
+            cluster.kubectl(&["scale", "deployment/raft", "--replicas=5"]).ok();
+            cluster.ready_pods("app=raft", 5);
+            assert!(!on("node-2").is_empty());
+            cluster.coracle(&["node", "stop", "node-2"]).ok();
+            until("all run on the node that is left", SOON, || {
+                let ready = on("node-1").iter().filter(|pod| harness::kubectl::is_ready(pod)).count();
+                so(ready == 5, cluster.kubectl(&["get", "pods,nodes", "-o", "wide"]).said())
+            });
+            cluster.coracle(&["node", "start", "node-2"]).ok();
+            until("what was left on the other one is gone", SOON, || {
+                let ready = cluster.kubectl(&["get", "nodes"]).ok().matches(" Ready ").count();
+                so(ready == 2 && on("node-2").is_empty(), cluster.kubectl(&["get", "pods,nodes", "-o", "wide"]).said())
+            });
         }
         other => panic!("sample {other} has no check here"),
     }

@@ -27,6 +27,13 @@ pub enum FieldErrorKind {
     Internal,
 }
 
+impl FieldErrorKind {
+    /// Whether rules in CEL would trip over it.
+    pub(crate) fn blocks_rules(self) -> bool {
+        matches!(self, Self::NotSupported | Self::Required | Self::TooLong | Self::TooMany | Self::TypeInvalid)
+    }
+}
+
 /// One thing that is wrong with one field of an object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldError {

@@ -88,6 +88,46 @@ pub struct Session {
     pub exit: BoxFuture<'static, Result<i32, Status>>,
 }
 
+/// What something uses, at a rate or now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Nanoseconds of CPU time per second.
+    pub cpu_nanocores: u64,
+    /// Working set in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What a container uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerUsage {
+    /// Its name in the pod.
+    pub name: String,
+    /// How much.
+    pub used: Used,
+}
+
+/// What the running containers of a pod use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodUsage {
+    /// UID of the pod.
+    pub uid: String,
+    /// Its running containers.
+    pub containers: Vec<ContainerUsage>,
+}
+
+/// What a node and its pods use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeUsage {
+    /// When this was so.
+    pub at: jiff::Timestamp,
+    /// The time before it that rates are of.
+    pub window: Duration,
+    /// The node as a whole.
+    pub used: Used,
+    /// Pods that run.
+    pub pods: Vec<PodUsage>,
+}
+
 /// How the API server reaches what runs on a node. Errors are answered to the client as they are.
 #[async_trait]
 pub trait NodeDialer: Send + Sync + 'static {
@@ -99,6 +139,14 @@ pub trait NodeDialer: Send + Sync + 'static {
     async fn attach(&self, pod: &PodRef, container: &str, streams: StreamOptions) -> Result<Session, Status>;
     /// Connects to a port of the pod's own loopback interface.
     async fn port_forward(&self, pod: &PodRef, port: u16) -> Result<Box<dyn Duplex>, Status>;
+    /// Whether nodes measure what pods use, so that clients may be told of it.
+    fn measures(&self) -> bool {
+        false
+    }
+    /// What a node and its pods use.
+    async fn usage(&self, node: &str) -> Result<NodeUsage, Status> {
+        Err(Status::unavailable(format!("node {node} tells no usage")))
+    }
     /// Connects to a port at the pod's address from inside the pod network (the `proxy` subresources).
     async fn dial(&self, address: IpAddr, port: u16) -> Result<Box<dyn Duplex>, Status>;
 }

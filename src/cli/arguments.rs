@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use coracle_cluster::{Cidr, RuntimeChoice};
@@ -61,6 +62,55 @@ pub(crate) struct Start {
     /// Folder of manifests to keep applied
     #[arg(long, value_name = "DIR")]
     pub(crate) watch: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) lifecycle: Lifecycle,
+    #[command(flatten)]
+    pub(crate) autoscaling: Autoscaling,
+}
+
+/// How soon a node that falls silent counts as lost, and what becomes of its pods: flags of Kubernetes' own components,
+/// with their defaults.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Lost nodes")]
+pub(crate) struct Lifecycle {
+    /// How often nodes are looked at
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
+    pub(crate) node_monitor_period: Duration,
+    /// How long a node may be silent before it counts as lost
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "50s")]
+    pub(crate) node_monitor_grace_period: Duration,
+    /// How many lost nodes are emptied per second
+    #[arg(long, value_name = "RATE", default_value_t = 0.1)]
+    pub(crate) node_eviction_rate: f64,
+    /// How long a node's lease is good for; it is renewed after a quarter of it
+    #[arg(long, value_name = "SECONDS", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) node_lease_duration_seconds: u32,
+    /// How long pods that do not say it stay on a node that is not ready
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) default_not_ready_toleration_seconds: u32,
+    /// How long pods that do not say it stay on a node that is lost
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) default_unreachable_toleration_seconds: u32,
+}
+
+/// How quickly horizontal pod autoscalers follow: flags of Kubernetes' controller manager, with their defaults.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Autoscaling")]
+pub(crate) struct Autoscaling {
+    /// How often autoscalers look at their targets
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "15s")]
+    pub(crate) horizontal_pod_autoscaler_sync_period: Duration,
+    /// How long a target that needs less replicas keeps them
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5m")]
+    pub(crate) horizontal_pod_autoscaler_downscale_stabilization: Duration,
+    /// How long what a new pod uses may be what its start uses
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5m")]
+    pub(crate) horizontal_pod_autoscaler_cpu_initialization_period: Duration,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    Duration::try_from(parsed).ok().filter(|duration| !duration.is_zero()).ok_or_else(|| "it must be longer than nothing".to_owned())
 }
 
 /// `coracle` alone.
@@ -90,6 +140,9 @@ pub(crate) struct View {
     /// Print one frame of this size instead of opening a terminal
     #[arg(long, value_name = "WxH")]
     pub(crate) snapshot: Option<String>,
+    /// Print the snapshot as an SVG picture
+    #[arg(long, requires = "snapshot")]
+    pub(crate) svg: bool,
     /// Keys to press before the snapshot, as `:pods<enter>`
     #[arg(long, value_name = "MACRO", requires = "snapshot", default_value = "")]
     pub(crate) keys: String,
@@ -118,6 +171,14 @@ pub(crate) enum Command {
     /// Nodes of the running cluster
     #[command(subcommand)]
     Node(Node),
+    /// Print where a service is reached
+    Service {
+        /// Its name
+        name: String,
+        /// Its namespace
+        #[arg(long, short, default_value = "default")]
+        namespace: String,
+    },
     /// Print completions for a shell
     Completion {
         /// Which shell
@@ -190,6 +251,11 @@ pub(crate) enum Image {
 pub(crate) enum Node {
     /// Pull the plug of a node: it falls silent, and its pods end without a word
     Stop {
+        /// Its name
+        name: String,
+    },
+    /// Start a node whose plug was pulled
+    Start {
         /// Its name
         name: String,
     },

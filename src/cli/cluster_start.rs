@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coracle_cluster::{Cluster, ClusterConfig, DataDirectory, Ranges, Steps};
+use coracle_cluster::{Autoscaling, Cluster, ClusterConfig, DataDirectory, Lifecycle, NodeLifecycle, Ranges, Steps, TolerationSeconds};
 
-use super::arguments::{Global, Start};
+use super::arguments::{self, Global, Start};
 use super::failure::Failure;
 use super::{home, kubeconfig};
 
@@ -24,7 +24,30 @@ pub(crate) fn configuration(global: &Global, start: &Start) -> Result<ClusterCon
         ranges,
         longest_restart_delay: Duration::from_secs(start.max_container_restart_period.into()),
         program,
+        lifecycle: lifecycle(&start.lifecycle),
+        autoscaling: Autoscaling {
+            sync_period: start.autoscaling.horizontal_pod_autoscaler_sync_period,
+            downscale_stabilization: start.autoscaling.horizontal_pod_autoscaler_downscale_stabilization,
+            cpu_initialization_period: start.autoscaling.horizontal_pod_autoscaler_cpu_initialization_period,
+            ..Autoscaling::default()
+        },
     })
+}
+
+fn lifecycle(arguments: &arguments::Lifecycle) -> Lifecycle {
+    Lifecycle {
+        watched: NodeLifecycle {
+            node_monitor_period: arguments.node_monitor_period,
+            node_monitor_grace_period: arguments.node_monitor_grace_period,
+            node_eviction_rate: arguments.node_eviction_rate,
+            ..NodeLifecycle::default()
+        },
+        tolerations: TolerationSeconds {
+            not_ready: arguments.default_not_ready_toleration_seconds,
+            unreachable: arguments.default_unreachable_toleration_seconds,
+        },
+        lease_duration: Duration::from_secs(arguments.node_lease_duration_seconds.into()),
+    }
 }
 
 /// Starts the cluster and tells the user's kubeconfig of it; returns the file that names it.

@@ -12,6 +12,7 @@ mod kubeconfig;
 mod log;
 mod node;
 mod reset;
+mod service;
 mod status;
 mod tui;
 mod up;
@@ -54,6 +55,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Kubeconfig(options)) => kubeconfig::run(&global, &options),
         Some(Command::Image(command)) => image::run(&global, command).await,
         Some(Command::Node(command)) => node::run(&global, command).await,
+        Some(Command::Service { name, namespace }) => service::run(&global, &name, &namespace).await,
         Some(Command::Completion { shell }) => {
             arguments::print_completion(shell);
             Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use coracle_api::identity::Identity;
 use coracle_cluster::{Cluster, Step, StepState, Steps};
 use coracle_manifests::Folder;
+use coracle_tui::manifests::Watched;
 use coracle_tui::source::contexts::Kubeconfig;
 use coracle_tui::{Boot, BootStep, Connection, Exit, Options};
 use tokio::sync::{mpsc, oneshot};
@@ -43,9 +44,15 @@ pub(crate) async fn open(global: &Global, arguments: Open) -> Result<ExitCode, F
         };
         let client = cluster.client(Identity::admin());
         let folders = watch_folders(&client, &owned).inspect_err(|failure| tracing::error!("{failure}"));
-        let folder = folders.as_ref().ok().and_then(|folders| folders.first()).map(Folder::status);
         let server = format!("https://{}", cluster.address());
-        let connection = Connection { client, context: "coracle".into(), server, namespace: None, embedded: true, folder };
+        let connection = Connection {
+            client,
+            context: "coracle".into(),
+            server,
+            namespace: None,
+            embedded: true,
+            folders: shown_folders(folders.as_deref().unwrap_or_default()),
+        };
         let _ = connected.send(Ok(connection));
         Ok((cluster, folders.unwrap_or_default()))
     });
@@ -71,7 +78,7 @@ async fn end(cluster: Cluster, exit: Option<Exit>) -> Result<ExitCode, Failure> 
         return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     cluster.stop(false).await;
-    Ok(ExitCode::SUCCESS)
+    Ok(code(exit))
 }
 
 /// Asks whether the cluster is to go on without its UI.
@@ -128,10 +135,23 @@ async fn show_connected(remote: coracle_client::Remote, watch: Vec<PathBuf>, opt
         server: remote.server,
         namespace: Some(remote.namespace),
         embedded: false,
-        folder: folders.first().map(Folder::status),
+        folders: shown_folders(&folders),
     };
-    show(options, Boot::connected(connection), view).await?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code(show(options, Boot::connected(connection), view).await?))
+}
+
+/// Folders as the UI shows them.
+fn shown_folders(folders: &[Folder]) -> Vec<Watched> {
+    folders.iter().map(Watched::of).collect()
+}
+
+/// Whoever ends us by a signal is told so, as the shell would be.
+fn code(exit: Option<Exit>) -> ExitCode {
+    match exit {
+        Some(Exit::Terminated) => ExitCode::from(128 + 15),
+        Some(Exit::Hangup) => ExitCode::from(128 + 1),
+        Some(Exit::Quit) | None => ExitCode::SUCCESS,
+    }
 }
 
 /// Watches folders, objects without a namespace going to the client's own.
@@ -147,7 +167,15 @@ async fn show(options: Options, boot: Boot, view: &View) -> Result<Option<Exit>,
     };
     let parsed = size.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
     let (width, height) = parsed.ok_or_else(|| Failure::plain(format!("{size:?} is not a size such as 160x45")))?;
-    print!("{}", coracle_tui::snapshot(options, boot, width, height, &view.keys).await.map_err(Failure::of)?);
+    let frame = match view.svg {
+        true => {
+            // a picture has all colours, whatever the terminal it is asked for in has
+            let options = Options { colors: Some(coracle_tui::theme::ColorDepth::True), ..options };
+            coracle_tui::snapshot_svg(options, boot, width, height, &view.keys).await
+        }
+        false => coracle_tui::snapshot(options, boot, width, height, &view.keys).await,
+    };
+    print!("{}", frame.map_err(Failure::of)?);
     Ok(None)
 }
 

@@ -96,7 +96,7 @@ mod tests {
             column: 1,
             ..DocumentStatus::default()
         };
-        let file = |documents, error| FileStatus { path: "a.yaml".into(), documents, error };
+        let file = |documents, error| FileStatus { path: "a.yaml".into(), documents, error, paused: false };
         let folder = |file| FolderStatus { dir: "/x".into(), files: vec![file] };
         let mut told = Told::default();
         let mut said = |file| told.news(&folder(file)).into_iter().map(|(_, line)| line).collect::<Vec<_>>();

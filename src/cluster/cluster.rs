@@ -1,6 +1,5 @@
 //! A running cluster: what it is made of, and the order in which it comes up and goes down.
 
-use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,12 +10,11 @@ use coracle_api::clock::{Clock, SystemClock};
 use coracle_api::identity::Identity;
 use coracle_api::seams::PodNetwork;
 use coracle_client::{Clients, Informers};
+use coracle_controllers::{Autoscaling, NodeLifecycle};
 use coracle_network::{Lab, LabConfig, Ranges, SimulatedNetwork};
-use coracle_node::runtime::Runtime;
-use coracle_node::runtime::docker::{Docker, DockerConfig, Engine};
-use coracle_node::runtime::native::{Native, NativeConfig, remove_control_groups};
-use coracle_node::runtime::simulated::{Options as SimulatedOptions, Simulated};
-use coracle_node::{Dialer, Node, NodeConfig};
+use coracle_node::Dialer;
+use coracle_node::runtime::docker::{Docker, Engine};
+use coracle_server::admission::TolerationSeconds;
 use coracle_server::bootstrap::BootstrapConfig;
 use coracle_server::pki::{Pki, PkiOptions};
 use coracle_server::{Config as ServerConfig, Server};
@@ -33,14 +31,15 @@ use crate::choice::{RuntimeChoice, RuntimeKind, decide, docker_engine};
 use crate::control::{Controls, Request};
 use crate::directory::{DataDirectory, Held, Holder, Identity as ClusterIdentity};
 use crate::error::ClusterError;
+use crate::nodes::{DOMAIN, Nodes, Plan};
 use crate::steps::Steps;
 
 /// The port of the API server, on the host and in the pod network.
 const API_PORT: u16 = 6443;
 /// How many ports after it are tried where no address was asked for.
 const PORTS_TRIED: u16 = 64;
-/// Domain of service names.
-const DOMAIN: &str = "cluster.local";
+/// `off` keeps services and policies out of the kernel's packet tables.
+const NFT: &str = "CORACLE_NFT";
 
 /// What a cluster is started with.
 pub struct ClusterConfig {
@@ -58,6 +57,28 @@ pub struct ClusterConfig {
     pub longest_restart_delay: Duration,
     /// Program that is run as `PROGRAM __shim …` and `PROGRAM __kubia …`.
     pub program: PathBuf,
+    /// How nodes are watched, and how long pods stay on lost ones.
+    pub lifecycle: Lifecycle,
+    /// How horizontal pod autoscalers work.
+    pub autoscaling: Autoscaling,
+}
+
+/// The life and death of nodes: flags of the controller manager, the API server and the kubelet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lifecycle {
+    /// How nodes are watched.
+    pub watched: NodeLifecycle,
+    /// How long pods stay on lost nodes when they do not say it.
+    pub tolerations: TolerationSeconds,
+    /// How long a node's lease is good for; it is renewed after a quarter of it.
+    pub lease_duration: Duration,
+}
+
+impl Default for Lifecycle {
+    fn default() -> Self {
+        let (watched, tolerations) = (NodeLifecycle::default(), TolerationSeconds::default());
+        Self { watched, tolerations, lease_duration: Duration::from_secs(40) }
+    }
 }
 
 /// A running cluster.
@@ -67,7 +88,7 @@ pub struct Cluster {
     server: Server,
     clients: Clients,
     address: SocketAddr,
-    nodes: Arc<Mutex<Vec<Node>>>,
+    nodes: Option<Arc<Nodes>>,
     lab: Option<Lab>,
     actors: Vec<JoinHandle<()>>,
     serving: Vec<JoinHandle<()>>,
@@ -97,18 +118,20 @@ impl Cluster {
 
         let store = steps.take("store", async { Store::open(&directory.store(), StoreOptions::default()) }).await?;
         let names = node_names(config.nodes);
+        if identity.runtime != RuntimeKind::Simulated && names.len() > ranges.most_nodes() {
+            return Err(ClusterError::TooManyNodes { asked: names.len(), most: ranges.most_nodes(), range: identity.pod_cidr });
+        }
         let lab = match identity.runtime {
             RuntimeKind::Docker | RuntimeKind::Native => {
-                Some(steps.take("pod network", Lab::start(lab_config(&identity, ranges, &names))).await?)
+                Some(steps.take("pod network", Lab::start(lab_config(&directory, &identity, ranges, &names))).await?)
             }
             RuntimeKind::Simulated => None,
         };
         let (sender, requests) = mpsc::unbounded_channel();
         let controls = Arc::new(Controls {
             requests: sender,
-            runtimes: Mutex::default(),
+            nodes: Mutex::default(),
             decisions: Default::default(),
-            nodes: Arc::default(),
             facts: Mutex::new(json!({
                 "pid": holder.pid, "server": holder.server, "runtime": identity.runtime.name(), "nodes": names,
                 "dataDirectory": directory.path(), "podCIDR": identity.pod_cidr, "serviceCIDR": identity.service_cidr,
@@ -126,6 +149,7 @@ impl Cluster {
                     authorities: pki.authorities()?,
                     bootstrap: bootstrap(&identity, ranges),
                     control: Some(controls.clone()),
+                    tolerations: config.lifecycle.tolerations,
                 })?;
                 server.bootstrap().await?;
                 Ok::<_, ClusterError>(server)
@@ -146,7 +170,7 @@ impl Cluster {
             server,
             clients,
             address,
-            nodes: controls.nodes.clone(),
+            nodes: None,
             lab,
             actors: Vec::new(),
             serving,
@@ -180,7 +204,7 @@ impl Cluster {
         let (clients, clock) = (self.clients.clone(), clock.clone());
         let network: Arc<dyn PodNetwork> = match &self.lab {
             Some(lab) => lab.pod_network(),
-            None => Arc::new(SimulatedNetwork::new(ranges_of(&self.identity)?)),
+            None => Arc::new(SimulatedNetwork::with_nodes(ranges_of(&self.identity)?, names)),
         };
         steps
             .take("controllers", async {
@@ -191,6 +215,8 @@ impl Cluster {
                     root_ca: pki.authority_certificate().to_owned(),
                     signer: Some(pki.clone()),
                     volumes: self.directory.path().join("volumes"),
+                    node_lifecycle: config.lifecycle.watched.clone(),
+                    autoscaling: config.autoscaling.clone(),
                 };
                 self.actors.extend(coracle_controllers::start(context));
                 let decisions = controls.decisions.clone();
@@ -203,81 +229,49 @@ impl Cluster {
         if let Some(lab) = self.lab.clone() {
             steps.take("services and DNS", self.start_services(lab, informers, network.node_address(""))).await?;
         }
-        steps
-            .take("nodes", async {
-                let turns = coracle_node::Turns::default();
-                if let Some(first) = names.first() {
-                    self.actors.push(tokio::spawn(mark_control_plane(clients.as_identity(Identity::admin()), first.clone())));
-                }
-                for (number, name) in names.iter().enumerate() {
-                    let runtime = self.runtime(config, name).await?;
-                    controls.runtimes.lock().push(runtime.clone());
-                    make_own_image(runtime.clone());
-                    let node = Node::start(NodeConfig {
-                        name: name.clone(),
-                        data_dir: self.directory.node(name),
-                        clients: clients.clone(),
-                        informers: informers.clone(),
-                        runtime,
-                        network: network.clone(),
-                        clock: clock.clone(),
-                        capacity: None,
-                        pod_cidr: self.lab.as_ref().map(|lab| lab.ranges().node(number as u32).to_string()),
-                        cluster_domain: DOMAIN.to_owned(),
-                        longest_restart_delay: config.longest_restart_delay,
-                        turns: turns.clone(),
-                    });
-                    dialer.add(&node);
-                    self.nodes.lock().push(node);
-                }
-                Ok::<_, ClusterError>(())
-            })
-            .await
+        if let Some(first) = names.first() {
+            self.actors.push(tokio::spawn(mark_control_plane(clients.as_identity(Identity::admin()), first.clone())));
+        }
+        let nodes = Arc::new(Nodes::new(Plan {
+            names: names.to_vec(),
+            program: config.program.clone(),
+            identity: self.identity.clone(),
+            directory: self.directory.clone(),
+            clients,
+            informers: informers.clone(),
+            clock,
+            network,
+            dialer: dialer.clone(),
+            ranges: ranges_of(&self.identity)?,
+            lease_duration: config.lifecycle.lease_duration,
+            longest_restart_delay: config.longest_restart_delay,
+        }));
+        self.nodes = Some(nodes.clone());
+        *controls.nodes.lock() = Some(nodes.clone());
+        steps.take("nodes", nodes.start_all()).await
     }
 
     async fn start_services(&mut self, lab: Lab, informers: &Informers, node_address: IpAddr) -> Result<(), ClusterError> {
         self.actors.push(coracle_network::dns::start(&lab, informers, DOMAIN, self.shutdown.clone()).await?);
+        let (policies, tasks) = coracle_network::policy::start(&lab, informers, &self.clients, self.shutdown.clone());
+        self.actors.extend(tasks);
         let host = match self.address.ip() {
             ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
             ip => ip,
         };
-        let config = coracle_network::proxy::ProxyConfig {
-            reserved: vec![IpAddr::V4(lab.ranges().dns())],
-            lab: Some(lab),
+        let (informers, clients, host_addresses) = (informers.clone(), self.clients.clone(), vec![host]);
+        let ingress = coracle_network::ingress::IngressConfig {
+            lab: lab.clone(),
             informers: informers.clone(),
-            clients: self.clients.clone(),
-            host_addresses: vec![host],
+            clients: clients.clone(),
+            host_addresses: host_addresses.clone(),
             node_address,
         };
-        self.actors.extend(coracle_network::proxy::start(config, self.shutdown.clone()));
+        self.actors.extend(coracle_network::ingress::start(ingress, self.shutdown.clone()));
+        let reserved = vec![IpAddr::V4(lab.ranges().dns())];
+        let config = coracle_network::proxy::ProxyConfig { reserved, lab: Some(lab), informers, clients, host_addresses, node_address };
+        self.actors.extend(coracle_network::proxy::start(config, policies, self.shutdown.clone()));
         Ok(())
-    }
-
-    async fn runtime(&self, config: &ClusterConfig, node: &str) -> Result<Arc<dyn Runtime>, ClusterError> {
-        match self.identity.runtime {
-            RuntimeKind::Simulated => Ok(Arc::new(Simulated::new(SimulatedOptions::default()))),
-            RuntimeKind::Docker => {
-                let docker = Docker::open(DockerConfig {
-                    engine: engine()?,
-                    cluster: self.identity.id.clone(),
-                    node: node.to_owned(),
-                    data_dir: self.directory.node(node).join("runtime"),
-                    cgroup_root: control_group(&self.identity, node),
-                    demo: vec![config.program.clone().into(), "__kubia".into()],
-                });
-                Ok(Arc::new(docker.await.map_err(ClusterError::Runtime)?))
-            }
-            RuntimeKind::Native => {
-                let run = |word: &str| -> Vec<OsString> { vec![config.program.clone().into(), word.into()] };
-                let native = Native::open(NativeConfig {
-                    data_dir: self.directory.node(node).join("runtime"),
-                    cgroup_root: control_group(&self.identity, node),
-                    shim: run("__shim"),
-                    demo: run("__kubia"),
-                });
-                Ok(Arc::new(native.await.map_err(ClusterError::Runtime)?))
-            }
-        }
     }
 
     /// A client that acts as `identity`.
@@ -302,7 +296,7 @@ impl Cluster {
 
     /// How many nodes there are.
     pub fn node_count(&self) -> usize {
-        self.nodes.lock().len()
+        self.nodes.as_ref().map_or(0, |nodes| nodes.count())
     }
 
     /// How long the start took.
@@ -317,12 +311,8 @@ impl Cluster {
 
     /// Takes the cluster down: pods (unless they are to stay), actors, network, API, store, in this order.
     pub async fn stop(mut self, leave_pods: bool) {
-        let nodes = std::mem::take(&mut *self.nodes.lock());
-        for node in nodes {
-            node.stop(!leave_pods).await;
-            if self.identity.runtime != RuntimeKind::Simulated && !leave_pods {
-                remove_control_groups(&control_group(&self.identity, node.name()));
-            }
+        if let Some(nodes) = self.nodes.take() {
+            nodes.stop_all(leave_pods).await;
         }
         if self.identity.runtime == RuntimeKind::Docker
             && !leave_pods
@@ -347,7 +337,7 @@ impl Cluster {
     }
 }
 
-fn engine() -> Result<Engine, ClusterError> {
+pub(crate) fn engine() -> Result<Engine, ClusterError> {
     docker_engine().map_err(|reason| ClusterError::NoRuntime { reasons: vec![reason] })
 }
 
@@ -372,7 +362,7 @@ fn claim(config: &ClusterConfig) -> Result<(Held, ClusterIdentity), ClusterError
     let identity = match recorded {
         Some(identity) => identity,
         None => {
-            let ranges = config.ranges.unwrap_or_default();
+            let ranges = config.ranges.unwrap_or_else(|| Ranges::for_nodes(config.nodes));
             let identity = ClusterIdentity {
                 id: format!("{:08x}", rand::random::<u32>()),
                 runtime,
@@ -407,12 +397,14 @@ fn host_name() -> String {
     if name.is_empty() { "node-1".to_owned() } else { name.to_owned() }
 }
 
-fn lab_config(identity: &ClusterIdentity, ranges: Ranges, nodes: &[String]) -> LabConfig {
+fn lab_config(directory: &DataDirectory, identity: &ClusterIdentity, ranges: Ranges, nodes: &[String]) -> LabConfig {
     LabConfig {
         cluster_id: identity.id.clone(),
         ranges,
         nodes: nodes.to_vec(),
         run_directory: PathBuf::from("/run/coracle").join(&identity.id),
+        owner: directory.path().to_owned(),
+        nft: std::env::var_os(NFT).is_none_or(|value| value != "off"),
     }
 }
 
@@ -478,20 +470,6 @@ fn serve(server: &Server, listener: TcpListener, shutdown: &CancellationToken) -
             tracing::error!(%error, "the API server stopped listening");
         }
     })
-}
-
-/// The control group that everything of a node is below.
-fn control_group(identity: &ClusterIdentity, node: &str) -> PathBuf {
-    PathBuf::from(format!("/coracle-{}-{node}", identity.id))
-}
-
-/// Makes the project's own image beside the start, so that the first pod finds it and `image list` shows it.
-fn make_own_image(runtime: Arc<dyn Runtime>) {
-    tokio::spawn(async move {
-        if let Err(error) = runtime.image(&format!("{}:1.0", coracle_node::images::KUBIA)).await {
-            tracing::warn!(%error, "the project's own image was not made");
-        }
-    });
 }
 
 /// Clients that call the server directly, and over a connection in memory where they upgrade.

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use coracle_api::seams::{Control, ControlCall};
 use coracle_api::status::Status;
-use coracle_node::Node;
 use coracle_node::runtime::{Runtime, RuntimeError};
 use futures::StreamExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+
+use crate::nodes::Nodes;
 
 /// Where the control paths begin.
 pub const CONTROL_PATH: &str = "/coracle/v1";
@@ -26,10 +27,8 @@ pub enum Request {
 /// Answers control calls.
 pub(crate) struct Controls {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
-    /// The runtimes of all nodes; empty until nodes are up.
-    pub(crate) runtimes: Mutex<Vec<Arc<dyn Runtime>>>,
-    /// The node agents that run.
-    pub(crate) nodes: Arc<Mutex<Vec<Node>>>,
+    /// The nodes; none until they are started.
+    pub(crate) nodes: Mutex<Option<Arc<Nodes>>>,
     /// What the scheduler decided last.
     pub(crate) decisions: coracle_scheduler::Decisions,
     /// What `status` tells that does not change.
@@ -46,7 +45,14 @@ impl Control for Controls {
                 let _ = self.requests.send(Request::Down);
                 Ok(json!({"stopping": true}))
             }
-            ("POST", "/nodes/stop") => self.stop_node(&call.query("name").unwrap_or_default()).await,
+            ("POST", "/nodes/stop") => {
+                self.nodes()?.stop(&call.query("name").unwrap_or_default()).await?;
+                Ok(json!({"stopped": true}))
+            }
+            ("POST", "/nodes/start") => {
+                self.nodes()?.start(&call.query("name").unwrap_or_default()).await?;
+                Ok(json!({"started": true}))
+            }
             ("GET", "/why") => self.why(&call),
             ("GET", "/images") => self.images().await,
             ("POST", "/images") => self.load(call).await,
@@ -73,7 +79,11 @@ fn refused(error: RuntimeError) -> Status {
 
 impl Controls {
     fn runtimes(&self) -> Vec<Arc<dyn Runtime>> {
-        self.runtimes.lock().clone()
+        self.nodes.lock().as_ref().map(|nodes| nodes.runtimes()).unwrap_or_default()
+    }
+
+    fn nodes(&self) -> Result<Arc<Nodes>, Status> {
+        self.nodes.lock().clone().ok_or_else(|| Status::new(503, "ServiceUnavailable", "the nodes are not started yet"))
     }
 
     fn status(&self) -> Value {
@@ -81,17 +91,6 @@ impl Controls {
         status["actorRestarts"] = json!(coracle_client::restarts());
         status["residentBytes"] = json!(resident_bytes());
         status
-    }
-
-    /// Pulls the plug of a node: its agent says no more, its containers end, and its objects stay as they were.
-    async fn stop_node(&self, name: &str) -> Result<Value, Status> {
-        let node = {
-            let mut nodes = self.nodes.lock();
-            let at = nodes.iter().position(|node| node.name() == name);
-            at.map(|at| nodes.remove(at)).ok_or_else(|| Status::new(404, "NotFound", format!("no node {name:?} runs here")))?
-        };
-        node.stop(true).await;
-        Ok(json!({"stopped": name}))
     }
 
     /// Which node a pod got, or why none: every filter's verdict and every score of the scheduler's last decision.

@@ -22,7 +22,7 @@ fn finding(subject: &'static str, works: bool, says: impl Into<String>) -> Findi
 
 /// Looks at the machine; changes nothing.
 pub fn doctor(directory: &DataDirectory) -> Vec<Finding> {
-    vec![data(directory), docker(), native(), control_groups(), host_network(), seccomp(), programs()]
+    vec![data(directory), docker(), native(), control_groups(), host_network(), packet_tables(), seccomp(), programs()]
 }
 
 fn data(directory: &DataDirectory) -> Finding {
@@ -66,17 +66,24 @@ fn control_groups() -> Finding {
 }
 
 fn host_network() -> Finding {
-    let tool = ["/usr/sbin/nft", "/sbin/nft", "/usr/sbin/iptables", "/sbin/iptables"].into_iter().find(|path| Path::new(path).exists());
-    match tool {
-        _ if !nix::unistd::geteuid().is_root() => finding("pod network", false, "needs root; simulated pods have addresses and no network"),
-        Some(_) => {
-            finding("pod network", true, "pods reach each other, services and the host; not the internet (no masquerade rule is made)")
+    if !nix::unistd::geteuid().is_root() {
+        return finding("pod network", false, "needs root; simulated pods have addresses and no network");
+    }
+    match coracle_network::egress::permitted() {
+        Ok(()) => finding("pod network", true, "pods reach each other, services, this machine and what it reaches"),
+        Err(closed) => finding("pod network", true, format!("pods reach each other, services and this machine, no other: {closed}")),
+    }
+}
+
+fn packet_tables() -> Finding {
+    match coracle_network::nft_program() {
+        Some(program) => {
+            finding("packet tables", true, format!("{}: services in the kernel, network policies are enforced", program.display()))
         }
-        None => finding(
-            "pod network",
-            true,
-            "pods reach each other, services and the host; not the internet (neither nft nor iptables is there)",
-        ),
+        None => {
+            let lack = "there is no nft: services work in user space and hide who asks, network policies hold for services only";
+            finding("packet tables", false, format!("{lack}; install nftables"))
+        }
     }
 }
 

@@ -53,6 +53,16 @@ pub enum ClusterError {
         /// What was asked for.
         asked: &'static str,
     },
+    /// The pod range has no room for so many nodes.
+    #[error("{asked} nodes were asked for, and the pod range {range} has room for {most}")]
+    TooManyNodes {
+        /// How many were asked for.
+        asked: usize,
+        /// How many there may be.
+        most: usize,
+        /// The range.
+        range: String,
+    },
     /// A runtime cannot be used.
     #[error("the container runtime cannot be started")]
     Runtime(#[source] coracle_node::runtime::RuntimeError),
@@ -79,6 +89,7 @@ impl ClusterError {
             Self::Listen { .. } => Some("choose another address with --listen ADDR:PORT".into()),
             Self::NoRuntime { .. } => Some("`coracle doctor` says more; `--runtime simulated` runs without containers".into()),
             Self::OtherRuntime { .. } => Some("`coracle reset` deletes the cluster's data; or choose another --data-dir".into()),
+            Self::TooManyNodes { .. } => Some("choose a larger --pod-cidr on another --data-dir, or `--runtime simulated`".into()),
             Self::Store(coracle_store::StoreError::Damaged { .. }) => {
                 Some("`coracle reset` deletes the cluster's data and starts anew".into())
             }

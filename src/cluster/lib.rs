@@ -13,12 +13,15 @@ mod control;
 mod directory;
 mod doctor;
 mod error;
+mod nodes;
 mod steps;
 
 pub use choice::{RuntimeChoice, RuntimeKind};
-pub use cluster::{Cluster, ClusterConfig, remove_leftovers};
+pub use cluster::{Cluster, ClusterConfig, Lifecycle, remove_leftovers};
 pub use control::{CONTROL_PATH, Request as ControlRequest};
+pub use coracle_controllers::{Autoscaling, NodeLifecycle};
 pub use coracle_network::{Cidr, Ranges};
+pub use coracle_server::admission::TolerationSeconds;
 pub use directory::{DataDirectory, Holder};
 pub use doctor::{Finding, doctor};
 pub use error::ClusterError;

@@ -258,6 +258,7 @@ fn recheck(status: &PodDisruptionBudgetStatus, now: Timestamp) -> Option<Duratio
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use proptest::prelude::*;
     use rstest::rstest;
     use serde_json::{Value, json};
 
@@ -295,5 +296,71 @@ mod tests {
         assert_eq!(early.disrupted_pods.as_ref().unwrap().keys().collect::<Vec<_>>(), ["a"]);
         assert_eq!(recheck(&early, at(20)).unwrap().as_secs(), 110);
         assert_eq!(status(&budget, &pods, 0, at(130)).disruptions_allowed, Some(1));
+    }
+
+    /// Pods as they are, or as the controller's cache shows them: ready, and on their way out.
+    type Pods = BTreeMap<usize, (bool, bool)>;
+
+    fn listed(pods: &Pods) -> Vec<Arc<Pod>> {
+        let one = |(number, (ready, going)): (&usize, &(bool, bool))| {
+            let ready = if *ready { "True" } else { "False" };
+            let mut pod = Pod::clone(&pod(&format!("p{number}"), ready));
+            pod.metadata.deletion_timestamp = going.then_some(Time(Timestamp::UNIX_EPOCH));
+            Arc::new(pod)
+        };
+        pods.iter().map(one).collect()
+    }
+
+    proptest! {
+        /// However late the controller sees what evictions did: none that is granted leaves less healthy pods than asked for.
+        #[test]
+        fn evictions_leave_enough(
+            count in 1..8usize, number in 0..9i32, kind in 0..4u8, fates in prop::collection::vec((0..8usize, 0..6u8), 0..100),
+        ) {
+            let spec = match kind {
+                0 => json!({"minAvailable": number}),
+                1 => json!({"maxUnavailable": number}),
+                2 => json!({"minAvailable": format!("{}%", number * 12)}),
+                _ => json!({"maxUnavailable": format!("{}%", number * 12)}),
+            };
+            let mut budget: PodDisruptionBudget = serde_json::from_value(json!({"metadata": {"generation": 1}, "spec": spec})).unwrap();
+            let (scale, now) = (i32::try_from(count).unwrap(), Timestamp::UNIX_EPOCH);
+            let mut pods: Pods = (0..count).map(|number| (number, (true, false))).collect();
+            let mut seen = pods.clone();
+            for (which, fate) in fates {
+                match fate {
+                    // An eviction is asked for: the server spends what the status grants.
+                    0 | 1 => {
+                        let Some(pod) = pods.get_mut(&which).filter(|(ready, going)| *ready && !*going) else { continue };
+                        let Some(status) = budget.status.as_mut().filter(|status| status.disruptions_allowed > Some(0)) else { continue };
+                        status.disruptions_allowed = status.disruptions_allowed.map(|allowed| allowed - 1);
+                        status.disrupted_pods.get_or_insert_default().insert(format!("p{which}"), Time(now));
+                        pod.1 = true;
+                        let healthy = pods.values().filter(|(ready, going)| *ready && !*going).count();
+                        prop_assert!(i32::try_from(healthy).unwrap() >= status.desired_healthy.unwrap(), "{pods:?} {status:?}");
+                        continue;
+                    }
+                    // The cache catches up.
+                    2 => seen.clone_from(&pods),
+                    // A pod that is on its way out is gone, and seen to be; another one comes in its place.
+                    3 if pods.get(&which).is_some_and(|(_, going)| *going) => {
+                        pods.insert(which + 100, (false, false));
+                        seen.insert(which + 100, (false, false));
+                        pods.remove(&which);
+                        seen.remove(&which);
+                    }
+                    // What happens by itself is seen at once: no budget can keep it.
+                    _ => {
+                        for number in [which, which + 100] {
+                            if let Some(pod) = pods.get_mut(&number) {
+                                pod.0 = fate == 4;
+                                seen.insert(number, *pod);
+                            }
+                        }
+                    }
+                }
+                budget.status = Some(status(&budget, &listed(&seen), scale, now));
+            }
+        }
     }
 }

@@ -12,6 +12,7 @@
 //! - a replica set never has more pods created than it asks for: it does not act before its cache has seen its own writes.
 
 mod account_tokens;
+mod attach_detach;
 mod autoscaler;
 mod certificates;
 mod cronjob;
@@ -37,6 +38,7 @@ mod revisions;
 mod role_aggregation;
 mod root_ca;
 mod service_account;
+mod service_cidrs;
 mod statefulset;
 mod taint_eviction;
 mod ttl_after_finished;
@@ -51,6 +53,9 @@ use coracle_api::identity::Identity;
 use coracle_api::seams::CertificateSigner;
 use coracle_client::{Clients, EventRecorder, Informers, supervise};
 use tokio::task::JoinHandle;
+
+pub use autoscaler::Autoscaling;
+pub use node_lifecycle::NodeLifecycle;
 
 /// What controllers need of the process they run in.
 #[derive(Clone)]
@@ -67,6 +72,10 @@ pub struct Context {
     pub volumes: std::path::PathBuf,
     /// What signs approved certificate requests; without, they wait.
     pub signer: Option<Arc<dyn CertificateSigner>>,
+    /// How nodes are watched.
+    pub node_lifecycle: NodeLifecycle,
+    /// How horizontal pod autoscalers work.
+    pub autoscaling: Autoscaling,
 }
 
 impl Context {
@@ -114,10 +123,13 @@ pub fn start(context: Context) -> Vec<JoinHandle<()>> {
         "endpointslice-controller" => endpoints::slices::run,
         "endpointslicemirroring-controller" => endpoints::mirror::run,
         "endpoint-controller" => endpoints::legacy::run,
+        "service-cidrs-controller" => service_cidrs::ranges,
+        "service-ip-repair-controller" => service_cidrs::addresses,
         "event-expiry" => event_expiry::run,
         "node-controller" => node_lifecycle::run,
         "pod-garbage-collector" => pod_collector::run,
         "persistent-volume-binder" => volume_binder::run,
+        "attachdetach-controller" => attach_detach::run,
         "ephemeral-volume-controller" => ephemeral_volumes::run,
         "pvc-protection-controller" => volume_protection::claims,
         "pv-protection-controller" => volume_protection::volumes,

@@ -8,7 +8,7 @@ use coracle_api::clock::Clock;
 use coracle_api::placement::tolerates;
 use coracle_client::{Change, EventRecorder, EventType, Index, Informer, Queue, is_not_found};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource};
@@ -55,7 +55,7 @@ pub(crate) async fn run(context: Context) -> Run {
     let pods = follow(controller.pods.clone(), |change| {
         let pod = match &change {
             Change::Added(pod) => pod,
-            Change::Updated { old, new } if pods::node(old) != pods::node(new) => new,
+            Change::Updated { old, new } if pods::node(old) != pods::node(new) || tolerations(old) != tolerations(new) => new,
             _ => return,
         };
         if controller.nodes.get("", pods::node(pod)).is_some_and(|node| !taints(&node).is_empty()) {
@@ -75,10 +75,14 @@ fn taints(node: &Node) -> Vec<&Taint> {
     all.filter(|taint| taint.effect == "NoExecute").collect()
 }
 
+fn tolerations(pod: &Pod) -> &[Toleration] {
+    pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default()
+}
+
 /// When the pod must go; `None` while it may stay for ever. Of several tolerations of a taint the first counts; of several
 /// taints the shortest patience. A taint that does not say since when it is there counts from `seen` on.
 fn leaves_at(pod: &Pod, taints: &[&Taint], seen: Timestamp) -> Option<Timestamp> {
-    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+    let tolerations = tolerations(pod);
     let mut soonest: Option<Timestamp> = None;
     for taint in taints {
         let Some(toleration) = tolerations.iter().find(|toleration| tolerates(toleration, taint)) else { return Some(seen) };

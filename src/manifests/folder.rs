@@ -1,7 +1,8 @@
 //! A folder that is kept applied.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use coracle_api::yaml;
@@ -9,7 +10,7 @@ use jiff::Zoned;
 use notify::{RecommendedWatcher, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
 use serde_json::Value;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::applier::{Applied, Applier, Refusal};
@@ -45,9 +46,68 @@ pub enum FolderError {
     },
 }
 
+/// What the person at the UI says about a folder's files. Paused files are read and checked, not applied.
+#[derive(Debug, Clone, Default)]
+pub struct Control(Arc<Wishes>);
+
+#[derive(Debug, Default)]
+struct Wishes {
+    said: Mutex<Said>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    all: bool,
+    /// Files that are not as `all` says.
+    other: HashSet<PathBuf>,
+    /// Files to be sent once more, paused or not.
+    again: HashSet<PathBuf>,
+}
+
+impl Control {
+    /// Nothing is applied until a file is said to be.
+    pub fn paused() -> Self {
+        let control = Self::default();
+        control.said().all = true;
+        control
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.0.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a file is paused; its path is the one below the folder.
+    pub fn is_paused(&self, file: &Path) -> bool {
+        let said = self.said();
+        said.all != said.other.contains(file)
+    }
+
+    /// Pauses a file, or lets it go on.
+    pub fn toggle(&self, file: &Path) {
+        let mut said = self.said();
+        if !said.other.remove(file) {
+            said.other.insert(file.to_owned());
+        }
+        drop(said);
+        self.0.wake.notify_one();
+    }
+
+    /// Applies a file again, whether it has changed or not.
+    pub fn apply(&self, file: &Path) {
+        self.said().again.insert(file.to_owned());
+        self.0.wake.notify_one();
+    }
+
+    fn take_again(&self, file: &Path) -> bool {
+        self.said().again.remove(file)
+    }
+}
+
 /// A watched folder. Dropping it stops the watch; the cluster keeps what was applied.
 pub struct Folder {
     status: watch::Receiver<FolderStatus>,
+    control: Control,
     task: JoinHandle<()>,
     _watcher: Debouncer<RecommendedWatcher, RecommendedCache>,
 }
@@ -56,6 +116,11 @@ impl Folder {
     /// Applies what is in `dir` and keeps applying what changes; objects without a namespace go to `namespace`.
     /// Must be called inside a tokio runtime.
     pub fn watch(client: kube::Client, dir: &Path, namespace: &str) -> Result<Self, FolderError> {
+        Self::controlled(client, dir, namespace, Control::default())
+    }
+
+    /// The same, as `control` says.
+    pub fn controlled(client: kube::Client, dir: &Path, namespace: &str, control: Control) -> Result<Self, FolderError> {
         let dir = std::path::absolute(dir).map_err(|source| FolderError::Read { dir: dir.to_owned(), source })?;
         std::fs::metadata(&dir).map_err(|source| FolderError::Read { dir: dir.clone(), source })?;
         let (changed, changes) = mpsc::unbounded_channel();
@@ -70,13 +135,19 @@ impl Folder {
         .map_err(failed)?;
         watcher.watch(&dir, RecursiveMode::Recursive).map_err(failed)?;
         let (sender, status) = watch::channel(FolderStatus { dir: dir.clone(), files: Vec::new() });
-        let keeper = Keeper { applier: Applier::new(client, namespace.to_owned()), dir, sender, applied: HashMap::new() };
-        Ok(Self { status, task: tokio::spawn(keeper.run(changes)), _watcher: watcher })
+        let applier = Applier::new(client, namespace.to_owned());
+        let keeper = Keeper { applier, dir, sender, applied: HashMap::new(), control: control.clone() };
+        Ok(Self { status, control, task: tokio::spawn(keeper.run(changes)), _watcher: watcher })
     }
 
     /// What is known of the folder, as it changes.
     pub fn status(&self) -> watch::Receiver<FolderStatus> {
         self.status.clone()
+    }
+
+    /// What is said about its files.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 }
 
@@ -95,6 +166,7 @@ struct Keeper {
     sender: watch::Sender<FolderStatus>,
     /// What was sent last for each object and taken, with its status.
     applied: HashMap<ObjectKey, (Value, DocumentStatus)>,
+    control: Control,
 }
 
 /// Where a document stands in the status.
@@ -103,6 +175,7 @@ type Place = (usize, usize);
 impl Keeper {
     async fn run(mut self, mut changes: mpsc::UnboundedReceiver<()>) {
         let mut retry = RETRY;
+        let control = self.control.clone();
         loop {
             let settled = self.round().await;
             retry = if settled { RETRY } else { (retry * 2).min(LONGEST_RETRY) };
@@ -115,6 +188,7 @@ impl Keeper {
                     while changes.try_recv().is_ok() {}
                     retry = RETRY;
                 }
+                () = control.0.wake.notified() => retry = RETRY,
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -125,7 +199,7 @@ impl Keeper {
         let files = match documents::read(&self.dir) {
             Ok(files) => files,
             Err(error) => {
-                let status = FileStatus { path: PathBuf::new(), documents: Vec::new(), error: Some((0, 0, error.to_string())) };
+                let status = FileStatus { error: Some((0, 0, error.to_string())), ..FileStatus::default() };
                 self.sender.send_modify(|folder| folder.files = vec![status]);
                 return false;
             }
@@ -133,9 +207,21 @@ impl Keeper {
         let parsed: Vec<(FileStatus, Vec<Manifest>)> = files.iter().map(parse).collect();
         let mut work: Vec<(Place, Manifest)> = Vec::new();
         let mut statuses = Vec::new();
-        for (at, (status, manifests)) in parsed.into_iter().enumerate() {
+        for (at, (mut status, manifests)) in parsed.into_iter().enumerate() {
+            status.paused = self.control.is_paused(&status.path);
+            let again = self.control.take_again(&status.path);
+            if again {
+                // what is not remembered is sent
+                self.applied.retain(|key, _| !manifests.iter().any(|manifest| is_of(key, &manifest.object)));
+            }
+            if again || !status.paused {
+                work.extend(manifests.into_iter().enumerate().map(|(index, manifest)| ((at, index), manifest)));
+            } else {
+                for (document, manifest) in status.documents.iter_mut().zip(&manifests) {
+                    self.recall(document, &manifest.object);
+                }
+            }
             statuses.push(status);
-            work.extend(manifests.into_iter().enumerate().map(|(index, manifest)| ((at, index), manifest)));
         }
         self.sender.send_modify(|folder| folder.files = statuses);
         work.sort_by_key(|(place, manifest)| (rank(&manifest.object), *place));
@@ -145,6 +231,13 @@ impl Keeper {
             settled &= self.one(place, &manifest, text).await;
         }
         settled
+    }
+
+    /// What became of an object when it was sent last.
+    fn recall(&self, document: &mut DocumentStatus, object: &Value) {
+        if let Some((_, known)) = self.applied.iter().find(|(key, _)| is_of(key, object)).map(|(_, sent)| sent) {
+            document.clone_from(known);
+        }
     }
 
     async fn one(&mut self, place: Place, manifest: &Manifest, text: &str) -> bool {
@@ -198,6 +291,13 @@ impl Keeper {
             differs
         });
     }
+}
+
+/// Whether an object is the one of this key; without a namespace of its own it may be in any.
+fn is_of((kind, namespace, name): &ObjectKey, object: &Value) -> bool {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let own = text("/metadata/namespace");
+    *kind == format!("{}/{}", text("/apiVersion"), text("/kind")) && name == text("/metadata/name") && (own.is_empty() || own == namespace)
 }
 
 /// Namespaces first, then definitions of kinds, then the rest.

@@ -14,5 +14,5 @@ mod folder;
 mod status;
 
 pub use applier::HAND;
-pub use folder::{Folder, FolderError};
+pub use folder::{Control, Folder, FolderError};
 pub use status::{DocumentState, DocumentStatus, FileStatus, FolderStatus};

@@ -21,6 +21,8 @@ pub struct FileStatus {
     pub documents: Vec<DocumentStatus>,
     /// Why it cannot be read: line, column (0 where there is none), message.
     pub error: Option<(usize, usize, String)>,
+    /// It is read but not applied.
+    pub paused: bool,
 }
 
 /// How far a document is.

@@ -4,15 +4,18 @@ use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use coracle_api::seams::PodNetwork;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
+use crate::egress;
 use crate::error::NetworkError;
 use crate::links::Links;
 use crate::namespace::{self, Insider};
+use crate::nft::Nft;
 use crate::pods::Pods;
 use crate::ranges::{Cidr, Ranges};
 
@@ -27,6 +30,10 @@ pub struct LabConfig {
     pub nodes: Vec<String>,
     /// Where namespaces are mounted and addresses noted; must not survive a reboot (`/run/…`).
     pub run_directory: PathBuf,
+    /// The cluster's data directory: without it, what is left of a lab is nobody's.
+    pub owner: PathBuf,
+    /// Whether the kernel may lead services' clients and enforce policies, where there is an `nft` that works.
+    pub nft: bool,
 }
 
 /// A running lab. Dropping it changes nothing: pods keep their network until [`Lab::stop`].
@@ -40,6 +47,8 @@ struct Shared {
     insider: Insider,
     links: Links,
     pods: Arc<Pods>,
+    nft: Option<Nft>,
+    open: bool,
 }
 
 impl LabConfig {
@@ -57,8 +66,11 @@ impl Lab {
     /// Makes the lab, or finds the one that a crashed process left; then the host's link and its two routes. When this
     /// returns, no packet for the cluster's ranges can leave by another route.
     pub async fn start(config: LabConfig) -> Result<Self, NetworkError> {
+        remove_orphans(&config).await;
         refuse_used_ranges(&config).await?;
         namespace::create(&config.namespace())?;
+        let owner = config.run_directory.join(OWNER);
+        fs::write(&owner, config.owner.as_os_str().as_encoded_bytes()).map_err(|source| NetworkError::File { path: owner, source })?;
         let insider = Insider::start(&config.namespace())?;
         let links = insider.run(Links::here).await.map_err(|source| NetworkError::Namespace {
             path: insider.path().to_owned(),
@@ -80,19 +92,23 @@ impl Lab {
         host.route(services, lab_end).await?;
 
         links.own(services).await?;
+        // what no bridge has ends here: it must not come back to the host
+        links.unreachable(pods).await?;
+        insider.run(configure).await.map_err(|source| NetworkError::Namespace {
+            path: insider.path().to_owned(),
+            step: "forwarding cannot be switched on",
+            source,
+        })?;
         for number in 0..config.nodes.len() as u32 {
             let bridge = bridge_name(number);
             links.bridge(&bridge).await?;
             links.address(&bridge, config.ranges.node(number).nth(1), 24).await?;
             links.up(&bridge).await?;
         }
-        insider.run(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1")).await.map_err(|source| NetworkError::Namespace {
-            path: insider.path().to_owned(),
-            step: "forwarding cannot be switched on",
-            source,
-        })?;
         let pods = Arc::new(Pods::load(&config, insider.clone(), links.clone())?);
-        Ok(Self { shared: Arc::new(Shared { config, insider, links, pods }) })
+        let nft = if config.nft { Nft::find(&config.namespace()).await } else { None };
+        let open = config.nft && egress::open(&links, config.ranges, &config.host_link()).await?;
+        Ok(Self { shared: Arc::new(Shared { config, insider, links, pods, nft, open }) })
     }
 
     /// What gives pods their namespaces and addresses.
@@ -103,6 +119,52 @@ impl Lab {
     /// The cluster's address ranges.
     pub fn ranges(&self) -> Ranges {
         self.shared.config.ranges
+    }
+
+    /// The kernel's tables inside the lab, where they can be had.
+    pub(crate) fn nft(&self) -> Option<Nft> {
+        self.shared.nft.clone()
+    }
+
+    /// Whether the kernel leads services' clients and enforces policies.
+    pub fn has_nft(&self) -> bool {
+        self.shared.nft.is_some()
+    }
+
+    /// Whether pods reach what the host reaches.
+    pub fn is_open(&self) -> bool {
+        self.shared.open
+    }
+
+    /// The node that the pod with this address is on; `None` for all that is not a pod.
+    pub(crate) fn node_of(&self, address: IpAddr) -> Option<&str> {
+        let IpAddr::V4(address) = address else { return None };
+        let number = self.shared.config.ranges.node_of(address)?;
+        self.shared.config.nodes.get(number as usize).map(String::as_str)
+    }
+
+    /// Makes another range of services the lab's own, and leads the host to it.
+    pub(crate) async fn serve(&self, range: Cidr) -> Result<(), NetworkError> {
+        let Shared { config, links, .. } = &*self.shared;
+        let host = host_links()?;
+        for (route, link) in host.routes().await? {
+            if range.overlaps(route) && !is_guard(route, link) && route != range {
+                return Err(NetworkError::RangeInUse { range, route });
+            }
+        }
+        links.own(range).await?;
+        host.route(range, config.ranges.lab()).await
+    }
+
+    /// Makes an address one of the lab's own, so that it can be bound; those of services are already.
+    pub(crate) async fn own(&self, address: IpAddr) -> io::Result<()> {
+        match address {
+            IpAddr::V4(address) if !self.shared.config.ranges.services.contains(address) => {
+                let range = Cidr { network: address, prefix: 32 };
+                self.shared.links.own(range).await.map_err(io::Error::other)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Listens on an address inside the lab.
@@ -140,6 +202,9 @@ impl Lab {
         let Shared { config, links, pods, .. } = &*self.shared;
         pods.remove_all().await?;
         let host = host_links()?;
+        if self.shared.open {
+            egress::close(&config.host_link());
+        }
         for range in [config.ranges.pods, config.ranges.services] {
             host.unroute(range, config.ranges.lab()).await?;
         }
@@ -157,11 +222,46 @@ impl Lab {
     }
 }
 
+/// Names the data directory of a lab's cluster.
+const OWNER: &str = "owner";
+
+/// Removes the labs of clusters whose data directory is gone: nobody will take them up again.
+async fn remove_orphans(config: &LabConfig) {
+    let Some(Ok(labs)) = config.run_directory.parent().map(fs::read_dir) else { return };
+    for directory in labs.flatten().map(|entry| entry.path()).filter(|path| *path != config.run_directory) {
+        let Ok(owner) = fs::read(directory.join(OWNER)) else { continue };
+        let owner = PathBuf::from(std::ffi::OsString::from_vec(owner));
+        if owner.exists() {
+            continue;
+        }
+        let id = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        tracing::info!(cluster = id, "what a cluster without a data directory left is removed");
+        let orphan = LabConfig { cluster_id: id, run_directory: directory.clone(), ..config.clone() };
+        for file in fs::read_dir(directory.join("pods")).into_iter().flatten().flatten() {
+            let _ = namespace::remove(&file.path());
+        }
+        let _ = namespace::remove(&orphan.namespace());
+        if let Ok(host) = host_links() {
+            let _ = host.remove(&orphan.host_link()).await;
+        }
+        egress::close(&orphan.host_link());
+        let _ = fs::remove_dir_all(&directory);
+    }
+}
+
 pub(crate) async fn connect(insider: &Insider, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = insider.run(TcpSocket::new_v4).await?;
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Forwards between pods; a pod is not told that another one is nearer than the gateway, it knows the way to the gateway only.
+fn configure() -> io::Result<()> {
+    for scope in ["all", "default"] {
+        fs::write(format!("/proc/sys/net/ipv4/conf/{scope}/send_redirects"), "0")?;
+    }
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1")
 }
 
 pub(crate) fn bridge_name(number: u32) -> String {

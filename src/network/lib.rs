@@ -12,16 +12,21 @@
 //! file below the run directory; the host gets one link and two routes, and loses them at `stop`.
 
 pub mod dns;
+pub mod egress;
 mod error;
+pub mod ingress;
 mod lab;
 mod links;
 mod namespace;
+mod nft;
 mod pods;
+pub mod policy;
 pub mod proxy;
 mod ranges;
 mod simulated;
 
 pub use error::NetworkError;
 pub use lab::{Lab, LabConfig};
+pub use nft::program as nft_program;
 pub use ranges::{Cidr, Ranges};
 pub use simulated::SimulatedNetwork;

@@ -127,6 +127,21 @@ impl Links {
         unless(self.0.route().add(route).execute().await, EEXIST, || format!("add local route to {range}"))
     }
 
+    /// Refuses what goes to `range` and has no other way.
+    pub(crate) async fn unreachable(&self, range: Cidr) -> Result<(), NetworkError> {
+        let message = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(range.network, range.prefix).kind(RouteType::Unreachable);
+        let route = message.build();
+        unless(self.0.route().add(route).execute().await, EEXIST, || format!("make the rest of {range} unreachable"))
+    }
+
+    /// The way to a gateway that no address of the link is beside.
+    pub(crate) async fn neighbour(&self, link: &str, gateway: Ipv4Addr) -> Result<(), NetworkError> {
+        let index = self.present(link).await?;
+        let message = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(gateway, 32).output_interface(index);
+        let route = message.scope(RouteScope::Link).build();
+        unless(self.0.route().add(route).execute().await, EEXIST, || format!("add route to {gateway} on {link}"))
+    }
+
     /// Removes the route to `range` through `gateway`.
     pub(crate) async fn unroute(&self, range: Cidr, gateway: Ipv4Addr) -> Result<(), NetworkError> {
         let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(range.network, range.prefix).gateway(gateway).build();

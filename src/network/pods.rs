@@ -116,8 +116,10 @@ impl Pods {
         }
         let range = self.ranges.node(number);
         pod.up("lo").await?;
-        pod.address("eth0", address, range.prefix).await?;
+        // alone on its link: what it sends passes the lab, where services are led and policies enforced
+        pod.address("eth0", address, 32).await?;
         pod.up("eth0").await?;
+        pod.neighbour("eth0", range.nth(GATEWAY)).await?;
         let everything = Cidr { network: Ipv4Addr::UNSPECIFIED, prefix: 0 };
         pod.route(everything, range.nth(GATEWAY)).await
     }

@@ -46,6 +46,16 @@ impl Cidr {
     }
 }
 
+impl Cidr {
+    /// The range that `text` names, whose address may be any of its own.
+    pub fn around(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/')?;
+        let prefix = prefix.parse().ok().filter(|&prefix| prefix <= 32)?;
+        let anywhere = Self { network: address.parse().ok()?, prefix };
+        Some(Self { network: Ipv4Addr::from_bits(anywhere.network.to_bits() & anywhere.mask()), prefix })
+    }
+}
+
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.network, self.prefix)
@@ -84,9 +94,28 @@ impl Default for Ranges {
 }
 
 impl Ranges {
+    /// How many nodes have a pod range of their own. The last one's holds the host's link.
+    pub fn most_nodes(self) -> usize {
+        usize::try_from(self.pods.size() / 256).map_or(usize::MAX, |parts| parts.saturating_sub(1))
+    }
+
+    /// The usual ranges, or with a larger one for the pods of more nodes than those hold.
+    pub fn for_nodes(count: usize) -> Self {
+        let usual = Self::default();
+        let large = Cidr { network: Ipv4Addr::new(10, 128, 0, 0), prefix: 9 };
+        if count > usual.most_nodes() { Self { pods: large, ..usual } } else { usual }
+    }
+
     /// Pod range of the node with this number.
     pub fn node(self, number: u32) -> Cidr {
         self.pods.part(24, number)
+    }
+
+    /// The number of the node that a pod with this address is on; `None` for other addresses, those of bridges too.
+    pub fn node_of(self, address: Ipv4Addr) -> Option<u32> {
+        let place = address.to_bits().wrapping_sub(self.pods.network.to_bits());
+        let is_pods = self.pods.contains(address) && place % 256 > 1 && place + 4 < self.pods.size() as u32;
+        is_pods.then_some(place / 256)
     }
 
     /// The address at which pods reach the API server: the gateway of the first node.
@@ -119,9 +148,16 @@ mod tests {
     fn ranges_are_cut_as_documented() {
         let ranges = Ranges::default();
         assert_eq!(ranges.node(3).to_string(), "10.244.3.0/24");
+        assert_eq!((ranges.most_nodes(), Ranges::for_nodes(255)), (255, ranges));
+        let large = Ranges::for_nodes(5_000);
+        assert!(large.most_nodes() > 5_000 && !large.pods.overlaps(large.services));
+        assert_eq!(large.node(4_999).to_string(), "10.147.135.0/24");
         assert_eq!(ranges.api_server(), Ipv4Addr::new(10, 244, 0, 1));
         assert_eq!((ranges.host(), ranges.lab()), (Ipv4Addr::new(10, 244, 255, 253), Ipv4Addr::new(10, 244, 255, 254)));
         assert_eq!(ranges.dns(), Ipv4Addr::new(10, 96, 0, 10));
+        let nodes = ["10.244.3.7", "10.244.3.1", "10.244.255.253", "10.245.0.2"].map(|ip| ranges.node_of(ip.parse().unwrap()));
+        assert_eq!(nodes, [Some(3), None, None, None]);
+        assert_eq!(Cidr::around("192.0.2.77/24").unwrap().to_string(), "192.0.2.0/24");
         assert!("10.96.0.1/12".parse::<Cidr>().is_err(), "host bits set");
         assert!("10.0.0.0/33".parse::<Cidr>().is_err());
         let all = "0.0.0.0/0".parse::<Cidr>().unwrap();

@@ -6,6 +6,8 @@
 //! | `/echo` | the body of the request |
 //! | any other | `<greeting>, this is <host name>. Your IP is <client>.` |
 //!
+//! A datagram to the same port is answered with that sentence, too.
+//!
 //! `--port N` (8080), `--stdin` (each line of standard input is a new greeting), `--handle-sigterm` (exit 0 on SIGTERM;
 //! without it the first process of a container does not hear it), `--grpc-port N` (what `/healthz` says, as
 //! `grpc.health.v1.Health`).
@@ -14,7 +16,7 @@ mod grpc;
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -92,6 +94,13 @@ pub fn main(args: &[OsString]) -> ExitCode {
         let server = Arc::clone(&server);
         spawn(move || server.read_greetings(io::stdin().lock()));
     }
+    match UdpSocket::bind(anywhere(options.port).as_slice()) {
+        Ok(socket) => {
+            let server = Arc::clone(&server);
+            spawn(move || server.datagrams(&socket));
+        }
+        Err(error) => eprintln!("kubia: no datagrams on port {}: {error}", options.port),
+    }
     serve(&listener, &server);
     ExitCode::SUCCESS
 }
@@ -106,8 +115,11 @@ extern "C" fn terminate(_: libc::c_int) {
 }
 
 fn listen(port: u16) -> io::Result<TcpListener> {
-    let any = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)].map(|ip| SocketAddr::new(ip, port));
-    TcpListener::bind(any.as_slice())
+    TcpListener::bind(anywhere(port).as_slice())
+}
+
+fn anywhere(port: u16) -> [SocketAddr; 2] {
+    [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)].map(|ip| SocketAddr::new(ip, port))
 }
 
 fn listen_or_say(port: u16) -> Option<TcpListener> {
@@ -193,7 +205,22 @@ impl Server {
             }
             "/healthz" if self.healthy.load(Ordering::Relaxed) => ("200 OK", "OK\n".to_owned()),
             "/healthz" => ("500 Internal Server Error", "I'm not healthy. Please restart me!\n".to_owned()),
-            _ => ("200 OK", format!("{}, this is {}. Your IP is {client}.\n", self.greeting.read(), self.hostname)),
+            _ => ("200 OK", self.greet(client)),
+        }
+    }
+
+    fn greet(&self, client: IpAddr) -> String {
+        format!("{}, this is {}. Your IP is {client}.\n", self.greeting.read(), self.hostname)
+    }
+
+    fn datagrams(&self, socket: &UdpSocket) {
+        let mut nothing = [0; 1];
+        loop {
+            // a client that is gone is no reason to stop
+            let Ok((_, from)) = socket.recv_from(&mut nothing) else { continue };
+            let client = from.ip().to_canonical();
+            println!("Received a datagram from {client}");
+            let _ = socket.send_to(self.greet(client).as_bytes(), from);
         }
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use coracle_api::seams::{Duplex, LogOptions, NodeDialer, PodRef, Session, StreamOptions};
+use coracle_api::seams::{Duplex, LogOptions, NodeDialer, NodeUsage, PodRef, Session, StreamOptions};
 use coracle_api::status::Status;
 use futures::stream::BoxStream;
-use k8s_openapi::api::core::v1::ContainerStatus;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use parking_lot::RwLock;
 use tokio::net::TcpStream;
 
@@ -42,7 +42,11 @@ impl Dialer {
     }
 
     fn agent(&self, pod: &PodRef) -> Result<Arc<Agent>, Status> {
-        self.nodes.read().get(&pod.node).cloned().ok_or_else(|| Status::internal(format!("dial tcp: node {} is not reachable", pod.node)))
+        self.node(&pod.node)
+    }
+
+    fn node(&self, name: &str) -> Result<Arc<Agent>, Status> {
+        self.nodes.read().get(name).cloned().ok_or_else(|| Status::internal(format!("dial tcp: node {name} is not reachable")))
     }
 
     async fn observed(&self, agent: &Agent, pod: &PodRef) -> Result<Observed, Status> {
@@ -78,6 +82,20 @@ fn no_log(pod: &PodRef, container: &str, status: Option<&ContainerStatus>) -> St
     Status::bad_request(format!("container \"{container}\" in pod \"{}\" is waiting to start: {why}", pod.name))
 }
 
+/// A container's status in the pod's.
+fn status_of<'a>(object: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+    let lists = object.status.iter().flat_map(|status| {
+        [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses].into_iter().flatten()
+    });
+    lists.flatten().find(|status| status.name == container)
+}
+
+/// Whether it waits for its first start.
+fn is_to_start(status: &ContainerStatus) -> bool {
+    let waits = status.state.as_ref().is_some_and(|state| state.waiting.is_some());
+    waits && status.last_state.as_ref().is_none_or(|last| last.terminated.is_none())
+}
+
 /// The instance whose log is asked for.
 fn instance<'a>(observed: &'a Observed, container: &str, previous: bool) -> Option<&'a Container> {
     let mut instances = observed.containers.iter().filter(|found| found.name == container);
@@ -93,17 +111,18 @@ impl NodeDialer for Dialer {
     async fn logs(&self, pod: &PodRef, container: &str, options: LogOptions) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status> {
         let agent = self.agent(pod)?;
         let observed = self.observed(&agent, pod).await?;
+        let object = agent.worker(&pod.uid).map(|worker| worker.pod());
+        let status = object.as_ref().and_then(|object| status_of(object, container));
+        // As the pod's status has it: until its postStart hook is done, a first instance has not started.
+        if !options.previous && status.is_some_and(is_to_start) {
+            return Err(no_log(pod, container, status));
+        }
         let Some(found) = instance(&observed, container, options.previous) else {
             if options.previous {
                 let name = &pod.name;
                 return Err(Status::bad_request(format!("previous terminated container \"{container}\" in pod \"{name}\" not found")));
             }
-            let object = agent.worker(&pod.uid).map(|worker| worker.pod());
-            let status = object.as_ref().and_then(|object| object.status.as_ref());
-            let lists = status.into_iter().flat_map(|status| {
-                [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses].into_iter().flatten()
-            });
-            return Err(no_log(pod, container, lists.flatten().find(|status| status.name == container)));
+            return Err(no_log(pod, container, status));
         };
         if agent.runtime.scripted_log(&found.id, None).await.is_some() {
             return Ok(logs::scripted_stream(agent.runtime.clone(), found.id.clone(), options));
@@ -150,6 +169,15 @@ impl NodeDialer for Dialer {
         };
         let stream = connect_inside(&netns, port).await;
         stream.map(|stream| Box::new(stream) as Box<dyn Duplex>).map_err(|error| refused(&netns, port, &error))
+    }
+
+    fn measures(&self) -> bool {
+        self.nodes.read().values().any(|agent| agent.runtime.has_files())
+    }
+
+    async fn usage(&self, node: &str) -> Result<NodeUsage, Status> {
+        let agent = self.node(node)?;
+        Ok(agent.usages.now(&agent).await)
     }
 
     async fn dial(&self, address: IpAddr, port: u16) -> Result<Box<dyn Duplex>, Status> {

@@ -23,6 +23,7 @@ mod probes;
 pub mod runtime;
 pub mod shim;
 mod status;
+mod usage;
 mod volumes;
 
 pub use agent::{Capacity, Node, NodeConfig, Turns};

@@ -1,5 +1,8 @@
 //! Where admission meets the registry: what may change or refuse a write between reading and storing it.
 
+use std::sync::Arc;
+
+use coracle_api::kinds::Kind;
 use coracle_api::status::Status;
 use coracle_store::{Store, Write, WriteError, Written};
 use serde_json::{Value, json};
@@ -49,7 +52,19 @@ fn is_service(call: &Call) -> bool {
     call.kind.group.is_empty() && call.kind.plural == "services"
 }
 
-fn request<'a>(call: &'a Call, operation: Operation, object: Option<&Value>, old: Option<&'a Value>, dry_run: bool) -> Request<'a> {
+/// The other versions of the call's kind.
+fn others(call: &Call) -> Vec<Arc<Kind>> {
+    call.server.0.customs.others(&call.kind)
+}
+
+fn request<'a>(
+    call: &'a Call,
+    others: &'a [Arc<Kind>],
+    operation: Operation,
+    object: Option<&Value>,
+    old: Option<&'a Value>,
+    dry_run: bool,
+) -> Request<'a> {
     let named = |field| object.or(old).map(|object| body::text(object, field)).filter(|name| !name.is_empty());
     let is_namespace = call.kind.group.is_empty() && call.kind.plural == "namespaces";
     let called = [Some(&*call.info.name).filter(|name| !name.is_empty()), named("name"), named("generateName")];
@@ -57,6 +72,8 @@ fn request<'a>(call: &'a Call, operation: Operation, object: Option<&Value>, old
         identity: &call.identity,
         kind: call.kind.storage_kind(),
         asked: &call.kind,
+        others,
+        customs: Some(&call.server.0.customs),
         namespace: if is_namespace { &call.info.name } else { call.namespace() },
         name: &call.info.name,
         called: called.into_iter().flatten().next().unwrap_or_default().to_owned(),
@@ -68,15 +85,16 @@ fn request<'a>(call: &'a Call, operation: Operation, object: Option<&Value>, old
     }
 }
 
-fn write<'a>(call: &'a Call, object: &Value, old: Option<&'a Value>, dry_run: bool) -> Request<'a> {
+fn write<'a>(call: &'a Call, others: &'a [Arc<Kind>], object: &Value, old: Option<&'a Value>, dry_run: bool) -> Request<'a> {
     let operation = if old.is_some() { Operation::Update } else { Operation::Create };
-    request(call, operation, Some(object), old, dry_run)
+    request(call, others, operation, Some(object), old, dry_run)
 }
 
 /// Lets admission change a new object, or (`old` given) an update.
 pub(crate) async fn mutate(call: &mut Call, object: &mut Value, old: Option<&Value>, dry_run: bool) -> Result<(), Status> {
     let mut warnings = Vec::new();
-    let request = write(call, object, old, dry_run);
+    let others = others(call);
+    let request = write(call, &others, object, old, dry_run);
     let admitted = call.server.0.admission.mutate(&request, object, &mut warnings).await;
     call.warnings.extend(warnings);
     admitted
@@ -85,12 +103,13 @@ pub(crate) async fn mutate(call: &mut Call, object: &mut Value, old: Option<&Val
 /// Lets admission refuse it, and sets aside what it needs.
 pub(crate) async fn validate(call: &mut Call, object: &mut Value, old: Option<&Value>, dry_run: bool) -> Result<Reserved, Status> {
     let mut warnings = Vec::new();
-    let request = write(call, object, old, dry_run);
+    let others = others(call);
+    let request = write(call, &others, object, old, dry_run);
     let admitted = call.server.0.admission.validate(&request, Some(object), &mut warnings).await;
     call.warnings.extend(warnings);
     let charge = admitted?;
     let takes = is_service(call) && call.info.subresource.is_empty();
-    let addresses = if takes { Some(call.server.0.services.reserve(object, old)?) } else { None };
+    let addresses = if takes { Some(call.server.0.services.reserve(&*call.server.0.objects, object, old)?) } else { None };
     Ok(Reserved { addresses, charge })
 }
 
@@ -102,7 +121,8 @@ pub(crate) async fn admit(call: &mut Call, object: &mut Value, old: Option<&Valu
 
 async fn look(call: &mut Call, operation: Operation, object: Option<&Value>, old: Option<&Value>, dry_run: bool) -> Result<(), Status> {
     let mut warnings = Vec::new();
-    let request = request(call, operation, object, old, dry_run);
+    let others = others(call);
+    let request = request(call, &others, operation, object, old, dry_run);
     let admitted = call.server.0.admission.validate(&request, object, &mut warnings).await;
     call.warnings.extend(warnings);
     admitted.map(drop)

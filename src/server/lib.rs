@@ -41,9 +41,9 @@ mod server;
 mod streams;
 mod subresource;
 mod table;
+mod usage;
 mod vocabulary;
 mod webhook;
 
 pub use http::body::{BODY_LIMIT, Body};
-pub use http::serve::PeerCertificates;
 pub use server::{Config, Server, ServerError};

@@ -28,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, TolerationSeconds};
 use crate::aggregation::{self, Aggregator};
 use crate::allocate::{RangeError, Services};
 use crate::answer;
@@ -38,7 +38,7 @@ use crate::bootstrap::{self, BootstrapConfig, Pending};
 use crate::custom::{self, Customs};
 use crate::http::body::{self, Body};
 use crate::http::query::Query;
-use crate::http::serve::{self, Peer, PeerCertificates};
+use crate::http::serve::{self, Certified, Peer};
 use crate::metrics::{Gauge, Labels, Metrics};
 use crate::negotiate;
 use crate::objects::Objects;
@@ -46,6 +46,7 @@ use crate::pki::{Authorities, PkiError};
 use crate::proxy;
 use crate::registry::{self, Call};
 use crate::request::RequestInfo;
+use crate::usage;
 use crate::webhook::WebhookClient;
 
 /// What a server is made of.
@@ -66,6 +67,8 @@ pub struct Config {
     pub bootstrap: BootstrapConfig,
     /// Who answers below `/coracle/v1/`.
     pub control: Option<Arc<dyn Control>>,
+    /// How long pods stay on lost nodes when they do not say it.
+    pub tolerations: TolerationSeconds,
 }
 
 /// Ports that services of type NodePort are given: upstream's range.
@@ -155,7 +158,7 @@ impl Server {
     /// # Errors
     /// The signing key cannot be used, or the store not be read.
     pub fn new(config: Config) -> Result<Self, ServerError> {
-        let Config { store, clock, dialer, tls, token_key, authorities, bootstrap, control } = config;
+        let Config { store, clock, dialer, tls, token_key, authorities, bootstrap, control, tolerations } = config;
         let key = TokenKey::new(&token_key).map_err(ServerError::TokenKey)?;
         let objects = Arc::new(Objects::new(store.clone()));
         let authorizer = Arc::new(Authorizer::new(store.clone()).map_err(ServerError::Roles)?);
@@ -168,7 +171,7 @@ impl Server {
             aggregator: Aggregator::new(authorities.front_proxy.clone()),
             authorities,
             authenticator: Authenticator::new(key, objects.clone(), clock.clone()),
-            admission: Admission::new(objects.clone(), authorizer.clone(), clock.clone(), dialer.clone()),
+            admission: Admission::new(objects.clone(), authorizer.clone(), clock.clone(), dialer.clone()).tolerating(tolerations),
             authorizer,
             objects,
             store,
@@ -335,10 +338,10 @@ impl Server {
         let identity = match parts.extensions.get::<Identity>() {
             Some(identity) => Some(identity.clone()),
             None => {
-                let certificate = parts.extensions.get::<PeerCertificates>().and_then(|list| list.0.first());
+                let certified = parts.extensions.get::<Certified>().map(|certified| certified.0.clone());
                 let bearer = negotiate::header(&parts.headers, AUTHORIZATION);
                 let bearer = bearer.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-                self.0.authenticator.authenticate(certificate.map(|der| der.as_ref()), bearer.map(|(_, token)| token.trim()))?
+                self.0.authenticator.authenticate(certified, bearer.map(|(_, token)| token.trim()))?
             }
         };
         let identity = identity.or_else(|| authn::anonymous(parts.uri.path())).ok_or_else(Status::unauthorized)?;
@@ -373,6 +376,9 @@ impl Server {
         let Some(kind) = self.kind(&info) else {
             if let Some(service) = aggregation::remote(&*self.0.objects, &info.group, &info.version) {
                 return aggregation::answer(self, &service, &identity, parts, proxy::forward::streamed(body)).await;
+            }
+            if usage::serves(&info) {
+                return usage::answer(self, &info, &query).await;
             }
             let customs = self.0.customs.all();
             let all = kinds::builtin().iter().chain(customs.iter().map(|kind| &**kind));

@@ -48,7 +48,7 @@ pub(crate) fn to_yaml(value: &Value) -> String {
 /// Checks an object against its type and brings it into upstream's form; answers with warnings.
 pub(crate) fn decode(kind: &Kind, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, Status> {
     match &kind.custom {
-        Some(custom) => custom.decode(kind, object, duplicates, validation),
+        Some(custom) => custom.decode(kind, object, duplicates, validation, false),
         None => Decoder::new(&kind.ty(), &kind.kind, &kind.version).decode(object, duplicates, validation),
     }
 }
@@ -56,7 +56,7 @@ pub(crate) fn decode(kind: &Kind, object: &mut Value, duplicates: &[String], val
 /// Checks a patched object against its type; `duplicates` is what was found in the patch. The reason alone, if it is refused.
 pub(crate) fn examine(kind: &Kind, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, String> {
     match &kind.custom {
-        Some(custom) => custom.decode(kind, object, duplicates, validation).map_err(|status| {
+        Some(custom) => custom.decode(kind, object, duplicates, validation, true).map_err(|status| {
             let reason = status.message.split_once(": ").map(|(_, reason)| reason.to_owned());
             reason.unwrap_or(status.message)
         }),
@@ -99,6 +99,11 @@ pub(crate) struct Manager<'a> {
 /// Server-side apply, of an object in the version of `kind`.
 pub(crate) fn apply(kind: &Kind, live: Option<&Value>, config: Value, manager: &Manager<'_>, force: bool) -> Result<Value, Status> {
     apply::apply(live, config, manager.name, force, &kind.ty(), manager.now, manager.subresource)
+}
+
+/// Refuses a configuration with fields that its type does not have, or that are no lists or objects where those are wanted.
+pub(crate) fn check_declared(kind: &Kind, config: &Value) -> Result<(), Status> {
+    apply::check(config, &kind.ty())
 }
 
 /// Books in `managedFields` what a write that is no apply changed, of an object in the version of `kind`.

@@ -1,18 +1,20 @@
-//! The file: `base` and `log`, and what moves records from one to the other.
+//! The files: `journal`, then the tables `log` and `base`, and what moves records from one to the next.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::entry::{Entry, EventKind};
 use crate::error::StoreError;
+use crate::journal::{self, Journal, Opener};
 use crate::record::Record;
 
-/// Every write after the revision `folded`.
+/// Every write after the revision `folded` that is not in the journal alone.
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 /// The state at the revision `folded`: key → revision and record.
 const BASE: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("base");
@@ -33,20 +35,30 @@ pub struct Options {
     pub cache_bytes: usize,
     /// Events kept in memory for watches that resume.
     pub recent_events: usize,
+    /// Size of the journal in bytes: how much is made durable before it moves to the tables.
+    pub journal_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { history_revisions: 50_000, history_milliseconds: 3_600_000, cache_bytes: 2 << 20, recent_events: 1_024 }
+        Self {
+            history_revisions: 50_000,
+            history_milliseconds: 3_600_000,
+            cache_bytes: 2 << 20,
+            recent_events: 1_024,
+            journal_bytes: 1 << 20,
+        }
     }
 }
-
-type Opener = Box<dyn Fn(&mut Builder) -> Result<Database, redb::DatabaseError> + Send + Sync>;
 
 pub(crate) struct Disk {
     open: Opener,
     /// `None` after a failure, until it could be opened again.
     database: RwLock<Option<Database>>,
+    /// As `database`.
+    journal: Mutex<Option<Journal>>,
+    /// What the journal holds and the tables do not.
+    pending: RwLock<Vec<Record>>,
     folded: AtomicU64,
     pub(crate) options: Options,
 }
@@ -60,7 +72,8 @@ pub(crate) struct Loaded {
 
 impl Disk {
     pub(crate) fn open(open: Opener, options: Options) -> Result<Self, StoreError> {
-        let disk = Self { open, database: RwLock::new(None), folded: AtomicU64::new(0), options };
+        let (database, journal) = (RwLock::new(None), Mutex::new(None));
+        let disk = Self { open, database, journal, pending: RwLock::default(), folded: AtomicU64::new(0), options };
         disk.reopen()?;
         Ok(disk)
     }
@@ -74,19 +87,28 @@ impl Disk {
         self.database.read().is_some()
     }
 
-    /// Closes the file after a failed commit: redb serves nothing more from it.
+    /// Closes the files after a failed commit: redb serves nothing more from its own.
     pub(crate) fn close(&self) {
+        *self.journal.lock() = None;
         *self.database.write() = None;
     }
 
+    /// Opens the files; what the journal has alone moves to the tables.
     pub(crate) fn reopen(&self) -> Result<(), StoreError> {
         let mut builder = Builder::new();
         builder.set_cache_size(self.options.cache_bytes);
-        let database = (self.open)(&mut builder).map_err(redb::Error::from)?;
-        let folded = prepare(&database)?;
+        let (database, file) = (self.open)(&mut builder).map_err(redb::Error::from)?;
+        let (folded, last) = prepare(&database)?;
+        let journal = Journal::open(file, self.options.journal_bytes).map_err(redb::Error::Io)?;
+        let mut left = std::mem::take(&mut *self.pending.write());
+        left.retain(|record| record.entry.revision > last);
+        left.extend(journal.read(left.last().map_or(last, |record| record.entry.revision))?);
+        *self.pending.write() = left;
         self.folded.store(folded, Ordering::Release);
         *self.database.write() = Some(database);
-        Ok(())
+        *self.journal.lock() = Some(journal);
+        let moved = if self.pending.read().is_empty() { Ok(()) } else { self.settle(&[]) };
+        moved.inspect_err(|_| self.close())
     }
 
     /// Reads the whole state.
@@ -116,32 +138,69 @@ impl Disk {
         Ok(Loaded { revision, map, recent_events: self.options.recent_events })
     }
 
+    /// Whether a commit of about so many bytes is one short write.
+    pub(crate) fn is_quick(&self, bytes: usize) -> bool {
+        self.journal.lock().as_ref().is_some_and(|journal| journal.has_room(bytes))
+    }
+
     /// Stores a batch durably: when this returns, it survives a loss of power.
     pub(crate) fn commit(&self, batch: &[Record]) -> Result<(), StoreError> {
+        let frame = journal::frame(batch);
+        let mut journal = self.journal.lock();
+        let open = journal.as_mut().ok_or_else(closed)?;
+        if !open.has_room(frame.len()) {
+            drop(journal);
+            return self.settle(batch);
+        }
+        open.append(&frame).map_err(redb::Error::Io)?;
+        self.pending.write().extend_from_slice(batch);
+        Ok(())
+    }
+
+    /// Moves what the journal has alone to the tables, and a batch that comes after it.
+    fn settle(&self, batch: &[Record]) -> Result<(), StoreError> {
+        let pending = self.pending.read().clone();
         self.write(|transaction| {
             let mut log = transaction.open_table(LOG)?;
-            for record in batch {
-                log.insert(record.entry.revision, record.encode().as_slice())?;
+            let mut bytes = Vec::new();
+            for record in pending.iter().chain(batch) {
+                bytes.clear();
+                record.encode(&mut bytes);
+                log.insert(record.entry.revision, bytes.as_slice())?;
             }
             Ok(())
-        })
+        })?;
+        self.pending.write().clear();
+        if let Some(journal) = self.journal.lock().as_mut() {
+            journal.restart();
+        }
+        Ok(())
     }
 
     /// The log records after `after` up to and with `until`, oldest first.
     pub(crate) fn log(&self, after: u64, until: u64, mut visit: impl FnMut(Record)) -> Result<(), StoreError> {
+        // before the tables: what moves meanwhile is then seen here
+        let wanted = |record: &&Record| (after + 1..=until).contains(&record.entry.revision);
+        let pending: Vec<_> = self.pending.read().iter().filter(wanted).cloned().collect();
+        let moved = pending.first().map_or(until, |record| record.entry.revision - 1);
         self.read(|transaction| {
             let log = transaction.open_table(LOG)?;
-            for row in log.range(after + 1..=until)? {
+            for row in log.range(after + 1..=moved)? {
                 let (at, bytes) = row?;
                 visit(Record::decode(at.value(), bytes.value())?);
             }
             Ok(())
-        })
+        })?;
+        pending.into_iter().for_each(visit);
+        Ok(())
     }
 
     /// The entry that the write `revision` gave `key`, wherever it lies by now.
     pub(crate) fn entry(&self, key: &str, revision: u64) -> Result<Option<Arc<Entry>>, StoreError> {
-        let mut found = None;
+        let mut found = self.pending.read().iter().find(|record| record.entry.revision == revision).map(|record| record.entry.clone());
+        if found.is_some() {
+            return Ok(found);
+        }
         self.read(|transaction| {
             let log = transaction.open_table(LOG)?;
             if let Some(bytes) = log.get(revision)? {
@@ -163,6 +222,11 @@ impl Disk {
     /// Folds what the bounds no longer keep, one step; `true` when there is more to fold.
     pub(crate) fn fold(&self, revision: u64, now: u64) -> Result<bool, StoreError> {
         let folded = self.folded();
+        // what goes is in the tables: many more writes than the journal holds are kept, or it moves now
+        let first = self.pending.read().first().map(|record| record.entry.revision);
+        if first.is_some_and(|first| first <= revision.saturating_sub(self.options.history_revisions)) {
+            self.settle(&[])?;
+        }
         let mut target = revision.saturating_sub(self.options.history_revisions).max(folded);
         let aged = now.saturating_sub(self.options.history_milliseconds);
         self.read(|transaction| {
@@ -215,17 +279,27 @@ impl Disk {
     }
 }
 
-/// Makes the file if it is not there, whole or not at all: a loss of power while it is made leaves none.
+/// The journal beside the tables.
+pub(crate) fn open_journal(path: &Path) -> Result<journal::Backend, redb::DatabaseError> {
+    let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path.with_extension("journal"))?;
+    Ok(Arc::new(FileBackend::new(file)?))
+}
+
+/// Makes the file of the tables if it is not there, whole or not at all: a loss of power while it is made leaves none.
 pub(crate) fn create(path: &Path) -> Result<(), StoreError> {
     if path.exists() {
         return Ok(());
     }
     let io = |error: std::io::Error| StoreError::from(redb::Error::Io(error));
     let unfinished = path.with_extension("new");
-    match std::fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-        _ => {}
+    for old in [&unfinished, &path.with_extension("journal")] {
+        match std::fs::remove_file(old) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
     }
+    // it is in the directory before anything is written to it
+    open_journal(path).map_err(redb::Error::from)?;
     let database = Builder::new().set_cache_size(1 << 16).create(&unfinished).map_err(redb::Error::from)?;
     prepare(&database)?;
     drop(database);
@@ -234,14 +308,16 @@ pub(crate) fn create(path: &Path) -> Result<(), StoreError> {
     std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)
 }
 
-/// Makes the tables of a new file; returns `folded`.
-fn prepare(database: &Database) -> Result<u64, StoreError> {
-    let read = || -> Result<u64, Failure> {
+/// Makes the tables of a new file; returns `folded` and the last revision in them.
+fn prepare(database: &Database) -> Result<(u64, u64), StoreError> {
+    let read = || -> Result<(u64, u64), Failure> {
         let transaction = database.begin_read()?;
-        Ok(transaction.open_table(META)?.get(FOLDED)?.map_or(0, |value| value.value()))
+        let folded = transaction.open_table(META)?.get(FOLDED)?.map_or(0, |value| value.value());
+        let last = transaction.open_table(LOG)?.last()?.map(|(at, _)| at.value());
+        Ok((folded, last.unwrap_or(folded)))
     };
-    if let Ok(folded) = read() {
-        return Ok(folded);
+    if let Ok(found) = read() {
+        return Ok(found);
     }
     let create = || -> Result<(), Failure> {
         let transaction = database.begin_write()?;
@@ -252,7 +328,7 @@ fn prepare(database: &Database) -> Result<u64, StoreError> {
         Ok(())
     };
     create().map_err(|failure| failure.0)?;
-    Ok(0)
+    Ok((0, 0))
 }
 
 fn closed() -> StoreError {

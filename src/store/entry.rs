@@ -106,6 +106,17 @@ pub struct Write {
     pub change: Change,
 }
 
+impl Write {
+    /// About how many bytes it takes in the journal; a delete without a value takes those of the value it finds.
+    pub(crate) fn bytes(&self) -> usize {
+        let value = match &self.change {
+            Change::Put(value) | Change::DeleteAs(value) => value.bytes.len(),
+            Change::Delete => 0,
+        };
+        value + self.key.len() + crate::record::HEADER + crate::journal::HEAD
+    }
+}
+
 /// A write that happened.
 #[derive(Debug, Clone)]
 pub struct Written {

@@ -3,20 +3,22 @@
 //! This room knows keys and bytes, not Kubernetes. Begin reading at [`Store`].
 //!
 //! ```text
-//!  write ──► writer thread ──► commit (one fsync a batch) ──► memory ──► watchers, answers
-//!                                 log: revision → record        map: key → entry
-//!                                 base: key → record            recent: last events
+//!  write ──► writer ──► commit (one fsync a batch) ──► memory ──► watchers, answers
+//!                          journal: last batches          map: key → entry
+//!                          log: revision → record         recent: last events
+//!                          base: key → record
 //! ```
 //! Invariants:
 //! - Revisions grow by one with every write and are never given twice, not even after a crash.
 //! - What is visible (map, events, answers) is on disk: memory follows a commit, never the other way.
-//! - On disk, `base` is the state at the revision `folded`, and `log` holds every write after it; the present is
-//!   `base` with `log` applied. Folding old log records into `base` is what bounds history.
+//! - On disk, `base` is the state at the revision `folded`, `log` holds the writes after it, the journal those after the log;
+//!   the present is `base` with both applied. Folding old log records into `base` is what bounds history.
 //! - Readers take a short lock on memory and wait for no write.
 
 mod disk;
 mod entry;
 mod error;
+mod journal;
 mod memory;
 mod record;
 mod watch;
@@ -47,15 +49,19 @@ impl Store {
     pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
         disk::create(path)?;
         let path = path.to_owned();
-        Self::with(Disk::open(Box::new(move |builder| builder.open(&path)), options)?)
+        Self::with(Disk::open(Box::new(move |builder| Ok((builder.open(&path)?, disk::open_journal(&path)?))), options)?)
     }
 
-    /// Opens the store on a storage backend, which `backend` makes anew whenever the file has to be reopened.
-    pub fn with_backend<B: redb::StorageBackend>(
-        backend: impl Fn() -> B + Send + Sync + 'static,
+    /// Opens the store on storage backends for tables and journal, which are made anew whenever the files have to be reopened.
+    pub fn with_backends<B: redb::StorageBackend>(
+        tables: impl Fn() -> B + Send + Sync + 'static,
+        journal: impl Fn() -> B + Send + Sync + 'static,
         options: Options,
     ) -> Result<Self, StoreError> {
-        Self::with(Disk::open(Box::new(move |builder| builder.create_with_backend(backend())), options)?)
+        let open = move |builder: &mut redb::Builder| {
+            Ok((builder.create_with_backend(tables())?, Arc::new(journal()) as Arc<dyn redb::StorageBackend>))
+        };
+        Self::with(Disk::open(Box::new(open), options)?)
     }
 
     fn with(disk: Disk) -> Result<Self, StoreError> {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::entry::{Entry, EventKind, Value};
 use crate::error::StoreError;
 
-const HEADER: usize = 1 + 8 + 8 + 4 + 4;
+pub(crate) const HEADER: usize = 1 + 8 + 8 + 4 + 4;
 
 /// One write, or in `base` the last write of a key.
 #[derive(Debug, Clone)]
@@ -21,9 +21,9 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let Entry { key, value, .. } = &*self.entry;
-        let mut out = Vec::with_capacity(HEADER + key.len() + value.bytes.len());
+        out.reserve(HEADER + key.len() + value.bytes.len());
         out.push(match self.kind {
             EventKind::Put => 0,
             EventKind::Delete => 1,
@@ -34,7 +34,6 @@ impl Record {
         out.extend_from_slice(&(key.len() as u32).to_le_bytes());
         out.extend_from_slice(key.as_bytes());
         out.extend_from_slice(&value.bytes);
-        out
     }
 
     /// Reads the record of the write `revision`.

@@ -1,12 +1,15 @@
-//! The one writer: checks, numbers and commits writes in batches, then makes them visible and answers.
+//! The writer: checks, numbers and commits writes in batches, then makes them visible and answers.
+//!
+//! Somebody leads at any time, or nobody has anything to write. A write that finds nobody leading, and is short, is committed by
+//! its own caller, which saves two changes of thread; what gathers meanwhile, and all work of some length, the thread does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::disk::Disk;
 use crate::entry::{Change, Entry, EventKind, Expect, Write, Written};
@@ -16,39 +19,62 @@ use crate::record::Record;
 
 /// Writes that share one commit at most.
 const BATCH: usize = 256;
-/// Writes that wait for the writer at most; further callers wait to be let in.
+/// Writes that wait at most; further callers wait to be let in.
 const WAITING: usize = 1_024;
 /// Commits between two looks at what history's bounds no longer keep.
 const FOLD_EVERY: u32 = 256;
 
-type Answer = oneshot::Sender<Result<Written, WriteError>>;
+type Waiting = (Write, oneshot::Sender<Result<Written, WriteError>>);
 
 pub(crate) struct Writer {
-    sender: Option<mpsc::Sender<(Write, Answer)>>,
+    shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    memory: Arc<Memory>,
+    disk: Arc<Disk>,
+    room: Semaphore,
+    queue: Mutex<Queue>,
+    /// There is something for the thread.
+    work: Condvar,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leader {
+    Nobody,
+    Caller,
+    Thread,
+}
+
+struct Queue {
+    waiting: Vec<Waiting>,
+    leader: Leader,
+    commits: u32,
+    closed: bool,
 }
 
 impl Writer {
     pub(crate) fn start(memory: Arc<Memory>, disk: Arc<Disk>) -> Result<Self, StoreError> {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let thread = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || run(&memory, &disk, receiver))
-            .map_err(StoreError::Thread)?;
-        Ok(Self { sender: Some(sender), thread: Mutex::new(Some(thread)) })
+        let queue = Queue { waiting: Vec::new(), leader: Leader::Nobody, commits: FOLD_EVERY, closed: false };
+        let shared = Arc::new(Shared { memory, disk, room: Semaphore::new(WAITING), queue: Mutex::new(queue), work: Condvar::new() });
+        let work = shared.clone();
+        let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || work.run()).map_err(StoreError::Thread)?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) async fn write(&self, write: Write) -> Result<Written, WriteError> {
+        let _room = self.shared.room.acquire().await.map_err(|_| WriteError::Closed)?;
         let (answer, answered) = oneshot::channel();
-        let sender = self.sender.as_ref().ok_or(WriteError::Closed)?;
-        sender.send((write, answer)).await.map_err(|_| WriteError::Closed)?;
+        self.shared.enter((write, answer));
         answered.await.map_err(|_| WriteError::Closed)?
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.sender = None;
+        self.shared.queue.lock().closed = true;
+        self.shared.work.notify_one();
         if let Some(thread) = self.thread.lock().take() {
             // an error means the thread panicked, which it has said itself
             let _ = thread.join();
@@ -56,19 +82,71 @@ impl Drop for Writer {
     }
 }
 
-fn run(memory: &Memory, disk: &Disk, mut receiver: mpsc::Receiver<(Write, Answer)>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut commits = FOLD_EVERY;
-    while receiver.blocking_recv_many(&mut batch, BATCH) > 0 {
-        apply(memory, disk, &mut batch);
-        commits += 1;
-        if commits >= FOLD_EVERY {
-            match disk.fold(memory.revision(), now()) {
-                Ok(more) => commits = if more { FOLD_EVERY - 8 } else { 0 },
-                Err(error) => {
-                    tracing::error!(%error, "history cannot be shortened");
-                    commits = 0;
+impl Shared {
+    fn enter(&self, write: Waiting) {
+        let bytes = write.0.bytes();
+        let mut queue = self.queue.lock();
+        queue.waiting.push(write);
+        if queue.leader != Leader::Nobody {
+            return;
+        }
+        if !self.disk.is_quick(bytes) {
+            queue.leader = Leader::Thread;
+            self.work.notify_one();
+            return;
+        }
+        queue.leader = Leader::Caller;
+        let batch = std::mem::take(&mut queue.waiting);
+        drop(queue);
+        apply(&self.memory, &self.disk, batch);
+        let mut queue = self.queue.lock();
+        queue.commits += 1;
+        queue.leader = if queue.waiting.is_empty() && queue.commits < FOLD_EVERY { Leader::Nobody } else { Leader::Thread };
+        if queue.leader == Leader::Thread {
+            self.work.notify_one();
+        }
+    }
+
+    fn run(&self) {
+        let mut queue = self.queue.lock();
+        loop {
+            while queue.leader != Leader::Thread {
+                if queue.closed {
+                    return;
                 }
+                self.work.wait(&mut queue);
+            }
+            while !queue.waiting.is_empty() {
+                let batch =
+                    if queue.waiting.len() > BATCH { queue.waiting.drain(..BATCH).collect() } else { std::mem::take(&mut queue.waiting) };
+                queue.commits += 1;
+                let due = queue.commits >= FOLD_EVERY;
+                drop(queue);
+                apply(&self.memory, &self.disk, batch);
+                let commits = due.then(|| self.fold());
+                queue = self.queue.lock();
+                queue.commits = commits.unwrap_or(queue.commits);
+            }
+            if queue.commits >= FOLD_EVERY {
+                drop(queue);
+                let commits = self.fold();
+                queue = self.queue.lock();
+                queue.commits = commits;
+            }
+            if queue.waiting.is_empty() {
+                queue.leader = Leader::Nobody;
+            }
+        }
+    }
+
+    /// One step of folding; returns where to count commits from.
+    fn fold(&self) -> u32 {
+        match self.disk.fold(self.memory.revision(), now()) {
+            Ok(true) => FOLD_EVERY - 8,
+            Ok(false) => 0,
+            Err(error) => {
+                tracing::error!(%error, "history cannot be shortened");
+                0
             }
         }
     }
@@ -78,16 +156,16 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-fn apply(memory: &Memory, disk: &Disk, batch: &mut Vec<(Write, Answer)>) {
+fn apply(memory: &Memory, disk: &Disk, batch: Vec<Waiting>) {
     if let Err(error) = recover(memory, disk) {
         let error = Arc::new(error);
-        for (_, answer) in batch.drain(..) {
+        for (_, answer) in batch {
             let _ = answer.send(Err(WriteError::Disk(error.clone())));
         }
         return;
     }
     let mut plan = Plan { memory, revision: memory.revision(), time: now(), pending: HashMap::new(), records: Vec::new() };
-    let answers: Vec<_> = batch.drain(..).map(|(write, answer)| (answer, plan.decide(write))).collect();
+    let answers: Vec<_> = batch.into_iter().map(|(write, answer)| (answer, plan.decide(write))).collect();
     let committed = if plan.records.is_empty() { Ok(()) } else { disk.commit(&plan.records) };
     match committed {
         Ok(()) => {

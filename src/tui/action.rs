@@ -217,6 +217,7 @@ pub static ACTIONS: &[Action] = &[
     row("manifest-open", &["enter"], Scopes::MANIFESTS, Manifests, "open the file in the editor, or the object", manifests::open),
     row("manifest-edit", &["e"], Scopes::MANIFESTS, Manifests, "edit the file", manifests::edit),
     row("manifest-view", &["y"], Scopes::MANIFESTS, Manifests, "YAML of the object as it is", manifests::yaml),
+    row("manifest-pause", &["space"], Scopes::MANIFESTS, Manifests, "pause the file, or go on", manifests::pause),
     write("manifest-apply", &["a"], Scopes::MANIFESTS, Manifests, "apply the file again now", manifests::apply),
     write("manifest-delete", &["D", "d"], Scopes::MANIFESTS, Manifests, "delete what the document made", manifests::delete),
     // contexts
@@ -304,6 +305,7 @@ pub static ACTIONS: &[Action] = &[
     row("mark", &["space"], Scopes::TABLE, Row, "mark, or take the mark away", show::mark),
     row("mark-range", &["ctrl-space"], Scopes::TABLE, Row, "mark everything from the last mark to here", show::mark_range),
     row("clear-marks", &["ctrl-\\"], Scopes::TABLE, Row, "take all marks away", show::clear_marks),
+    row("menu", &["m"], Scopes::LIST.or(Scopes::MANIFESTS), Everywhere, "which keys there are here", move_about::menu),
     // tables
     row("sort-left", &["shift-left"], Scopes::TABLE, Everywhere, "pick the column to the left", show::pick_left),
     row("sort-right", &["shift-right"], Scopes::TABLE, Everywhere, "pick the column to the right", show::pick_right),
@@ -331,6 +333,8 @@ pub static ACTIONS: &[Action] = &[
     row("wrap", &["w"], Scopes::LOGS.or(Scopes::TEXT), Text, "wrap long lines", text::wrap),
     row("column-lock", &["L"], Scopes::LOGS, Text, "sources stay while the text moves", text::lock),
     row("log-previous", &["p"], Scopes::LOGS, Text, "the instance before, or this one", text::previous),
+    row("log-fold", &["z"], Scopes::LOGS, Text, "fold stack traces, or show them", text::fold_traces),
+    row("yaml-fold", &["z"], Scopes::YAML, Text, "fold deeper blocks: two levels, one, none", text::fold_yaml),
     row("log-search", &["ctrl-f"], Scopes::LOGS, Text, "search without hiding lines", text::search),
     row("log-mark", &["m"], Scopes::LOGS, Text, "draw a line here", text::mark),
     row("log-tail", &["0"], Scopes::LOGS, Text, "the last 500 lines", text::tail),
@@ -344,6 +348,15 @@ pub static ACTIONS: &[Action] = &[
     // editor
     write("apply", &["ctrl-s"], Scopes::EDITOR, Editor, "show the difference, then apply", text::apply),
     row("drop-edit", &["ctrl-q"], Scopes::EDITOR, Editor, "leave and forget the draft", text::drop_edit),
+    row("edit-complete", &["ctrl-space"], Scopes::EDITOR, Editor, "what may stand here: fields, values, names", text::complete),
+    row("edit-fold", &["alt-f"], Scopes::EDITOR, Editor, "fold the block, or unfold it", text::fold_block),
+    row("edit-indent", &["alt-right"], Scopes::EDITOR, Editor, "move lines to the right", text::indent),
+    row("edit-outdent", &["alt-left", "shift-tab"], Scopes::EDITOR, Editor, "move lines to the left", text::outdent),
+    row("edit-comment", &["ctrl-_", "ctrl-/"], Scopes::EDITOR, Editor, "make a comment of lines, or take it away", text::comment),
+    row("edit-search", &["ctrl-f"], Scopes::EDITOR, Editor, "search", text::search_text),
+    row("edit-next", &["ctrl-n"], Scopes::EDITOR, Editor, "next match", text::next_in_text),
+    row("edit-undo", &["ctrl-z"], Scopes::EDITOR, Editor, "take back the last change of the text", text::take_back),
+    row("edit-redo", &["ctrl-y"], Scopes::EDITOR, Editor, "make it again", text::make_again),
     // a terminal in a pane
     row("type-again", &["enter", "i"], Scopes::TERMINAL, Text, "keys go to the program again (ctrl-] gives them back)", exec::type_again),
     // panes
@@ -370,7 +383,7 @@ pub static ACTIONS: &[Action] = &[
     row("pick-namespaces", &["ctrl-n"], Scopes::ANY, Everywhere, "pick namespaces", cluster::pick_namespaces),
     row("all-namespaces", &["0"], Scopes::LIST, Everywhere, "all namespaces", cluster::all_namespaces),
     row("events", &[], Scopes::ANY, Everywhere, "events", cluster::events),
-    row("manifests", &[], Scopes::ANY, Everywhere, "the watched folder", manifests::show),
+    row("manifests", &[], Scopes::ANY, Everywhere, "the watched folders", manifests::show),
     row("redraw", &["ctrl-r"], Scopes::ANY, Everywhere, "draw everything again", move_about::redraw),
     row("up", &["up", "k"], Scopes::ANY, Everywhere, "up", move_about::up),
     row("down", &["down", "j"], Scopes::ANY, Everywhere, "down", move_about::down),

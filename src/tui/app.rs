@@ -13,6 +13,7 @@ use crate::shared::{Level, Link, Namespaces, Shared};
 use crate::source::fault::Fault;
 use crate::view::{Go, Layer, Motion, Taken, View};
 use crate::views::boot::BootView;
+use crate::views::table::TableView;
 use crate::widgets::prompt::Prompt;
 
 /// State of the whole UI.
@@ -29,6 +30,10 @@ pub struct App {
     pub(crate) history: Vec<String>,
     pub(crate) position: usize,
     pub(crate) last: Option<String>,
+    /// The first command, while it is not known what it means.
+    first: Option<String>,
+    /// How many messages the views of tasks know of.
+    told: usize,
     /// It is time to leave.
     pub quit: bool,
 }
@@ -44,6 +49,8 @@ impl App {
             history: Vec::new(),
             position: 0,
             last: None,
+            first: None,
+            told: 0,
             quit: false,
         }
     }
@@ -64,6 +71,14 @@ impl App {
                 self.shared.kinds = Kinds::discovered(kinds);
                 self.shared.discovered = true;
                 self.shared.dirty = true;
+                self.shared.ask_usage();
+                if let Some(command) = self.first.take() {
+                    command::run(self, &command);
+                    if self.is_bare() {
+                        command::run(self, "pods");
+                    }
+                }
+                self.every_view(|view, shared| view.kinds_changed(shared));
             }
             Message::Discovered(Err(fault)) => self.shared.probed(Err(fault)),
             Message::Probed(answer) => self.shared.probed(answer),
@@ -81,7 +96,20 @@ impl App {
         }
         self.settle();
         self.follow_preview();
+        self.follow_tasks();
         std::mem::take(&mut self.shared.effects)
+    }
+
+    /// A view of what was done shows what was done since.
+    fn follow_tasks(&mut self) {
+        let known = std::mem::replace(&mut self.told, self.shared.activity.len());
+        if known != self.told {
+            self.every_view(|view, shared| {
+                if let Some(tasks) = view.downcast::<TableView>().filter(|table| table.made_name() == Some("tasks")) {
+                    tasks.reload(shared);
+                }
+            });
+        }
     }
 
     fn connected(&mut self, connection: Connection) {
@@ -114,7 +142,18 @@ impl App {
         let command = if again { self.shared.options.command.take().unwrap_or_else(|| "pods".to_owned()) } else { first };
         self.shared.options.command = None;
         self.shared.recall_forwards();
+        let known = self.shared.activity.len();
         command::run(self, &command);
+        // a kind of somebody's own is known when the server has said what there is
+        if self.is_bare() && !self.shared.discovered {
+            self.shared.activity.truncate(known);
+            self.first = Some(command);
+        }
+    }
+
+    /// No view has been opened yet.
+    fn is_bare(&mut self) -> bool {
+        self.layers.is_empty() && self.stack.len() == 1 && self.stack.last_mut().is_some_and(|view| view.downcast::<BootView>().is_some())
     }
 
     /// Closes everything that belongs to the cluster shown so far.
@@ -132,8 +171,11 @@ impl App {
         self.shared.kinds = Kinds::first();
         self.shared.discovered = false;
         self.shared.names.clear();
+        self.shared.schemas.clear();
+        self.shared.usage.forget();
         self.shared.access.forget();
         self.shared.changes.forget();
+        self.shared.folders.clear();
     }
 
     fn news(&mut self, sub: Sub, news: News) {
@@ -187,7 +229,7 @@ impl App {
             view.key(key, &mut self.shared);
             return;
         }
-        if key == (Key { ctrl: true, ..Key::plain(KeyCode::Char('c')) }) {
+        if key == (Key { ctrl: true, ..Key::plain(KeyCode::Char('c')) }) && !self.shared.config.settings().no_exit_on_ctrl_c {
             self.quit = true;
             return;
         }
@@ -224,11 +266,11 @@ impl App {
             let key = match kind {
                 MouseKind::ScrollUp => KeyCode::Up,
                 MouseKind::ScrollDown => KeyCode::Down,
-                MouseKind::Click => return,
+                MouseKind::Click | MouseKind::Drag => return,
             };
             return self.key(Key::plain(key));
         }
-        if !self.focus_at(column, row) {
+        if self.drag(kind, column, row) || !self.focus_at(column, row) {
             return;
         }
         let content = self.shared.content();
@@ -243,7 +285,7 @@ impl App {
                     self.perform(action);
                 }
             }
-            MouseKind::Click => return,
+            MouseKind::Click | MouseKind::Drag => return,
         }
         self.shared.dirty = true;
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use coracle_api::clock::{Clock, SystemClock};
 use jiff::tz::TimeZone;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::manifests::FolderStatus;
+use crate::manifests::Watched;
 use crate::source::contexts::{Contexts, Kubeconfig};
 use crate::theme::ColorDepth;
 
@@ -114,6 +114,6 @@ pub struct Connection {
     pub namespace: Option<String>,
     /// The cluster runs in this process.
     pub embedded: bool,
-    /// Status of the folder watched with `--watch`.
-    pub folder: Option<watch::Receiver<FolderStatus>>,
+    /// Folders watched with `--watch`.
+    pub folders: Vec<Watched>,
 }

@@ -5,7 +5,6 @@ use crate::actions::{access, relations, session};
 use crate::app::App;
 use crate::kinds::Target;
 use crate::shared::{Level, Namespaces};
-use crate::views::manifests::ManifestsView;
 use crate::views::table::TableView;
 use crate::widgets::picker::Picker;
 
@@ -16,7 +15,8 @@ pub const WORDS: &[(&str, &str)] = &[
     ("themes", "the themes there are"),
     ("ns", "show a namespace, or list them"),
     ("ctx", "go to a context, or list them"),
-    ("watch", "watch a folder of manifests"),
+    ("watch", "watch a folder of manifests and apply it"),
+    ("dir", "look at a folder of manifests"),
     ("port-forwards", "port-forwards of this session"),
     ("helm", "helm releases"),
     ("pulse", "dashboard of the cluster"),
@@ -24,6 +24,7 @@ pub const WORDS: &[(&str, &str)] = &[
     ("workloads", "everything that runs pods"),
     ("images", "images of the pods"),
     ("fleet", "how the clusters of all contexts are"),
+    ("rightsize", "requests and limits against what is used"),
     ("can", "what a user, group or service account may do"),
     ("who-can", "who may do something"),
     ("users", "users that bindings name"),
@@ -125,7 +126,11 @@ fn word_of_its_own(app: &mut App, word: &str, rest: &str) -> bool {
         "ns" | "namespace" | "namespaces" if !rest.is_empty() && !rest.starts_with(['/', '-']) => set_namespace(app, rest),
         "ctx" | "context" | "contexts" if rest.is_empty() => session::contexts(app),
         "ctx" | "context" | "contexts" => session::go_to(app, rest.to_owned()),
-        "watch" | "dir" | "dirs" | "ls" if !rest.is_empty() => app.push(Box::new(ManifestsView::folder(session::path_of(rest)))),
+        "watch" if !rest.is_empty() && app.shared.options.readonly => {
+            app.shared.say(Level::Warning, "watch: not with --readonly; `:dir` only looks");
+        }
+        "watch" if !rest.is_empty() => crate::actions::manifests::watch(app, session::path_of(rest), false),
+        "dir" | "dirs" | "ls" | "d" if !rest.is_empty() => crate::actions::manifests::watch(app, session::path_of(rest), true),
         "watch" | "dir" | "dirs" | "ls" => crate::actions::manifests::show(app),
         "pf" | "portforward" | "portforwards" | "port-forwards" => app.push(Box::new(crate::actions::forward::table(None))),
         "helm" | "hm" | "chart" | "charts" => crate::actions::helm::releases(app),
@@ -140,6 +145,7 @@ fn word_of_its_own(app: &mut App, word: &str, rest: &str) -> bool {
         "workload" | "workloads" | "wk" => relations::workloads(app),
         "images" => relations::images(app),
         "fleet" => relations::fleet(app),
+        "rightsize" => crate::actions::rightsize::show(app),
         "can" | "who-can" => access::command(app, word, rest),
         "usr" | "user" | "users" => access::subjects(app, "User"),
         "grp" | "group" | "groups" => access::subjects(app, "Group"),

@@ -36,7 +36,8 @@ impl App {
         let theme = &shared.theme;
         let (title, counts, faults) = self.view().map(|view| (view.title(), view.counts(), view.faults())).unwrap_or_default();
         let plain = theme.style(Role::Header);
-        let mut right = vec![Span::styled(self.freshness(), plain.patch(theme.style(self.freshness_role())))];
+        let mut right = self.draw_usage(row.width);
+        right.extend([Span::styled(self.freshness(), plain.patch(theme.style(self.freshness_role())))]);
         if shared.jobs > 0 {
             right.push(Span::styled(format!("  ⚙ {} {}", shared.jobs, if shared.jobs == 1 { "job" } else { "jobs" }), plain));
         }
@@ -61,9 +62,13 @@ impl App {
         let room = row.width.saturating_sub(width + 1);
         let (context, namespaces, counts) =
             (format!(" {} ", shared.context()), format!("▸ {} ▸ ", shared.namespaces.shown()), format!(" {counts}"));
-        // the title gives way first: what it is about shows below
-        let taken = cell_width(&context) + cell_width(&namespaces) + cell_width(&counts);
-        let title = shortened(title, usize::from(room).saturating_sub(taken));
+        // where there is little room the counts give way first, then the context, then the end of the title
+        let room_for = |parts: usize| usize::from(room).saturating_sub(parts);
+        let place = cell_width(&context) + cell_width(&namespaces);
+        let fits = place + cell_width(&title) + cell_width(&counts) <= usize::from(room);
+        let counts = if fits { counts } else { shortened(counts, room_for(place + cell_width(&title))) };
+        let context = if place + 20 > usize::from(room) && !fits { String::new() } else { context };
+        let title = shortened(title, room_for(cell_width(&context) + cell_width(&namespaces) + cell_width(&counts)));
         let left = Line::from(vec![
             Span::styled(context, theme.style(Role::HeaderAccent)),
             Span::styled(namespaces, plain),
@@ -72,6 +77,30 @@ impl App {
         ]);
         frame.render_widget(Paragraph::new(left).style(plain), Rect { width: room, ..row });
         frame.render_widget(Paragraph::new(right).style(plain), Rect::new(row.right() - width, row.y, width, 1));
+    }
+
+    /// What the cluster uses: `cpu ▁▂▃▂ 12 %  mem ▄▄▅ 48 %`, where that is known and there is room.
+    fn draw_usage(&self, width: u16) -> Vec<Span<'static>> {
+        const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+        let theme = &self.shared.theme;
+        let past = self.shared.usage.past();
+        let Some(&(cpu, memory)) = past.last().filter(|_| width >= 100) else { return Vec::new() };
+        let bars = |of: fn(&(u8, u8)) -> u8| past.iter().map(|one| BARS[usize::from(of(one).min(99)) * 8 / 100]).collect::<String>();
+        let look = |share: u8| match share {
+            90.. => Role::Faulty,
+            70.. => Role::Warning,
+            _ => Role::Fine,
+        };
+        let plain = theme.style(Role::Header);
+        let part = |name: &str, bars: String, now: u8| {
+            [
+                Span::styled(format!("{name} "), plain),
+                Span::styled(bars, plain.patch(theme.style(look(now)))),
+                Span::styled(format!(" {now} %  "), plain),
+            ]
+        };
+        let cpu = part("cpu", bars(|one| one.0), cpu);
+        cpu.into_iter().chain(part("mem", bars(|one| one.1), memory)).collect()
     }
 
     /// How fresh what is shown is; never "live" when that is not known.
@@ -151,10 +180,19 @@ impl App {
 
 /// A text in at most so many columns, with an ellipsis where it was cut.
 fn shortened(text: String, width: usize) -> String {
-    if cell_width(&text) <= width || width < 8 {
+    if cell_width(&text) <= width {
         return text;
     }
-    let mut short: String = text.chars().take(width - 1).collect();
+    if width < 4 {
+        return String::new();
+    }
+    let mut short = String::new();
+    for c in text.chars() {
+        if cell_width(&short) + unicode_width::UnicodeWidthChar::width(c).unwrap_or(0) + 1 > width {
+            break;
+        }
+        short.push(c);
+    }
     short.push('…');
     short
 }

@@ -219,13 +219,6 @@ impl Executor {
                 };
                 self.keep(sub, logs::follow(client, query, tell));
             }
-            Effect::Folder(sub, path, namespace) => self.keep(
-                sub,
-                crate::manifests::watch(client, path, namespace, move |status| {
-                    first.kept();
-                    messages.send(Message::News(sub, News::Folder(status))).is_ok()
-                }),
-            ),
             Effect::Discover => {
                 tokio::spawn(async move {
                     let mut pause = Duration::from_millis(200);

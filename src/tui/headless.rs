@@ -141,6 +141,12 @@ impl Headless {
         self.terminal.backend().buffer()
     }
 
+    /// Draws and returns the frame as an SVG picture.
+    pub fn svg(&mut self) -> String {
+        let theme = self.app.shared.theme.clone();
+        crate::svg::svg(self.buffer(), &theme)
+    }
+
     /// Draws and returns the frame as text.
     pub fn text(&mut self) -> String {
         let buffer = self.buffer();
@@ -162,6 +168,16 @@ impl Headless {
         }
         text
     }
+}
+
+/// Starts the UI, presses `keys`, waits until nothing is under way, and returns the frame as an SVG picture.
+///
+/// # Errors
+/// A theme or a key that does not exist.
+pub async fn snapshot_svg(options: Options, boot: Boot, width: u16, height: u16, keys: &str) -> Result<String, TuiError> {
+    let mut headless = Headless::start(options, boot, width, height).await?;
+    headless.press(keys).await?;
+    Ok(headless.svg())
 }
 
 /// Starts the UI, presses `keys`, waits until nothing is under way, and returns the frame as text.

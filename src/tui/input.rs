@@ -149,6 +149,8 @@ impl fmt::Display for Key {
 pub enum MouseKind {
     /// Left button pressed.
     Click,
+    /// Moved with the left button down.
+    Drag,
     /// Wheel up.
     ScrollUp,
     /// Wheel down.

@@ -26,6 +26,7 @@ pub mod message;
 mod panes;
 pub mod shared;
 pub mod source;
+mod svg;
 pub mod table;
 mod terminal;
 pub mod text;
@@ -37,7 +38,7 @@ pub mod widgets;
 pub use action::key_table;
 pub use boot::{Boot, BootStep, Connection, Options, StepState};
 pub use config::Program;
-pub use headless::{Headless, snapshot};
+pub use headless::{Headless, snapshot, snapshot_svg};
 pub use terminal::run;
 
 /// Why the UI was left.

@@ -86,8 +86,6 @@ pub enum Effect {
     Describe(Sub, Target),
     /// Read logs.
     Logs(Sub, LogQuery),
-    /// Watch a folder of manifests; objects that name no namespace go to this one.
-    Folder(Sub, PathBuf, String),
     /// Follow a folder that is watched already.
     FolderStatus(Sub, tokio::sync::watch::Receiver<FolderStatus>),
     /// Colour a YAML text.

@@ -29,7 +29,13 @@ pub struct Pane {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Tree {
     Leaf(usize),
-    Split { beside: bool, first: Box<Tree>, second: Box<Tree> },
+    /// `share` percent for the first.
+    Split {
+        beside: bool,
+        share: u16,
+        first: Box<Tree>,
+        second: Box<Tree>,
+    },
 }
 
 /// The same with commands in place of panes, to be kept.
@@ -39,6 +45,8 @@ enum Kept {
     View(String),
     Beside(Box<Kept>, Box<Kept>),
     Below(Box<Kept>, Box<Kept>),
+    /// Like the two above, with the percent the first one has.
+    Shared(u16, Box<Kept>),
 }
 
 /// All panes.
@@ -49,11 +57,30 @@ pub struct Panes {
     next: usize,
     zoomed: bool,
     preview: Option<Preview>,
+    /// Percent of the width the preview has.
+    preview_share: u16,
+    dragged: Option<Dragged>,
+}
+
+/// The divider that follows the mouse.
+enum Dragged {
+    /// Of a split, by the way to it, and the area it divides.
+    Split(Vec<bool>, Rect),
+    Preview,
 }
 
 impl Default for Panes {
     fn default() -> Self {
-        Self { tree: Tree::Leaf(0), others: BTreeMap::new(), focus: 0, next: 1, zoomed: false, preview: None }
+        Self {
+            tree: Tree::Leaf(0),
+            others: BTreeMap::new(),
+            focus: 0,
+            next: 1,
+            zoomed: false,
+            preview: None,
+            preview_share: 40,
+            dragged: None,
+        }
     }
 }
 
@@ -71,12 +98,53 @@ impl Tree {
     fn areas(&self, area: Rect, found: &mut Vec<(usize, Rect)>) {
         match self {
             Self::Leaf(pane) => found.push((*pane, area)),
-            Self::Split { beside, first, second } => {
-                let half = [Constraint::Fill(1), Constraint::Fill(1)];
-                let [a, b] = if *beside { Layout::horizontal(half).spacing(1).areas(area) } else { Layout::vertical(half).areas(area) };
+            Self::Split { beside, share, first, second } => {
+                let parts = [Constraint::Fill(*share), Constraint::Fill(100 - *share)];
+                let [a, b] = if *beside { Layout::horizontal(parts).spacing(1).areas(area) } else { Layout::vertical(parts).areas(area) };
                 first.areas(a, found);
                 second.areas(b, found);
             }
+        }
+    }
+
+    /// The split whose divider is at a place: the sides on the way there, and its own area.
+    fn divider(&self, area: Rect, column: u16, row: u16) -> Option<(Vec<bool>, Rect)> {
+        let Self::Split { beside, share, first, second } = self else { return None };
+        let parts = [Constraint::Fill(*share), Constraint::Fill(100 - *share)];
+        let [a, b] = if *beside { Layout::horizontal(parts).spacing(1).areas(area) } else { Layout::vertical(parts).areas(area) };
+        let here = if *beside {
+            column == a.right() && area.y <= row && row < area.bottom()
+        } else {
+            row == b.y && b.x <= column && column < b.right()
+        };
+        if here {
+            return Some((Vec::new(), area));
+        }
+        let way = |side: bool, found: Option<(Vec<bool>, Rect)>| {
+            found.map(|(mut path, area)| {
+                path.insert(0, side);
+                (path, area)
+            })
+        };
+        way(false, first.divider(a, column, row)).or_else(|| way(true, second.divider(b, column, row)))
+    }
+
+    /// Gives the first side of the split at the end of a way so many percent.
+    fn set_share(&mut self, path: &[bool], to: u16) {
+        let Self::Split { share, first, second, .. } = self else { return };
+        match path.split_first() {
+            None => *share = to.clamp(10, 90),
+            Some((false, rest)) => first.set_share(rest, to),
+            Some((true, rest)) => second.set_share(rest, to),
+        }
+    }
+
+    fn is_beside(&self, path: &[bool]) -> bool {
+        match (self, path.split_first()) {
+            (Self::Split { beside, .. }, None) => *beside,
+            (Self::Split { first, .. }, Some((false, rest))) => first.is_beside(rest),
+            (Self::Split { second, .. }, Some((true, rest))) => second.is_beside(rest),
+            (Self::Leaf(_), _) => false,
         }
     }
 
@@ -97,8 +165,8 @@ impl Tree {
     fn without(self, pane: usize) -> Option<Tree> {
         match self {
             Self::Leaf(own) => (own != pane).then_some(Self::Leaf(own)),
-            Self::Split { beside, first, second } => match (first.without(pane), second.without(pane)) {
-                (Some(first), Some(second)) => Some(Self::Split { beside, first: Box::new(first), second: Box::new(second) }),
+            Self::Split { beside, share, first, second } => match (first.without(pane), second.without(pane)) {
+                (Some(first), Some(second)) => Some(Self::Split { beside, share, first: Box::new(first), second: Box::new(second) }),
                 (one, other) => one.or(other),
             },
         }
@@ -112,7 +180,9 @@ impl App {
         let (panes, preview) = match (&self.panes.preview, whole.width >= 100) {
             (None, _) => (whole, None),
             (Some(_), true) => {
-                let [panes, preview] = Layout::horizontal([Constraint::Fill(3), Constraint::Fill(2)]).spacing(1).areas(whole);
+                let share = self.panes.preview_share;
+                let parts = [Constraint::Fill(100 - share), Constraint::Fill(share)];
+                let [panes, preview] = Layout::horizontal(parts).spacing(1).areas(whole);
                 (panes, Some(preview))
             }
             (Some(_), false) => {
@@ -167,6 +237,48 @@ impl App {
         self.place();
     }
 
+    /// Takes hold of a divider, or moves the one that is held; false if the mouse means something else.
+    pub(crate) fn drag(&mut self, kind: crate::input::MouseKind, column: u16, row: u16) -> bool {
+        use crate::input::MouseKind;
+        let whole = self.shared.whole();
+        let percent = |part: u16, of: u16| u16::try_from(u32::from(part) * 100 / u32::from(of.max(1))).unwrap_or(50);
+        match kind {
+            MouseKind::Click => {
+                let preview = self.areas().1.filter(|area| area.x > 0 && area.x == column + 1);
+                let panes = Rect { width: preview.map_or(whole.width, |area| area.x.saturating_sub(whole.x + 1)), ..whole };
+                self.panes.dragged = match preview {
+                    Some(_) => Some(Dragged::Preview),
+                    None if self.panes.zoomed => None,
+                    None => self.panes.tree.divider(panes, column, row).map(|(path, area)| Dragged::Split(path, area)),
+                };
+                // the title of a pane is its divider too: a click on it goes there all the same
+                match &self.panes.dragged {
+                    Some(Dragged::Split(path, _)) => self.panes.tree.is_beside(path),
+                    other => other.is_some(),
+                }
+            }
+            MouseKind::Drag => {
+                match &self.panes.dragged {
+                    None => return false,
+                    Some(Dragged::Preview) => {
+                        self.panes.preview_share = percent(whole.right().saturating_sub(column), whole.width).clamp(10, 90);
+                    }
+                    Some(Dragged::Split(path, area)) => {
+                        let share = match self.panes.tree.is_beside(path) {
+                            true => percent(column.saturating_sub(area.x), area.width),
+                            false => percent(row.saturating_sub(area.y), area.height),
+                        };
+                        self.panes.tree.set_share(path, share);
+                    }
+                }
+                self.shared.dirty = true;
+                self.place();
+                true
+            }
+            MouseKind::ScrollUp | MouseKind::ScrollDown => false,
+        }
+    }
+
     /// Goes to the pane at a place of the screen; false if there is none.
     pub(crate) fn focus_at(&mut self, column: u16, row: u16) -> bool {
         let (areas, _) = self.areas();
@@ -184,15 +296,15 @@ impl App {
             return self.shared.say(Level::Warning, "there is no room for another pane");
         }
         let command = self.view().and_then(View::command).unwrap_or_else(|| "pods".to_owned());
-        self.open_pane(beside, &command);
+        self.open_pane(beside, 50, &command);
     }
 
     /// Opens a pane beside or below the focused one, on a command.
-    fn open_pane(&mut self, beside: bool, command: &str) {
+    fn open_pane(&mut self, beside: bool, share: u16, command: &str) {
         let (old, new) = (self.panes.focus, self.panes.next);
         self.panes.next += 1;
         self.panes.zoomed = false;
-        let split = || Tree::Split { beside, first: Box::new(Tree::Leaf(old)), second: Box::new(Tree::Leaf(new)) };
+        let split = || Tree::Split { beside, share, first: Box::new(Tree::Leaf(old)), second: Box::new(Tree::Leaf(new)) };
         self.panes.tree.replace(old, split);
         let mut fresh = Pane { stack: vec![Box::new(crate::views::boot::BootView)], ..Pane::default() };
         self.swap(&mut fresh);
@@ -344,8 +456,11 @@ impl App {
                 let command = stack.and_then(|stack| stack.iter().rev().find_map(|view| view.command()));
                 Kept::View(command.unwrap_or_else(|| "pods".to_owned()))
             }
-            Tree::Split { beside: true, first, second } => Kept::Beside(Box::new(self.kept(first)), Box::new(self.kept(second))),
-            Tree::Split { beside: false, first, second } => Kept::Below(Box::new(self.kept(first)), Box::new(self.kept(second))),
+            Tree::Split { beside, share, first, second } => {
+                let (first, second) = (Box::new(self.kept(first)), Box::new(self.kept(second)));
+                let split = if *beside { Kept::Beside(first, second) } else { Kept::Below(first, second) };
+                if *share == 50 { split } else { Kept::Shared(*share, Box::new(split)) }
+            }
         }
     }
 
@@ -375,11 +490,16 @@ impl App {
     }
 
     fn lay_out(&mut self, kept: &Kept) {
+        let (share, kept) = match kept {
+            Kept::Shared(share, kept) => ((*share).clamp(10, 90), kept.as_ref()),
+            kept => (50, kept),
+        };
         match kept {
+            Kept::Shared(..) => {}
             Kept::View(command) => crate::command::run(self, command),
             Kept::Beside(first, second) | Kept::Below(first, second) => {
                 let corner = self.panes.focus;
-                self.open_pane(matches!(kept, Kept::Beside(..)), "pods");
+                self.open_pane(matches!(kept, Kept::Beside(..)), share, "pods");
                 let fresh = self.panes.focus;
                 self.focus(corner);
                 self.lay_out(first);

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use ratatui::layout::Rect;
+use serde_json::Value;
 
 use crate::action::Keymap;
 use crate::app::App;
@@ -14,7 +16,9 @@ use crate::config::{Config, Program};
 use crate::keep::access::Access;
 use crate::keep::changes::Changes;
 use crate::keep::forwards::Forwards;
+use crate::keep::usage::Usage;
 use crate::kinds::Kinds;
+use crate::manifests::Watched;
 use crate::message::{Effect, Sub, Then};
 use crate::source::call::Call;
 use crate::source::fault::Fault;
@@ -133,6 +137,8 @@ pub struct Shared {
     pub jobs: usize,
     /// Names of objects asked for by completion, by kind.
     pub names: HashMap<String, Vec<String>>,
+    /// OpenAPI documents by group and version; `None` while they have not come.
+    pub schemas: HashMap<String, Option<Arc<Value>>>,
     /// Commands typed before, oldest first.
     pub typed: Vec<String>,
     /// Wide tables.
@@ -153,8 +159,12 @@ pub struct Shared {
     pub forwards: Forwards,
     /// What the person may do.
     pub access: Access,
+    /// What is used, where the server says so.
+    pub usage: Usage,
     /// The cluster in this process, to come back to.
     pub home: Option<Connection>,
+    /// Folders watched since then.
+    pub folders: Vec<Watched>,
     /// A program to run in place of the UI, and what is done when it has ended.
     pub outside: Option<Program>,
     /// What is done when that program has ended.
@@ -184,6 +194,10 @@ impl Shared {
         let (keymap, wrong) = config.keymap();
         let namespace = options.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let namespaces = if options.all_namespaces { Namespaces::All } else { Namespaces::Some(vec![namespace.clone()]) };
+        let mut options = options;
+        options.readonly |= config.settings().read_only;
+        options.command = options.command.take().or_else(|| config.settings().default_view.clone());
+        let header = !config.settings().ui.headless;
         let at = options.clock.now();
         let activity = complaints.into_iter().chain(wrong).map(|text| Entry { at, level: Level::Warning, text }).collect();
         Ok(Self {
@@ -202,16 +216,19 @@ impl Shared {
             activity,
             jobs: 0,
             names: HashMap::new(),
+            schemas: HashMap::new(),
             typed: Vec::new(),
             wide: false,
-            header: true,
+            header,
             hidden_columns: HashMap::new(),
             pane: None,
             keymap,
             changes: Changes::default(),
             forwards: Forwards::default(),
             access: Access::default(),
+            usage: Usage::default(),
             home: None,
+            folders: Vec::new(),
             outside: None,
             after_outside: None,
             clipboard: None,

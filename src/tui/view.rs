@@ -114,6 +114,12 @@ pub trait View: Any {
         false
     }
 
+    /// What is known of use has changed.
+    fn usage_changed(&mut self, _shared: &mut Shared) {}
+
+    /// The server has said what kinds there are.
+    fn kinds_changed(&mut self, _shared: &mut Shared) {}
+
     /// The namespace has changed.
     fn namespace_changed(&mut self, _shared: &mut Shared) {}
 

@@ -3,16 +3,23 @@
 //! Starts the program with the simulated runtime in a directory of its own, speaks HTTP/2 over TLS with a service account's
 //! token, and prints one table. With `REFERENCE_KUBECONFIG` the same load goes to that cluster too (in namespaces made and
 //! deleted for it), and the table has its figures and the ratio. Figures vary between machines; ratios hold.
-//! `cargo bench --bench load -- WORD` runs only the parts whose name has the word.
+//! `cargo bench --bench load -- WORD` runs only the parts whose name has the word. The part `pods` runs containers: it needs
+//! root, and is left out without.
 
 #[path = "measure/connection.rs"]
 mod connection;
+#[path = "measure/pods.rs"]
+mod pods;
 #[path = "measure/process.rs"]
 mod process;
 #[path = "measure/report.rs"]
 mod report;
 #[path = "measure/requests.rs"]
 mod requests;
+#[path = "measure/screen.rs"]
+mod screen;
+#[path = "measure/services.rs"]
+mod services;
 #[path = "measure/target.rs"]
 mod target;
 #[path = "measure/workload.rs"]
@@ -30,7 +37,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 const STARTS: usize = 5;
 /// How long a cluster is left alone before it counts as idle, and for how long it is then looked at.
 const SETTLE: Duration = Duration::from_secs(8);
-const LOOK: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_secs(60);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Failure> {
@@ -44,7 +51,9 @@ async fn main() -> Result<(), Failure> {
         let server = Server::start(1).await?;
         tokio::time::sleep(SETTLE).await;
         report.ours(Row::IdleMemory, server.memory()?);
-        report.ours(Row::IdleProcessor, server.processor(LOOK).await?);
+        let used = server.processor(LOOK).await?;
+        report.ours(Row::IdleProcessor, used.as_secs_f64() / LOOK.as_secs_f64() * 100.0);
+        report.ours(Row::IdleMinute, used.as_secs_f64() * 1e3);
         server.stop().await?;
     }
     if wanted("requests") {
@@ -54,13 +63,24 @@ async fn main() -> Result<(), Failure> {
         server.stop().await?;
     }
     if wanted("workload") {
-        let server = Server::start(workload::NODES).await?;
-        let work = workload::run(&server.target).await?;
+        let server = Server::start(workload::USUAL.nodes).await?;
+        let work = workload::run(&server.target, workload::USUAL).await?;
         report.ours(Row::Bound, work.bound.as_secs_f64());
         tokio::time::sleep(SETTLE).await;
         report.ours(Row::LoadedMemory, server.memory()?);
         eprintln!("all pods ran after {:.2} s", work.running.as_secs_f64());
         server.stop().await?;
+    }
+    if wanted("large") {
+        let server = Server::start(workload::LARGE.nodes).await?;
+        let screen = screen::open(&server.kubeconfig())?;
+        let work = workload::run(&server.target, workload::LARGE).await?;
+        report.ours(Row::BoundLarge, work.bound.as_secs_f64());
+        eprintln!("all pods ran after {:.2} s; the UI drew {} bytes", work.running.as_secs_f64(), screen.close()?);
+        server.stop().await?;
+    }
+    if wanted("pods") {
+        pods::measure(&mut report)?;
     }
     if let Ok(file) = std::env::var("REFERENCE_KUBECONFIG") {
         let target = Target::of_kubeconfig(file.as_ref()).await?;
@@ -68,11 +88,14 @@ async fn main() -> Result<(), Failure> {
             requests::measure(&target).await?.into_iter().for_each(|(row, value)| report.reference(row, value));
         }
         if wanted("workload") {
-            let work = workload::run(&target).await?;
+            let work = workload::run(&target, workload::USUAL).await?;
             report.reference(Row::Bound, work.bound.as_secs_f64());
         }
     }
     print!("{report}");
+    if wanted("services") {
+        print!("\n{}", tokio::task::spawn_blocking(services::measure).await??);
+    }
     Ok(())
 }
 

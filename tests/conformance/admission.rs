@@ -1,7 +1,7 @@
 //! Rows of `[sig-api-machinery]` about admission webhooks, admission policies and ResourceQuota, and of LimitRange.
 
 #[path = "../../src/server/tests/harness/hooks.rs"]
-mod hooks;
+pub mod hooks;
 
 use serde_json::{Value, json};
 

@@ -72,6 +72,8 @@ async fn in_a_namespace(slug: &str, test: impl AsyncFnOnce(&Here)) {
     let kubeconfig = Kubeconfig::read_from(cluster.place.kubeconfig()).unwrap();
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     config.default_namespace.clone_from(&namespace);
+    // a refusal is an answer, not a reason to ask again
+    config.default_retry = false;
     let client = kube::Client::try_from(config.clone()).unwrap();
     let kubectl = kubectl::program().map(Path::to_owned).unwrap_or_default();
     let here = Here { cluster, client, config, kubectl, namespace, later: Mutex::default() };

@@ -43,6 +43,7 @@ mod certificates;
 mod cli;
 mod crd;
 mod instrumentation;
+mod kube_rs;
 mod kubectl;
 mod network;
 mod node;

@@ -2,9 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::cluster::with_containers;
 use super::network;
 use super::place::Place;
 
@@ -38,8 +36,9 @@ fn control_groups(id: &str) -> Vec<PathBuf> {
 
 /// What the cluster has at an engine, if it has one.
 fn containers(place: &Place) -> Vec<String> {
-    let Some(id) = place.cluster_id().filter(|_| with_containers() == "docker") else { return Vec::new() };
-    let list = Command::new("docker").args(["ps", "-aq", "--filter", &format!("label=coracle.cluster={id}")]).output();
+    let asks = std::fs::read_to_string(place.data().join("cluster.json")).is_ok_and(|text| text.contains("docker"));
+    let Some(id) = place.cluster_id().filter(|_| asks) else { return Vec::new() };
+    let list = place.command("docker").args(["ps", "-aq", "--filter", &format!("label=coracle.cluster={id}")]).output();
     list.map(|listed| String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect()).unwrap_or_default()
 }
 
@@ -62,7 +61,7 @@ pub fn processes(place: &Place) -> Vec<(i32, String)> {
 /// After a failed test: ends and removes what can be found, so that other tests and the machine do not suffer.
 pub fn sweep(place: &Place) {
     for container in containers(place) {
-        let _ = Command::new("docker").args(["rm", "-f", "-v", &container]).output();
+        let _ = place.command("docker").args(["rm", "-f", "-v", &container]).output();
     }
     let own = std::process::id().cast_signed();
     for (process, _) in processes(place).into_iter().filter(|(process, _)| *process != own) {

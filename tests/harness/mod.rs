@@ -7,11 +7,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod cluster;
+pub mod engine;
 pub mod kubectl;
 pub mod leftovers;
 pub mod need;
 pub mod network;
 pub mod place;
+pub mod pods;
 pub mod run;
 pub mod terminal;
 pub mod wait;

@@ -10,10 +10,14 @@ use super::{kubectl, network};
 pub enum Need {
     /// Containers: root.
     Native,
+    /// A Docker engine that the test may start and kill: `dockerd`, `docker`, root.
+    Docker,
     /// The `kubectl` program.
     Kubectl,
     /// The `busybox` program, for what it serves.
     Busybox,
+    /// The kernel's packet tables: root and `nft`.
+    Nft,
     /// Python's client library, in `target/python`.
     Python,
 }
@@ -27,8 +31,10 @@ impl Need {
     fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
+            Self::Docker => "docker",
             Self::Kubectl => "kubectl",
             Self::Busybox => "busybox",
+            Self::Nft => "nft",
             Self::Python => "python",
         }
     }
@@ -36,8 +42,15 @@ impl Need {
     fn obstacle(self) -> Option<&'static str> {
         match self {
             Self::Native => (!nix::unistd::geteuid().is_root()).then_some("not root"),
+            Self::Docker => {
+                let there =
+                    |name: &str| ["/usr/bin", "/usr/sbin", "/usr/local/bin"].iter().any(|place| Path::new(place).join(name).exists());
+                let root = nix::unistd::geteuid().is_root();
+                (!root || !there("dockerd") || !there("docker")).then_some("not root, or no docker and dockerd")
+            }
             Self::Kubectl => kubectl::program().is_none().then_some("kubectl is not installed"),
             Self::Busybox => (!std::path::Path::new("/usr/bin/busybox").exists()).then_some("busybox is not installed"),
+            Self::Nft => (!["/usr/sbin/nft", "/sbin/nft"].iter().any(|file| Path::new(file).exists())).then_some("nft is not installed"),
             Self::Python => (!python().is_file()).then_some(
                 "the client library is not installed: python3 -m venv target/python && target/python/bin/pip install kubernetes",
             ),

@@ -12,6 +12,8 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_coracle");
 /// Where one cluster and its user live.
 pub struct Place {
     directory: tempfile::TempDir,
+    /// The Docker engine that programs here find; `None`: the machine's.
+    engine: Option<String>,
 }
 
 impl Place {
@@ -19,7 +21,12 @@ impl Place {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("coracle-test-").tempdir().unwrap();
         std::fs::create_dir(directory.path().join("home")).unwrap();
-        Self { directory }
+        Self { directory, engine: None }
+    }
+
+    /// A new one whose programs find this Docker engine.
+    pub fn with_engine(address: &str) -> Self {
+        Self { engine: Some(address.to_owned()), ..Self::new() }
     }
 
     /// The directory of it all.
@@ -52,6 +59,7 @@ impl Place {
             command.env_remove(name);
         }
         command.env("HOME", self.path().join("home")).env("KUBECONFIG", self.kubeconfig()).current_dir(self.path());
+        command.envs(self.engine.iter().map(|address| ("DOCKER_HOST", address)));
         command
     }
 

@@ -70,7 +70,7 @@ pub fn apply(
     if live.is_some() && managed.0.is_empty() {
         adopt(&mut managed, &before, ty);
     }
-    let mut own = fields_set(ty, &config).map_err(|errors| typed_error(&config, &errors))?;
+    let mut own = own_fields(&config, ty)?;
     own = own.outside(untouched(ty, subresource)).difference(&NOT_OWNED);
     let entry = Entry {
         manager: manager.to_owned(),
@@ -100,6 +100,18 @@ pub fn apply(
     }
     managed.write(&mut new);
     Ok(new)
+}
+
+fn own_fields(config: &Value, ty: &Type) -> Result<FieldSet, Status> {
+    fields_set(ty, config).map_err(|errors| typed_error(config, &errors))
+}
+
+/// Refuses a configuration that does not fit its type, as [`apply`] does.
+///
+/// # Errors
+/// It has fields that the type has not.
+pub fn check(config: &Value, ty: &Type) -> Result<(), Status> {
+    own_fields(config, ty).map(drop)
 }
 
 /// Records an update: `new` is decoded and defaulted, `live` is what it replaces (`None` for a create). The answer is

@@ -453,7 +453,7 @@ fn values(json: &Value, schema: &Schema, path: &Path, times: u64, total: &mut u6
         if !wrong.is_empty() {
             out.invalid(path.child("default"), default.clone(), "must not have unknown fields");
         }
-        let found = validate::validate(schema, default, None);
+        let found = validate::validate(schema, default, None, "");
         out.0.extend(found.into_iter().map(|error| {
             let field = format!("{}{}{}", String::from(path.child("default")), if error.field.is_empty() { "" } else { "." }, error.field);
             FieldError { field, ..error }

@@ -6,6 +6,7 @@
 //! `apiVersion`, because a definition may change the version it stores.
 
 mod define;
+mod embedded;
 mod merge;
 mod path;
 mod prune;
@@ -21,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::field::FieldError;
 use crate::kinds::{Kind, Subresource, Text};
-use crate::schema::{Decoder, Field, FieldValidation, Shape, Type, TypeRef};
+use crate::schema::{Decoder, FieldValidation, Type, faults};
 use crate::status::Status;
 use crate::time;
 pub(crate) use define::RULES;
@@ -35,7 +36,7 @@ pub const PLURAL: &str = "customresourcedefinitions";
 /// Holds a definition until its objects are gone.
 pub const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 
-const STORED: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const STORED: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 const PART: [&str; 3] = ["get", "patch", "update"];
 const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 
@@ -57,6 +58,31 @@ pub struct ScalePaths {
     pub selector: Option<Path>,
 }
 
+impl ScalePaths {
+    /// Numbers of replicas are whole, the selector is a text; of an update of the status only what it changes is judged.
+    fn validate(&self, object: &Value, of_status: bool, errors: &mut Vec<FieldError>) {
+        let misfit = |path: &Path, value: &Value, wanted: &str| {
+            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            format!("{path} accessor error: {shown} is of the type {}, expected {wanted}", validate::go_name(value))
+        };
+        let paths = [Some(&self.spec).filter(|_| !of_status), Some(&self.status)];
+        for path in paths.into_iter().flatten() {
+            let Some(value) = path.find(object).first().copied() else { continue };
+            let (shown, why) = match value.as_i64() {
+                None => (0, misfit(path, value, "int64")),
+                Some(number) if number < 0 => (number, "should be a non-negative integer".to_owned()),
+                Some(number) if number > i64::from(i32::MAX) => (number, format!("should be less than or equal to {}", i32::MAX)),
+                Some(_) => continue,
+            };
+            errors.push(FieldError::invalid(path.to_string(), shown, why));
+        }
+        let Some(path) = &self.selector else { return };
+        if let Some(value) = path.find(object).first().filter(|value| !value.is_string()) {
+            errors.push(FieldError::invalid(path.to_string(), "", misfit(path, value, "string")));
+        }
+    }
+}
+
 /// What a custom kind has beyond its row.
 #[derive(Debug)]
 pub struct Custom {
@@ -76,6 +102,7 @@ pub struct Custom {
     pub published: Value,
     /// Objects written after this revision have the form of this schema.
     pub since: u64,
+    has_rules: bool,
 }
 
 impl PartialEq for Custom {
@@ -192,6 +219,7 @@ impl Custom {
             deprecation,
             stored_version: stored.to_owned(),
             conversion: spec["conversion"].clone(),
+            has_rules: schema.has_rules(),
             published,
             schema,
             since,
@@ -203,7 +231,7 @@ impl Custom {
         self.ty.clone()
     }
 
-    /// Checks what a client wrote, prunes it and fills in defaults; answers with warnings.
+    /// Checks what a client wrote, or its patch made, prunes it and fills in defaults; answers with warnings.
     ///
     /// # Errors
     /// The metadata does not fit its type, or the client wants unknown fields refused.
@@ -213,21 +241,16 @@ impl Custom {
         object: &mut Value,
         duplicates: &[String],
         validation: FieldValidation,
+        patched: bool,
     ) -> Result<Vec<String>, Status> {
-        let mut envelope = json!({"metadata": object["metadata"].take()});
-        let metadata = Type {
-            name: (&*kind.kind).into(),
-            fields: vec![Field::new("metadata", Shape::Object(TypeRef::named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")), false)],
-            atomic: false,
-            open: false,
-            verbatim: false,
-        };
-        let decoder = Decoder::new(&metadata, &kind.kind, &kind.version);
-        let unknown = decoder.decode(&mut envelope, duplicates, FieldValidation::Warn)?;
-        object["metadata"] = envelope["metadata"].take();
-        let pruned = prune::prune(&self.schema, object).into_iter().map(|path| format!("unknown field {path:?}"));
-        let strict: Vec<String> = unknown.into_iter().chain(pruned).collect();
+        let ty = embedded::envelope(&kind.kind);
+        let decoder = Decoder::new(&ty, &kind.kind, &kind.version);
+        let mut unknown = embedded::shape(&ty, object, "").map_err(|why| decoder.refuse(&why))?;
+        unknown.extend(prune::prune(&self.schema, object));
+        prune::drop_nulls(&self.schema, object);
+        unknown.extend(embedded::coerce(&self.schema, object).map_err(|why| decoder.refuse(&why))?);
         prune::default(&self.schema, object);
+        let strict = faults(&unknown, duplicates, patched);
         match validation {
             FieldValidation::Ignore => Ok(Vec::new()),
             FieldValidation::Strict if !strict.is_empty() => decoder.refuse_strictly(&strict),
@@ -238,6 +261,9 @@ impl Custom {
     /// Brings an object that was read or converted into the form of the schema.
     pub fn settle(&self, object: &mut Value) {
         prune::prune(&self.schema, object);
+        prune::drop_nulls(&self.schema, object);
+        // What does not fit was stored before the schema said so.
+        let _ = embedded::coerce(&self.schema, object);
         prune::default(&self.schema, object);
     }
 
@@ -246,11 +272,33 @@ impl Custom {
         prune::default(&self.schema, object);
     }
 
-    /// What is wrong with an object: its values, then what its rules say.
-    pub(crate) fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let mut errors = validate::validate(&self.schema, object, old);
-        if errors.is_empty() {
-            errors = rules::evaluate(&self.schema, object, old);
+    /// What is wrong with an object, or with the update of it or of its status: its values, then what its rules say.
+    pub(crate) fn validate(&self, object: &Value, old: Option<&Value>, subresource: &str) -> Vec<FieldError> {
+        let of_status = subresource == "status";
+        let mut errors = match self.schema.field("status").filter(|_| of_status) {
+            Some(schema) => validate::validate(schema, &object["status"], old.map(|old| &old["status"]), "status"),
+            None if of_status => Vec::new(),
+            None => validate::validate(&self.schema, object, old, ""),
+        };
+        if let Some(scale) = &self.scale {
+            scale.validate(object, of_status, &mut errors);
+        }
+        if !of_status {
+            embedded::validate(&self.schema, object, &mut String::new(), &mut errors);
+        }
+        let twice = validate::duplicates(&self.schema, object);
+        if !twice.is_empty() && old.is_none_or(|old| validate::duplicates(&self.schema, old).is_empty()) {
+            errors.extend(twice);
+        }
+        if !self.has_rules {
+            return errors;
+        }
+        if errors.iter().any(|error| error.kind.blocks_rules()) {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete \
+                       validation";
+            errors.push(FieldError::invalid("<nil>", Value::Null, why));
+        } else {
+            errors.extend(rules::evaluate(&self.schema, object, old));
         }
         errors
     }

@@ -73,6 +73,13 @@ impl Path {
     }
 }
 
+/// A path of names, as definitions write it.
+impl std::fmt::Display for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.names().try_for_each(|name| write!(f, ".{name}"))
+    }
+}
+
 /// A name up to a dot or bracket, in which a backslash takes the next character as it is.
 fn field(text: &str) -> (String, &str) {
     let mut name = String::new();

@@ -12,21 +12,24 @@ fn is_identity(name: &str) -> bool {
 /// Removes what the schema does not know; answers with the paths of what was removed.
 pub fn prune(schema: &Schema, value: &mut Value) -> Vec<String> {
     let mut removed = Vec::new();
-    walk(schema, value, true, &mut String::new(), &mut removed);
+    walk(schema, value, true, schema.preserves, &mut String::new(), &mut removed);
     removed
 }
 
-fn below(path: &mut String, step: &str, run: impl FnOnce(&mut String)) {
+/// Runs with a step more in the path.
+pub(super) fn below<T>(path: &mut String, step: &str, run: impl FnOnce(&mut String) -> T) -> T {
     let length = path.len();
     if !path.is_empty() && !step.starts_with('[') {
         path.push('.');
     }
     path.push_str(step);
-    run(path);
+    let out = run(path);
     path.truncate(length);
+    out
 }
 
-fn walk(schema: &Schema, value: &mut Value, identity: bool, path: &mut String, removed: &mut Vec<String>) {
+/// `keeps`: fields nobody named stay. The items of a list that keeps them keep theirs.
+fn walk(schema: &Schema, value: &mut Value, identity: bool, keeps: bool, path: &mut String, removed: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             fields.retain(|name, value| {
@@ -35,18 +38,42 @@ fn walk(schema: &Schema, value: &mut Value, identity: bool, path: &mut String, r
                 }
                 let known = schema.field(name);
                 below(path, name, |path| match known {
-                    Some(known) => walk(known, value, known.embedded, path, removed),
-                    None if !schema.preserves => removed.push(path.clone()),
+                    Some(known) => walk(known, value, known.embedded, known.preserves, path, removed),
+                    None if !keeps => removed.push(path.clone()),
                     None => {}
                 });
-                known.is_some() || schema.preserves
+                known.is_some() || keeps
             });
         }
         Value::Array(items) => {
             let Some(item) = &schema.items else { return };
             for (index, value) in items.iter_mut().enumerate() {
-                below(path, &format!("[{index}]"), |path| walk(item, value, item.embedded, path, removed));
+                below(path, &format!("[{index}]"), |path| walk(item, value, item.embedded, keeps || item.preserves, path, removed));
             }
+        }
+        _ => {}
+    }
+}
+
+/// Whether a null stands where null is no value and nothing can take its place.
+fn is_stray_null(schema: &Schema, value: &Value) -> bool {
+    value.is_null() && !schema.nullable && schema.default.is_none()
+}
+
+/// Removes nulls where null is no value and there is no default: such a field counts as not given.
+pub fn drop_nulls(schema: &Schema, value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, value| schema.field(name).is_none_or(|known| !is_stray_null(known, value)));
+            for (name, value) in fields.iter_mut() {
+                if let Some(known) = schema.field(name) {
+                    drop_nulls(known, value);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(item) = &schema.items else { return };
+            items.iter_mut().for_each(|value| drop_nulls(item, value));
         }
         _ => {}
     }

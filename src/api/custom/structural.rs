@@ -94,7 +94,7 @@ impl Schema {
     pub fn read(json: &Value) -> Self {
         let texts = |name: &str| list(&json[name]).filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
         let additional = match &json["additionalProperties"] {
-            Value::Bool(true) => Some(Box::new(Self { preserves: true, ..Self::default() })),
+            Value::Bool(true) => Some(Box::new(Self { preserves: true, nullable: true, ..Self::default() })),
             schema @ Value::Object(_) => Some(Box::new(Self::read(schema))),
             _ => None,
         };
@@ -121,6 +121,12 @@ impl Schema {
         };
         schema.rules = list(&json["x-kubernetes-validations"]).map(|rule| Rule::read(&schema, rule)).collect();
         schema
+    }
+
+    /// Whether there are rules in CEL anywhere in it.
+    pub(super) fn has_rules(&self) -> bool {
+        let inner = self.properties.values().chain(self.additional.as_deref()).chain(self.items.as_deref());
+        !self.rules.is_empty() || inner.into_iter().any(Self::has_rules)
     }
 
     /// The schema of a field; `None` where the field is not known.

@@ -8,10 +8,17 @@ use super::structural::{Limits, Schema};
 use crate::cel::{self, ListType};
 use crate::field::{FieldError, FieldErrorKind};
 
-/// What is wrong with a value; `old` is what was there, for an update.
-pub fn validate(schema: &Schema, value: &Value, old: Option<&Value>) -> Vec<FieldError> {
+/// What is wrong with a value at `path`; `old` is what was there, for an update.
+pub fn validate(schema: &Schema, value: &Value, old: Option<&Value>, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    check(schema, value, old, "", &mut errors);
+    check(schema, value, old, path, &mut errors);
+    errors
+}
+
+/// What lists that are sets or maps hold more than once.
+pub fn duplicates(schema: &Schema, value: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    twice(schema, value, "", &mut errors);
     errors
 }
 
@@ -29,6 +36,19 @@ fn go_type(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
+    }
+}
+
+/// What Go calls the type of a value read from JSON.
+pub(super) fn go_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
     }
 }
 
@@ -55,13 +75,6 @@ fn check(schema: &Schema, value: &Value, old: Option<&Value>, path: &str, errors
                     errors.push(FieldError::required(child(path, name), ""));
                 }
             }
-            if schema.embedded {
-                for name in ["apiVersion", "kind"] {
-                    if fields.get(name).is_none_or(|value| value == "") {
-                        errors.push(FieldError::required(child(path, name), "must not be empty"));
-                    }
-                }
-            }
             for (name, value) in fields {
                 if let Some(known) = schema.field(name) {
                     check(known, value, old.and_then(|old| old.get(name)), &child(path, name), errors);
@@ -69,7 +82,6 @@ fn check(schema: &Schema, value: &Value, old: Option<&Value>, path: &str, errors
             }
         }
         Value::Array(items) => {
-            duplicates(schema, items, path, errors);
             if let Some(item) = &schema.items {
                 for (index, value) in items.iter().enumerate() {
                     check(item, value, schema.correlated(old, value), &format!("{path}[{index}]"), errors);
@@ -88,18 +100,33 @@ fn has_type(schema: &Schema, value: &Value) -> bool {
     schema.type_.is_empty() || schema.type_ == found || schema.type_ == "number" && found == "integer"
 }
 
-/// Lists of sets and maps hold each thing once.
-fn duplicates(schema: &Schema, items: &[Value], path: &str, errors: &mut Vec<FieldError>) {
-    let mut seen = HashSet::new();
-    for (index, item) in items.iter().enumerate() {
-        let identity = match &schema.list_type {
-            Some(ListType::Set) => item.clone(),
-            Some(ListType::Map(keys)) => keys.iter().map(|key| (key.clone(), item[key].clone())).collect(),
-            _ => return,
-        };
-        if !seen.insert(identity.to_string()) {
-            errors.push(FieldError::duplicate(format!("{path}[{index}]"), identity));
+fn twice(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if let Some(known) = schema.field(name) {
+                    twice(known, value, &child(path, name), errors);
+                }
+            }
         }
+        Value::Array(items) => {
+            let mut seen = HashSet::new();
+            for (index, item) in items.iter().enumerate() {
+                let path = format!("{path}[{index}]");
+                let identity = match &schema.list_type {
+                    Some(ListType::Set) => Some(item.clone()),
+                    Some(ListType::Map(keys)) => Some(keys.iter().map(|key| (key.clone(), item[key].clone())).collect()),
+                    _ => None,
+                };
+                if let Some(identity) = identity.filter(|identity| !seen.insert(identity.to_string())) {
+                    errors.push(FieldError::duplicate(path.as_str(), identity));
+                }
+                if let Some(known) = &schema.items {
+                    twice(known, item, &path, errors);
+                }
+            }
+        }
+        _ => {}
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::check::{Errors, Fill, Path, Read};
 use super::template::{self, Restart};
-use super::{Rules, pod, selector};
+use super::{Rules, job_policies, pod, selector};
 use crate::cron;
 
 pub(crate) static JOB: Rules = Rules {
@@ -121,6 +121,7 @@ fn validate_job(spec: &Value, in_cron_job: bool, path: &Path, out: &mut Errors) 
         let at = path.child("template").child("spec").child("restartPolicy");
         out.invalid(at, spec["template"]["spec"].text("restartPolicy"), "only \"Never\" is supported when podFailurePolicy is specified");
     }
+    job_policies::validate(spec, path, out);
     out.one_of_if_set(path.child("podReplacementPolicy"), spec.text("podReplacementPolicy"), &["Failed", "TerminatingOrFailed"]);
     if in_cron_job {
         if spec.yes("manualSelector") {
@@ -152,8 +153,10 @@ fn update_job(new: &Value, old: &Value, subresource: &str, out: &mut Errors) {
     }
     out.immutable(&path.child("selector"), &new["selector"], &before["selector"]);
     let mut template = new["template"].clone();
-    if before.yes("suspend") && !old["status"].has("startTime") {
-        // a job that has not started may still be told where to run
+    let is_suspended = old["status"].items("conditions").iter().any(|one| one.text("type") == "Suspended" && one.text("status") == "True");
+    let stands_still = is_suspended && old["status"].int("active").unwrap_or(0) == 0;
+    if before.yes("suspend") && (stands_still || !old["status"].has("startTime")) {
+        // a job that does not run may still be told where to run, and with how much
         template.within("metadata", |meta| {
             meta.take_from("labels", &before["template"]["metadata"]);
             meta.take_from("annotations", &before["template"]["metadata"]);
@@ -161,6 +164,14 @@ fn update_job(new: &Value, old: &Value, subresource: &str, out: &mut Errors) {
         template.within("spec", |spec| {
             for key in ["nodeSelector", "affinity", "tolerations", "schedulingGates"] {
                 spec.take_from(key, &before["template"]["spec"]);
+            }
+            for list in ["containers", "initContainers"] {
+                let known = before["template"]["spec"].items(list).to_vec();
+                spec.for_each(list, |container| {
+                    if let Some(known) = known.iter().find(|known| known["name"] == container["name"]) {
+                        container.take_from("resources", known);
+                    }
+                });
             }
         });
     }

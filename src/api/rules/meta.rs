@@ -120,14 +120,34 @@ fn owner_references(meta: &Value, path: &Path, out: &mut Errors) {
 
 fn finalizers(meta: &Value, path: &Path, out: &mut Errors) {
     let mut seen = Seen::default();
-    for (index, name) in meta.items("finalizers").iter().filter_map(Value::as_str).enumerate() {
+    for name in meta.items("finalizers").iter().filter_map(Value::as_str) {
         out.all(path, name, names::qualified_name(name));
-        if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
-            out.invalid(path.index(index), name, "name is neither a standard finalizer name nor is it fully qualified");
-        }
         seen.first(name);
     }
     if seen.has("orphan") && seen.has("foregroundDeletion") {
         out.invalid(path, meta["finalizers"].clone(), "finalizer orphan and foregroundDeletion cannot be both set");
     }
+}
+
+fn is_plain(finalizer: &str) -> bool {
+    !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion")
+}
+
+/// Finalizers of built-in kinds are standard ones or have a domain.
+pub(crate) fn qualified_finalizers(object: &Value, out: &mut Errors) {
+    let path = Path::new("metadata.finalizers");
+    for (index, name) in object["metadata"].items("finalizers").iter().filter_map(Value::as_str).enumerate() {
+        if is_plain(name) {
+            out.invalid(path.index(index), name, "name is neither a standard finalizer name nor is it fully qualified");
+        }
+    }
+}
+
+/// Finalizers of custom resources should be so, too.
+pub(crate) fn plain_finalizers(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let before = old.map(|old| old["metadata"].items("finalizers")).unwrap_or_default();
+    let added = new["metadata"].items("finalizers").iter().filter(|name| !before.contains(name)).filter_map(Value::as_str);
+    let added: std::collections::BTreeSet<&str> = added.filter(|name| is_plain(name)).collect();
+    let advice = "prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other finalizer writers";
+    added.into_iter().map(|name| format!("metadata.finalizers: {name:?}: {advice}")).collect()
 }

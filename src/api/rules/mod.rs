@@ -13,6 +13,7 @@ mod deployment;
 mod endpoints;
 mod extension;
 mod job;
+mod job_policies;
 mod meta;
 mod namespace;
 mod network;
@@ -37,6 +38,7 @@ use crate::kinds::Kind;
 use crate::{names, time};
 pub use admission_policy::{Place, expression_variables};
 pub(crate) use check::{Errors, Fill, Path, Read};
+pub(crate) use meta::validate as check_metadata;
 
 /// Rule for the names of a kind.
 pub(crate) type NameRule = fn(&str) -> Vec<String>;
@@ -139,6 +141,8 @@ fn of(kind: &Kind) -> &'static Rules {
         ("networking.k8s.io", "Ingress") => &network::INGRESS,
         ("networking.k8s.io", "IngressClass") => &network::INGRESS_CLASS,
         ("networking.k8s.io", "NetworkPolicy") => &network::POLICY,
+        ("networking.k8s.io", "ServiceCIDR") => &network::SERVICE_CIDR,
+        ("networking.k8s.io", "IPAddress") => &network::IP_ADDRESS,
         ("node.k8s.io", "RuntimeClass") => &admission::RUNTIME_CLASS,
         ("policy", "PodDisruptionBudget") => &policy::BUDGET,
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::ROLE,
@@ -204,6 +208,9 @@ pub fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, subresource: &s
                     new.take_from(&key, old);
                 }
             }
+            if kind.custom.is_some() {
+                keep_metadata(new, old);
+            }
         }
         _ => {}
     }
@@ -218,6 +225,15 @@ pub fn prepare_update(kind: &Kind, new: &mut Value, old: &Value, subresource: &s
     }
 }
 
+/// Of the metadata of a custom resource a write to its status changes who manages what, no more.
+fn keep_metadata(new: &mut Value, old: &Value) {
+    let mut metadata = old["metadata"].clone();
+    for key in ["managedFields", "resourceVersion"] {
+        metadata.take_from(key, &new["metadata"]);
+    }
+    new.put("metadata", metadata);
+}
+
 /// What an update of a custom resource may change that moves its generation.
 fn desired_of_custom(object: &Value, has_status: bool) -> impl Iterator<Item = (&String, &Value)> {
     object.as_object().into_iter().flatten().filter(move |(name, _)| *name != "metadata" && !(has_status && *name == "status"))
@@ -228,8 +244,11 @@ pub fn validate_create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     let rules = of(kind);
     let mut out = Errors::default();
     meta::validate(object, kind.namespaced, rules.name, &mut out);
+    if kind.custom.is_none() {
+        meta::qualified_finalizers(object, &mut out);
+    }
     (rules.validate)(object, &mut out);
-    out.0.extend(kind.custom.iter().flat_map(|custom| custom.validate(object, None)));
+    out.0.extend(kind.custom.iter().flat_map(|custom| custom.validate(object, None, "")));
     out.0
 }
 
@@ -238,11 +257,14 @@ pub fn validate_update(kind: &Kind, new: &Value, old: &Value, subresource: &str)
     let rules = of(kind);
     let mut out = Errors::default();
     meta::validate_update(new, old, &mut out);
+    if kind.custom.is_none() {
+        meta::qualified_finalizers(new, &mut out);
+    }
     if subresource.is_empty() {
         (rules.validate)(new, &mut out);
     }
     (rules.validate_update)(new, old, subresource, &mut out);
-    out.0.extend(kind.custom.iter().flat_map(|custom| custom.validate(new, Some(old))));
+    out.0.extend(kind.custom.iter().flat_map(|custom| custom.validate(new, Some(old), subresource)));
     out.0
 }
 
@@ -255,6 +277,9 @@ pub fn stamp(kind: &Kind, new: &mut Value, old: Option<&Value>, now: Timestamp) 
 /// desired state changed, where that is counted, and not of what cannot be changed.
 pub fn warnings(kind: &Kind, new: &Value, old: Option<&Value>, subresource: &str) -> Vec<String> {
     let rules = of(kind);
+    if kind.custom.is_some() {
+        return if subresource.is_empty() { meta::plain_finalizers(new, old) } else { Vec::new() };
+    }
     let Some(old) = old else {
         let name = names::dns1123_label(new["metadata"].text("name"));
         let mut out = Vec::new();

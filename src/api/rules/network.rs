@@ -1,8 +1,8 @@
-//! Ingresses, ingress classes and network policies.
+//! Ingresses, ingress classes, network policies, ranges and addresses of services.
 
 use serde_json::{Value, json};
 
-use super::check::{Errors, Fill, Path, Read};
+use super::check::{Errors, Fill, IMMUTABLE, Path, Read};
 use super::{Rules, selector};
 use crate::names;
 
@@ -27,6 +27,65 @@ pub(crate) static INGRESS_CLASS: Rules = Rules {
 };
 
 pub(crate) static POLICY: Rules = Rules { generation: true, default: default_policy, validate: validate_policy, ..Rules::PLAIN };
+
+pub(crate) static SERVICE_CIDR: Rules = Rules {
+    status: |_| json!({}),
+    validate: |object, out| {
+        let at = Path::new("spec").child("cidrs");
+        let ranges: Vec<&str> = object["spec"].items("cidrs").iter().filter_map(Value::as_str).collect();
+        if ranges.is_empty() {
+            out.required(&at, "at least one CIDR required");
+        }
+        if ranges.len() > 2 {
+            out.invalid(&at, object["spec"]["cidrs"].clone(), "may only hold up to 2 values");
+        } else if ranges.len() == 2 && ranges[0].contains(':') == ranges[1].contains(':') {
+            out.invalid(
+                &at,
+                object["spec"]["cidrs"].clone(),
+                "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+            );
+        }
+        for (index, range) in ranges.iter().enumerate() {
+            out.all(&at.index(index), *range, names::cidr(range));
+        }
+    },
+    validate_update: |new, old, subresource, out| {
+        if subresource.is_empty() {
+            out.immutable(&Path::new("spec").child("cidrs"), &new["spec"]["cidrs"], &old["spec"]["cidrs"]);
+        }
+    },
+    ..Rules::PLAIN
+};
+
+pub(crate) static IP_ADDRESS: Rules = Rules {
+    name: |name| match name.parse::<std::net::IpAddr>() {
+        Ok(address) if address.to_string() == name => Vec::new(),
+        Ok(address) => vec![format!("must be in canonical form (\"{address}\")")],
+        Err(_) => names::ip(name),
+    },
+    validate: |object, out| {
+        let (parent, at) = (&object["spec"]["parentRef"], Path::new("spec").child("parentRef"));
+        if parent.is_null() {
+            out.required(&at, "");
+            return;
+        }
+        for key in ["group", "resource", "name", "namespace"] {
+            let (text, at) = (parent.text(key), at.child(key));
+            match (text, key) {
+                ("", "resource" | "name") => out.required(at, ""),
+                ("", _) => {}
+                (text, "group") => out.all(&at, text, names::dns1123_subdomain(text)),
+                (text, _) => out.all(&at, text, names::path_segment(text)),
+            }
+        }
+    },
+    validate_update: |new, old, _, out| {
+        if new["spec"]["parentRef"] != old["spec"]["parentRef"] {
+            out.invalid("spec.parentRef", new["spec"]["parentRef"].clone(), IMMUTABLE);
+        }
+    },
+    ..Rules::PLAIN
+};
 
 fn validate_ingress(object: &Value, out: &mut Errors) {
     let (spec, path) = (&object["spec"], Path::new("spec"));

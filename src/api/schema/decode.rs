@@ -66,15 +66,18 @@ impl<'a> Decoder<'a> {
 
     /// Decodes in place; `duplicates` is what reading the text found.
     pub fn decode(&self, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<Warning>, Status> {
-        self.examine(object, duplicates, validation).map_err(|why| self.refuse(&why))
+        self.judge(object, duplicates, validation, false).map_err(|why| self.refuse(&why))
     }
 
-    /// As [`Self::decode`], for who says in other words what was refused: the reason alone.
+    /// As [`Self::decode`], of what a patch made, in which the duplicates are: the reason alone.
     pub fn examine(&self, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<Warning>, String> {
+        self.judge(object, duplicates, validation, true)
+    }
+
+    fn judge(&self, object: &mut Value, duplicates: &[String], validation: FieldValidation, patched: bool) -> Result<Vec<Warning>, String> {
         let mut walk = Walk { path: Vec::new(), unknown: Vec::new() };
         walk.object(self.ty, object)?;
-        let mut strict = duplicates.to_vec();
-        strict.extend(walk.unknown.iter().map(|path| format!("unknown field {path:?}")));
+        let strict = faults(&walk.unknown, duplicates, patched);
         match validation {
             FieldValidation::Ignore => Ok(Vec::new()),
             FieldValidation::Warn => Ok(strict),
@@ -88,9 +91,18 @@ impl<'a> Decoder<'a> {
         Err(self.refuse(&format!("strict decoding error: {}", found.join(", "))))
     }
 
-    fn refuse(&self, error: &str) -> Status {
+    /// 400 for what cannot be decoded.
+    pub(crate) fn refuse(&self, error: &str) -> Status {
         Status::bad_request(format!("{0} in version {1:?} cannot be handled as a {0}: {error}", self.kind, self.version))
     }
+}
+
+/// What strict reading finds, in upstream's order: what reading YAML or a patch found comes before what the type does not have.
+pub(crate) fn faults(unknown: &[String], duplicates: &[String], patched: bool) -> Vec<String> {
+    let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
+    let first = patched || duplicates.iter().any(|fault| fault.starts_with("yaml: "));
+    let (before, after) = if first { (duplicates, &[][..]) } else { (&[][..], duplicates) };
+    before.iter().cloned().chain(unknown).chain(after.iter().cloned()).collect()
 }
 
 /// Brings an object that the server itself changed back into form; values that do not fit their type are left alone.
@@ -426,7 +438,7 @@ mod tests {
         let (value, warnings) = decode_bytes(kind, body, FieldValidation::Warn).unwrap();
         assert_eq!(
             (&value["data"]["k"], warnings),
-            (&json!("2"), vec!["duplicate field \"data.k\"".to_owned(), "unknown field \"x\"".to_owned()])
+            (&json!("2"), vec!["unknown field \"x\"".to_owned(), "duplicate field \"data.k\"".to_owned()])
         );
         assert_eq!(parse_json(b"{").unwrap_err().code, 400);
         let patch = |text: &str, before| crate::schema::parse_patch(text.as_bytes(), before).unwrap_err().message;

@@ -12,6 +12,7 @@ mod roots;
 use std::sync::{Arc, OnceLock};
 
 pub use build::{description, of, try_of};
+pub(crate) use decode::faults;
 pub use decode::{Decoder, FieldValidation, Warning, clean, decode, decode_bytes, zero};
 pub(crate) use facts::{Fact, facts_of};
 pub use json::{Parsed, parse_json, parse_patch};

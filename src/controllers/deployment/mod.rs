@@ -11,7 +11,9 @@ mod strategy;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coracle_api::clock::Clock;
 use coracle_client::{Change, EventRecorder, EventType, Index, Informer, Queue, is_exists, is_not_found};
@@ -19,6 +21,8 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Resource};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::Context;
 use crate::ownership::{claim_all, controller_key, controller_of, matches, orphans_key, selector};
@@ -29,6 +33,9 @@ pub(crate) use replicas::scaled;
 
 const NAME: &str = "deployment-controller";
 const WORKERS: usize = 5;
+/// A status that no longer holds is written this much later: of the changes until then only the last costs a write, and
+/// who writes to a new deployment at once does not meet the controller.
+const STATUS_PAUSE: Duration = Duration::from_millis(100);
 
 struct Controller {
     client: kube::Client,
@@ -38,6 +45,8 @@ struct Controller {
     sets: Informer<ReplicaSet>,
     sets_of: Index<ReplicaSet>,
     pods_of: Index<Pod>,
+    /// Since when the status of a deployment no longer holds.
+    outdated: Mutex<HashMap<Key, Instant>>,
 }
 
 pub(crate) async fn run(context: Context) -> Run {
@@ -51,6 +60,7 @@ pub(crate) async fn run(context: Context) -> Run {
         sets_of: sets.index("controller", |set| controller_key(&set.metadata)),
         pods_of: pods.index("controller", |pod| controller_key(&pod.metadata)),
         sets,
+        outdated: Mutex::default(),
     });
     controller.deployments.synced().await;
     controller.sets.synced().await;
@@ -113,7 +123,10 @@ impl Controller {
     }
 
     async fn reconcile(&self, key: &Key) -> Outcome {
-        let Some(deployment) = self.deployments.get(&key.namespace, &key.name) else { return Ok(None) };
+        let Some(deployment) = self.deployments.get(&key.namespace, &key.name) else {
+            self.outdated.lock().remove(key);
+            return Ok(None);
+        };
         let Some(selector) = deployment.spec.as_ref().and_then(|spec| selector(&spec.selector)) else {
             self.selects_all(&deployment).await?;
             return Ok(None);
@@ -158,8 +171,27 @@ impl Controller {
             current = self.api(deployment).replace(name_of(deployment), &PostParams::default(), &current).await?;
             status.observed_generation = deployment.metadata.generation;
         }
-        self.write_status(current, status).await?;
-        Ok(plan.again)
+        let pause = self.status_pause(&current, &status);
+        if pause.is_zero() {
+            self.write_status(current, status).await?;
+            return Ok(plan.again);
+        }
+        Ok(Some(plan.again.map_or(pause, |again| again.min(pause))))
+    }
+
+    /// How long to wait before this status is written.
+    fn status_pause(&self, deployment: &Deployment, status: &DeploymentStatus) -> Duration {
+        let (key, mut outdated) = (Key::of(deployment), self.outdated.lock());
+        if holds(deployment, status) {
+            outdated.remove(&key);
+            return Duration::ZERO;
+        }
+        let since = *outdated.entry(key.clone()).or_insert_with(Instant::now);
+        let left = STATUS_PAUSE.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            outdated.remove(&key);
+        }
+        left
     }
 
     /// Creates a set; one that exists already is fine when it is the same.
@@ -211,7 +243,7 @@ impl Controller {
     }
 
     async fn write_status(&self, mut deployment: Deployment, status: DeploymentStatus) -> Result<(), kube::Error> {
-        if deployment.status.as_ref().is_some_and(|known| normal(known) == normal(&status)) {
+        if holds(&deployment, &status) {
             return Ok(());
         }
         deployment.status = Some(status);
@@ -232,6 +264,11 @@ enum CreateFailure {
     /// Another one has its name.
     Collision(kube::Error),
     Other(kube::Error),
+}
+
+/// Whether a deployment has this status already.
+fn holds(deployment: &Deployment, status: &DeploymentStatus) -> bool {
+    deployment.status.as_ref().is_some_and(|known| normal(known) == normal(status))
 }
 
 /// An absent number is zero.

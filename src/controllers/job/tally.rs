@@ -115,6 +115,7 @@ pub(super) fn tally(job: &Job, all: &[Arc<Pod>], finishing: bool) -> Tally {
         tally.add(job, pod, places);
     }
     tally.completed.retain(|index| *index < places);
+    tally.failed_indexes.retain(|index| *index < places);
     if limit_per_index(job).is_some() && !finishing && job.metadata.deletion_timestamp.is_none() {
         tally.remember_failures(all);
     }

@@ -260,4 +260,42 @@ proptest! {
         prop_assert_eq!(status.failed.unwrap_or(0), lost);
         prop_assert!(world.pods.values().all(|pod| !super::pod::is_tracked(pod)));
     }
+
+    /// A job that replaces only what has ended never has more pods than may run, those on their way out among them; and
+    /// a job that is suspended and goes on in between still ends with as many successes as were asked for.
+    #[test]
+    fn nothing_is_replaced_before_it_has_ended(
+        is_indexed in any::<bool>(), completions in 1..5i32, parallelism in 1..4i32, fates in prop::collection::vec((0..5usize, 0..5u8), 0..60),
+    ) {
+        let mode = if is_indexed { "Indexed" } else { "NonIndexed" };
+        let mut world = World::new(job(json!({"completions": completions, "parallelism": parallelism, "backoffLimit": 1000,
+            "completionMode": mode, "podReplacementPolicy": "Failed"})));
+        let mut won = 0;
+        for (which, fate) in fates.into_iter().chain((0..200).map(|number| (number % 3, 4 - (number % 2) as u8 * 2))) {
+            world.now += 1_000;
+            world.job.spec.as_mut().unwrap().suspend = Some(fate == 0);
+            world.step(false);
+            let alive = |world: &World| world.pods.iter().filter(|(_, pod)| !pods::is_terminal(pod)).map(|(name, _)| name.clone()).collect::<Vec<_>>();
+            prop_assert!(alive(&world).len() <= parallelism as usize, "{:?}", world.pods.keys());
+            let Some(name) = alive(&world).get(which).cloned() else { continue };
+            let going = pods::is_terminating(&world.pods[&name]);
+            match fate {
+                // Somebody deletes it.
+                1 => world.pods.get_mut(&name).unwrap().metadata.deletion_timestamp =
+                    Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(world.now))),
+                2 | 3 => world.end(&name, "Failed", 1),
+                4 if going => world.end(&name, "Failed", 137),
+                4 => {
+                    world.end(&name, "Succeeded", 0);
+                    won += 1;
+                }
+                _ => {}
+            }
+        }
+        world.job.spec.as_mut().unwrap().suspend = Some(false);
+        world.step(false);
+        let status = world.status();
+        prop_assert_eq!((won, status.succeeded), (completions, Some(completions)), "{:?}", status);
+        prop_assert!(world.pods.values().all(|pod| !super::pod::is_tracked(pod)));
+    }
 }

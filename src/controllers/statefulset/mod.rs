@@ -142,14 +142,14 @@ impl Controller {
         }
         match self.pod_api(set).create(&PostParams::default(), pod).await {
             Ok(_) => {
-                let message = format!("create Pod {pod_name} in StatefulSet {name} successful");
+                let message = format!("Create Pod {pod_name} in StatefulSet {name} successful");
                 self.hands.tell(set, EventType::Normal, "SuccessfulCreate", message);
                 Ok(())
             }
             Err(error) if is_ending(&error) => Ok(()),
             Err(error) if is_exists(&error) => Err(error),
             Err(error) => {
-                let message = format!("create Pod {pod_name} in StatefulSet {name} failed error: {}", message_of(&error));
+                let message = format!("Create Pod {pod_name} in StatefulSet {name} failed error: {}", message_of(&error));
                 self.hands.tell(set, EventType::Warning, "FailedCreate", message);
                 Err(error)
             }
@@ -177,13 +177,13 @@ impl Controller {
         let (name, pod_name) = (name_of(set), name_of(pod));
         match self.pod_api(set).delete(pod_name, &same_pod(pod)).await {
             Ok(_) => {
-                let message = format!("delete Pod {pod_name} in StatefulSet {name} successful");
+                let message = format!("Delete Pod {pod_name} in StatefulSet {name} successful");
                 self.hands.tell(set, EventType::Normal, "SuccessfulDelete", message);
                 Ok(())
             }
             Err(error) if is_not_found(&error) => Ok(()),
             Err(error) => {
-                let message = format!("delete Pod {pod_name} in StatefulSet {name} failed error: {}", message_of(&error));
+                let message = format!("Delete Pod {pod_name} in StatefulSet {name} failed error: {}", message_of(&error));
                 self.hands.tell(set, EventType::Warning, "FailedDelete", message);
                 Err(error)
             }

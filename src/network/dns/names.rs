@@ -12,7 +12,11 @@ pub(crate) trait Zone {
     fn slices(&self, namespace: &str, service: &str) -> Vec<Arc<EndpointSlice>>;
     /// Services with this cluster IP.
     fn services_at(&self, address: &str) -> Vec<Arc<Service>>;
-    /// Whether the namespace has any name in the zone.
+    /// Slices with an endpoint of this address.
+    fn slices_at(&self, address: &str) -> Vec<Arc<EndpointSlice>>;
+    /// Whether the address is in a range of the cluster's.
+    fn is_inside(&self, address: &str) -> bool;
+    /// Whether there is such a namespace.
     fn namespace_exists(&self, namespace: &str) -> bool;
 }
 
@@ -24,6 +28,7 @@ pub(crate) enum Wanted {
     Srv,
     Ptr,
     Cname,
+    Txt,
     Any,
     Other,
 }
@@ -35,6 +40,7 @@ pub(crate) enum Data {
     Service { port: u16, target: String },
     Pointer(String),
     Alias(String),
+    Text(String),
 }
 
 /// What is to be answered.
@@ -48,17 +54,33 @@ pub(crate) enum Answer {
     NotOurs,
 }
 
+/// Names of this domain are ours alone: they are never asked for elsewhere.
+const INTERNAL: &str = "coracle.local";
+/// So many names may lead to one another.
+const MOST_ALIASES: usize = 8;
+
+/// Whether a name is `domain` or below it.
+fn is_below(name: &str, domain: &str) -> bool {
+    name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
 /// Answers for `name`, absolute or not, in any case of letters.
 pub(crate) fn answer(zone: &impl Zone, domain: &str, name: &str, wanted: Wanted) -> Answer {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     if let Some(reverse) = name.strip_suffix(".in-addr.arpa") {
         return pointer(zone, domain, reverse);
     }
-    let Some(rest) = name.strip_suffix(domain) else { return Answer::NotOurs };
-    let Some(rest) = rest.strip_suffix('.').or(rest.is_empty().then_some(rest)) else { return Answer::NotOurs };
+    if is_below(&name, INTERNAL) {
+        return Answer::NoName;
+    }
+    if !is_below(&name, domain) {
+        return Answer::NotOurs;
+    }
+    let rest = name.strip_suffix(domain).unwrap_or_default();
     let labels: Vec<&str> = rest.split('.').filter(|label| !label.is_empty()).collect();
     let records = match labels.as_slice() {
         [] | ["svc" | "pod"] => Some(Vec::new()),
+        ["dns-version"] => Some(vec![(None, Data::Text("1.1.0".to_owned()))]),
         [namespace, "svc" | "pod"] => zone.namespace_exists(namespace).then(Vec::new),
         [service, namespace, "svc"] => of_service(zone, namespace, service),
         [host, service, namespace, "svc"] => of_host(zone, namespace, service, host),
@@ -74,6 +96,29 @@ pub(crate) fn answer(zone: &impl Zone, domain: &str, name: &str, wanted: Wanted)
     }
 }
 
+/// The records of a name with those of the names of ours it is an alias for, and the name of others it leads to at last.
+pub(crate) fn resolve(zone: &impl Zone, domain: &str, name: &str, wanted: Wanted) -> (Answer, Option<String>) {
+    let mut all = Vec::new();
+    let mut owner: Option<String> = None;
+    for _ in 0..MOST_ALIASES {
+        let found = answer(zone, domain, owner.as_deref().unwrap_or(name), wanted);
+        let records = match found {
+            Answer::Records(records) => records,
+            Answer::NotOurs if owner.is_some() => return (Answer::Records(all), owner),
+            // an alias that leads nowhere is an answer
+            _ if owner.is_some() => break,
+            other => return (other, None),
+        };
+        let next = records.iter().find_map(|(_, data)| if let Data::Alias(target) = data { Some(target.clone()) } else { None });
+        all.extend(records.into_iter().map(|(of, data)| (of.or_else(|| owner.clone()), data)));
+        match next.filter(|_| wanted != Wanted::Cname) {
+            Some(next) => owner = Some(next),
+            None => break,
+        }
+    }
+    (Answer::Records(all), None)
+}
+
 type Records = Vec<(Option<String>, Data)>;
 
 fn fits(data: &Data, wanted: Wanted) -> bool {
@@ -82,6 +127,7 @@ fn fits(data: &Data, wanted: Wanted) -> bool {
         Data::Address(IpAddr::V6(_)) => matches!(wanted, Wanted::Aaaa | Wanted::Any),
         Data::Service { .. } => matches!(wanted, Wanted::Srv | Wanted::Any),
         Data::Pointer(_) => matches!(wanted, Wanted::Ptr | Wanted::Any),
+        Data::Text(_) => matches!(wanted, Wanted::Txt | Wanted::Any),
         // an alias answers whatever is asked of its name
         Data::Alias(_) => true,
     }
@@ -98,7 +144,8 @@ fn is_headless(service: &Service) -> bool {
 
 fn external_name(service: &Service) -> Option<String> {
     let spec = service.spec.as_ref()?;
-    (spec.type_.as_deref() == Some("ExternalName")).then(|| format!("{}.", spec.external_name.as_deref().unwrap_or_default()))
+    let target = spec.external_name.as_deref().unwrap_or_default().trim_end_matches('.');
+    (spec.type_.as_deref() == Some("ExternalName")).then(|| format!("{target}."))
 }
 
 /// Ready endpoints (the controller marks all as ready where not-ready addresses are published), each once.
@@ -139,7 +186,7 @@ fn of_service(zone: &impl Zone, namespace: &str, name: &str) -> Option<Records> 
 }
 
 fn of_host(zone: &impl Zone, namespace: &str, service: &str, host: &str) -> Option<Records> {
-    zone.service(namespace, service).filter(|service| is_headless(service))?;
+    zone.service(namespace, service).filter(|service| external_name(service).is_none())?;
     let endpoints = endpoints(zone, namespace, service);
     let found: Vec<IpAddr> = endpoints
         .iter()
@@ -178,18 +225,28 @@ fn of_pod(zone: &impl Zone, namespace: &str, dashed: &str) -> Option<Records> {
     zone.namespace_exists(namespace).then(|| vec![(None, Data::Address(address))])
 }
 
-/// The service, or the endpoint of a headless one, that has an address.
+/// The service, or the endpoint of a service, that has an address.
 fn pointer(zone: &impl Zone, domain: &str, reverse: &str) -> Answer {
-    let address: Vec<&str> = reverse.split('.').rev().collect();
-    let names: Records = zone
-        .services_at(&address.join("."))
-        .iter()
-        .filter_map(|service| {
-            let name = format!("{}.{}.svc.{domain}.", service.metadata.name.as_ref()?, service.metadata.namespace.as_ref()?);
-            Some((None, Data::Pointer(name)))
-        })
-        .collect();
-    if names.is_empty() { Answer::NoName } else { Answer::Records(names) }
+    let octets: Vec<&str> = reverse.split('.').rev().collect();
+    let address = octets.join(".");
+    let below = |host: &str, name: &str, namespace: &str| (None, Data::Pointer(format!("{host}{name}.{namespace}.svc.{domain}.")));
+    let of_service = |service: &Arc<Service>| Some(below("", service.metadata.name.as_ref()?, service.metadata.namespace.as_ref()?));
+    let mut names: Records = zone.services_at(&address).iter().filter_map(of_service).collect();
+    if names.is_empty() {
+        for slice in zone.slices_at(&address) {
+            let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name"));
+            let (Some(service), Some(namespace)) = (service, &slice.metadata.namespace) else { continue };
+            let has = |endpoint: &&Endpoint| endpoint.addresses.contains(&address);
+            names.extend(
+                slice.endpoints.iter().flatten().filter(has).map(|endpoint| below(&format!("{}.", host_of(endpoint)), service, namespace)),
+            );
+        }
+    }
+    match names.is_empty() {
+        true if zone.is_inside(&address) => Answer::NoName,
+        true => Answer::NotOurs,
+        false => Answer::Records(names),
+    }
 }
 
 #[cfg(test)]
@@ -214,6 +271,13 @@ mod tests {
         }
         fn services_at(&self, address: &str) -> Vec<Arc<Service>> {
             self.0.iter().filter(|s| cluster_ips(s).iter().any(|ip| ip.to_string() == address)).cloned().collect()
+        }
+        fn slices_at(&self, address: &str) -> Vec<Arc<EndpointSlice>> {
+            let has = |s: &&Arc<EndpointSlice>| s.endpoints.iter().flatten().any(|e| e.addresses.iter().any(|a| a == address));
+            self.1.iter().filter(has).cloned().collect()
+        }
+        fn is_inside(&self, address: &str) -> bool {
+            address.starts_with("10.")
         }
         fn namespace_exists(&self, namespace: &str) -> bool {
             self.0.iter().any(|s| s.metadata.namespace.as_deref() == Some(namespace))
@@ -241,6 +305,8 @@ mod tests {
                 ),
                 service("db", json!({"clusterIP": "None", "clusterIPs": ["None"]})),
                 service("out", json!({"type": "ExternalName", "externalName": "example.org"})),
+                service("near", json!({"type": "ExternalName", "externalName": "kubia.default.svc.cluster.local."})),
+                service("round", json!({"type": "ExternalName", "externalName": "round.default.svc.cluster.local"})),
             ],
             vec![Arc::new(serde_json::from_value(slice).unwrap())],
         )
@@ -279,6 +345,12 @@ mod tests {
             ("default.svc.cluster.local", Wanted::A, records(&[])),
             ("kubia.other.svc.cluster.local", Wanted::A, Answer::NoName),
             ("nothing.default.svc.cluster.local", Wanted::A, Answer::NoName),
+            ("8.0.244.10.in-addr.arpa.", Wanted::Ptr, records(&[Data::Pointer("db-0.db.default.svc.cluster.local.".into())])),
+            ("9.9.244.10.in-addr.arpa.", Wanted::Ptr, Answer::NoName),
+            ("9.2.0.192.in-addr.arpa.", Wanted::Ptr, Answer::NotOurs),
+            ("dns-version.cluster.local", Wanted::Txt, records(&[Data::Text("1.1.0".into())])),
+            ("kubia.coracle.local", Wanted::A, Answer::NoName),
+            ("notcoracle.local", Wanted::A, Answer::NotOurs),
             ("example.org", Wanted::A, Answer::NotOurs),
             ("notcluster.local", Wanted::A, Answer::NotOurs),
         ];
@@ -288,5 +360,20 @@ mod tests {
         let Answer::Records(ports) = ask("_sql._tcp.db.default.svc.cluster.local", Wanted::Srv) else { unreachable!() };
         let target = |host: &str| Data::Service { port: 5432, target: format!("{host}.db.default.svc.cluster.local.") };
         assert_eq!(ports, [(None, target("db-0")), (None, target("10-244-0-9"))]);
+    }
+
+    #[test]
+    fn aliases_are_followed() {
+        let resolve = |name: &str, wanted| resolve(&zone(), "cluster.local", name, wanted);
+        let (near, kubia) = ("near.default.svc.cluster.local", "kubia.default.svc.cluster.local.");
+        let alias = (None, Data::Alias(kubia.into()));
+        let led = Answer::Records(vec![alias.clone(), (Some(kubia.into()), ip("10.96.4.5"))]);
+        assert_eq!(resolve(near, Wanted::A), (led, None));
+        assert_eq!(resolve(near, Wanted::Cname), (Answer::Records(vec![alias]), None));
+        let out = records(&[Data::Alias("example.org.".into())]);
+        assert_eq!(resolve("out.default.svc.cluster.local", Wanted::A), (out, Some("example.org.".into())));
+        assert_eq!(resolve("example.org", Wanted::A), (Answer::NotOurs, None));
+        let (Answer::Records(round), None) = resolve("round.default.svc.cluster.local", Wanted::A) else { unreachable!() };
+        assert_eq!(round.len(), MOST_ALIASES, "a circle ends");
     }
 }

@@ -1,27 +1,37 @@
-//! The service proxy: listens where services answer and splices each connection to a ready endpoint.
+//! The service proxy: listens where services answer and leads each client to a ready endpoint.
 //!
 //! What to listen on is computed from Services and EndpointSlices by [`table::frontends`]; this file makes it so.
-//! An address without ready endpoints has no listener, so that connecting to it is refused at once, as upstream does.
+//! An address without endpoints has no listener, so that connecting to it is refused at once, as upstream does.
+//! Connections are spliced ([`splice`]) and datagrams passed on ([`datagrams`]) in user space; where the kernel has nft,
+//! it leads plain TCP services' clients to their endpoints itself ([`dnat`]), and then endpoints see who asks.
 
+mod choice;
+mod datagrams;
+mod dnat;
 mod splice;
-mod table;
+pub(crate) mod table;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_client::{Change, Clients, Informers};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::lab::Lab;
-use splice::Frontend;
-use table::{Listen, Place};
+use crate::policy::Policies;
+use crate::ranges::Cidr;
+use choice::{Affinity, Choice};
+use dnat::Dnat;
+use table::{Backends, Listen, Place, Protocol};
 
 /// Changes that come together are applied together.
 const QUIET: Duration = Duration::from_millis(5);
@@ -45,23 +55,33 @@ pub struct ProxyConfig {
 }
 
 /// Runs the proxy until `shutdown`.
-pub fn start(config: ProxyConfig, shutdown: CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
+pub fn start(config: ProxyConfig, policies: Policies, shutdown: CancellationToken) -> Vec<JoinHandle<()>> {
     let services = config.informers.of::<Service>();
     let slices = config.informers.of::<EndpointSlice>();
+    let pods = config.informers.of::<Pod>();
+    let ranges = config.informers.of::<ServiceCIDR>();
     let dirty = Arc::new(Notify::new());
-    let mut tasks = vec![notify_on_changes(services.changes(), dirty.clone()), notify_on_changes(slices.changes(), dirty.clone())];
+    let mut tasks = vec![
+        notify_on_changes(services.changes(), dirty.clone(), |_| true),
+        notify_on_changes(slices.changes(), dirty.clone(), |_| true),
+        notify_on_changes(pods.changes(), dirty.clone(), table::has_host_ports),
+        notify_on_changes(ranges.changes(), dirty.clone(), |_| true),
+    ];
     let config = Arc::new(config);
     tasks.push(coracle_client::supervise("service-proxy", move || {
-        let (config, services, slices) = (config.clone(), services.clone(), slices.clone());
-        let (dirty, shutdown) = (dirty.clone(), shutdown.clone());
+        let (config, services, slices, pods) = (config.clone(), services.clone(), slices.clone(), pods.clone());
+        let (ranges, policies, dirty, shutdown) = (ranges.clone(), policies.clone(), dirty.clone(), shutdown.clone());
         async move {
             services.synced().await;
             slices.synced().await;
-            let mut proxy = Proxy { config: config.clone(), open: BTreeMap::new() };
+            pods.synced().await;
+            ranges.synced().await;
+            let mut proxy = Proxy::new(config.clone(), policies);
             loop {
-                let (services, slices) = (services.list(), slices.list());
-                let wanted = table::frontends(&services, &slices, &config);
-                let complete = proxy.reconcile(wanted).await;
+                let services = services.list();
+                let with_host_ports: Vec<_> = pods.list().into_iter().filter(|pod| table::has_host_ports(pod)).collect();
+                let wanted = table::frontends(&services, &slices.list(), &with_host_ports, &config);
+                let complete = proxy.add_ranges(&ranges.list()).await & proxy.reconcile(wanted).await;
                 assign_addresses(&services, &config).await;
                 let retry = if complete { Duration::MAX } else { RETRY };
                 tokio::select! {
@@ -75,48 +95,123 @@ pub fn start(config: ProxyConfig, shutdown: CancellationToken) -> Vec<tokio::tas
     tasks
 }
 
-fn notify_on_changes<K: Clone + Send + Sync + 'static>(
+/// Tells of changes of objects that matter.
+pub(crate) fn notify_on_changes<K: Clone + Send + Sync + 'static>(
     mut changes: tokio::sync::broadcast::Receiver<Change<K>>,
     dirty: Arc<Notify>,
-) -> tokio::task::JoinHandle<()> {
+    matters: impl Fn(&K) -> bool + Send + 'static,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         use tokio::sync::broadcast::error::RecvError;
-        while !matches!(changes.recv().await, Err(RecvError::Closed)) {
-            dirty.notify_one();
+        loop {
+            let matters = match changes.recv().await {
+                Ok(Change::Added(object) | Change::Deleted(object)) => matters(&object),
+                Ok(Change::Updated { old, new }) => matters(&old) || matters(&new),
+                Ok(Change::Resync) | Err(RecvError::Lagged(_)) => true,
+                Err(RecvError::Closed) => return,
+            };
+            if matters {
+                dirty.notify_one();
+            }
         }
     })
 }
 
+/// An open address. Dropping it closes the address; connections through it live on.
+struct Frontend {
+    choice: Arc<Choice>,
+    serving: JoinHandle<()>,
+}
+
+impl Drop for Frontend {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
 struct Proxy {
     config: Arc<ProxyConfig>,
+    policies: Policies,
     open: BTreeMap<Listen, Frontend>,
+    /// Of each port of a service, whatever address its clients come by.
+    affinities: HashMap<String, Arc<Affinity>>,
+    dnat: Option<Dnat>,
+    /// Ranges that users added to the cluster's own.
+    ranges: BTreeSet<String>,
 }
 
 impl Proxy {
-    /// Opens, changes and closes listeners; `false` when an address could not be had.
-    async fn reconcile(&mut self, wanted: BTreeMap<Listen, Vec<SocketAddr>>) -> bool {
-        let Some(lab) = self.config.lab.clone() else { return true };
-        self.open.retain(|listen, _| wanted.contains_key(listen));
+    fn new(config: Arc<ProxyConfig>, policies: Policies) -> Self {
+        let dnat = config.lab.as_ref().and_then(Lab::nft).map(Dnat::new);
+        Self { config, policies, open: BTreeMap::new(), affinities: HashMap::new(), dnat, ranges: BTreeSet::new() }
+    }
+
+    /// Leads the host to added ranges of services; `false` when one could not be had.
+    async fn add_ranges(&mut self, all: &[Arc<ServiceCIDR>]) -> bool {
+        let Some(lab) = &self.config.lab else { return true };
         let mut complete = true;
-        for (listen, backends) in wanted {
-            if let Some(frontend) = self.open.get(&listen) {
-                frontend.set_backends(backends);
-                continue;
-            }
-            let bound = match listen.place {
-                Place::Lab => lab.listen_tcp(listen.address).await,
-                Place::Host => tokio::net::TcpListener::bind(listen.address).await,
-            };
-            match bound {
-                Ok(listener) => drop(self.open.insert(listen, Frontend::start(listener, lab.clone(), backends))),
+        let listed = all.iter().flat_map(|range| range.spec.iter().flat_map(|spec| spec.cidrs.iter().flatten()));
+        for text in listed.filter(|text| !self.ranges.contains(*text)).cloned().collect::<BTreeSet<_>>() {
+            let Some(range) = Cidr::around(&text).filter(|range| *range != lab.ranges().services) else { continue };
+            match lab.serve(range).await {
+                Ok(()) => drop(self.ranges.insert(text)),
                 Err(error) => {
                     complete = false;
-                    tracing::warn!(address = %listen.address, %error, "a service's address cannot be opened");
+                    tracing::warn!(%range, %error, "the host is not led to a range of services");
                 }
             }
         }
         complete
     }
+
+    /// Opens, changes and closes listeners; `false` when an address could not be had.
+    async fn reconcile(&mut self, wanted: BTreeMap<Listen, Backends>) -> bool {
+        let Some(lab) = self.config.lab.clone() else { return true };
+        let mut complete = true;
+        if let Some(dnat) = &mut self.dnat
+            && let Err(error) = dnat.reconcile(&wanted).await
+        {
+            tracing::warn!(%error, "the kernel's table of services was not changed");
+            complete = false;
+        }
+        self.open.retain(|listen, _| wanted.contains_key(listen));
+        let owners: BTreeSet<&str> = wanted.values().filter(|backends| backends.affinity.is_some()).map(|b| b.owner.as_str()).collect();
+        self.affinities.retain(|owner, _| owners.contains(owner.as_str()));
+        for (listen, backends) in wanted {
+            if let Some(frontend) = self.open.get(&listen).filter(|frontend| !frontend.serving.is_finished()) {
+                frontend.choice.set(backends);
+                continue;
+            }
+            let affinity = match backends.affinity {
+                Some(_) => self.affinities.entry(backends.owner.clone()).or_default().clone(),
+                None => Arc::default(),
+            };
+            let choice = Arc::new(Choice::new(lab.clone(), self.policies.clone(), backends, affinity));
+            match open(&lab, listen, choice).await {
+                Ok(frontend) => drop(self.open.insert(listen, frontend)),
+                Err(error) => {
+                    complete = false;
+                    tracing::warn!(address = %listen.address, protocol = ?listen.protocol, %error, "a service's address cannot be opened");
+                }
+            }
+        }
+        complete
+    }
+}
+
+async fn open(lab: &Lab, listen: Listen, choice: Arc<Choice>) -> std::io::Result<Frontend> {
+    let address = listen.address;
+    if listen.place == Place::Lab {
+        lab.own(address.ip()).await?;
+    }
+    let sharing = choice.clone();
+    let serving = match (listen.place, listen.protocol) {
+        (Place::Lab, Protocol::Tcp) => tokio::spawn(splice::accept(lab.listen_tcp(address).await?, sharing)),
+        (Place::Host, Protocol::Tcp) => tokio::spawn(splice::accept(tokio::net::TcpListener::bind(address).await?, sharing)),
+        (Place::Lab, Protocol::Udp) => tokio::spawn(datagrams::serve(lab.bind_udp(address).await?, sharing)),
+        (Place::Host, Protocol::Udp) => tokio::spawn(datagrams::serve(tokio::net::UdpSocket::bind(address).await?, sharing)),
+    };
+    Ok(Frontend { choice, serving })
 }
 
 /// Gives services of type LoadBalancer the node's address, and takes it from those that are no longer of that type.

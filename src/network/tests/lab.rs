@@ -29,7 +29,9 @@ fn config(directory: &Path) -> LabConfig {
         cluster_id: "0123abcd".into(),
         ranges: Ranges::default(),
         nodes: vec!["one".into(), "two".into()],
-        run_directory: directory.join("run"),
+        run_directory: directory.join("run/lab"),
+        owner: directory.to_owned(),
+        nft: true,
     }
 }
 
@@ -122,7 +124,7 @@ fn a_new_process_finds_pods_and_addresses_and_stop_leaves_nothing() {
         network.detach("one", "aaaaaaaaaaaaaaaaaa").await.unwrap();
         assert_eq!(network.attached("one").await.unwrap(), ["cccccccccccccccccc"]);
         lab.stop().await.unwrap();
-        assert!(!directory.path().join("run").exists());
+        assert!(!directory.path().join("run/lab").exists());
         let links = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
         assert_eq!(links.lines().skip(2).filter(|line| !line.trim_start().starts_with("lo:")).count(), 0, "{links}");
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
@@ -164,6 +166,146 @@ fn a_namespace_of_others_is_plumbed_and_so_is_the_one_that_replaces_it() {
         assert_eq!(read_all(lab.connect(address).await.unwrap()).await, "second");
         served.join().unwrap();
         drop((first_lives, second_lives));
+        lab.stop().await.unwrap();
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.contains(directory.path().to_str().unwrap()), "{mounts}");
+    });
+}
+
+/// Runs a program in a namespace, or here.
+fn command(namespace: Option<&Path>, program: &str, arguments: &[&str]) -> std::process::Output {
+    let mut command = match namespace {
+        Some(namespace) => {
+            let mut command = std::process::Command::new("nsenter");
+            command.arg(format!("--net={}", namespace.display())).arg(program);
+            command
+        }
+        None => std::process::Command::new(program),
+    };
+    command.args(arguments).output().unwrap()
+}
+
+fn succeed(namespace: Option<&Path>, program: &str, arguments: &[&str]) {
+    let output = command(namespace, program, arguments);
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A way to the world: the default route leads to a namespace that stands for all other machines.
+fn world() -> (PathBuf, std::sync::mpsc::Sender<()>) {
+    let (namespace, lives) = namespace_of_others();
+    // `ip` names namespaces by process, and this one is a thread's
+    let thread = namespace.iter().nth(4).unwrap().to_str().unwrap().to_owned();
+    succeed(None, "ip", &["link", "set", "lo", "up"]);
+    succeed(None, "ip", &["link", "add", "wan", "type", "veth", "peer", "name", "far", "netns", &thread]);
+    succeed(None, "ip", &["addr", "add", "198.51.100.2/24", "dev", "wan"]);
+    succeed(None, "ip", &["link", "set", "wan", "up"]);
+    succeed(None, "ip", &["route", "add", "default", "via", "198.51.100.1"]);
+    succeed(Some(&namespace), "ip", &["addr", "add", "198.51.100.1/24", "dev", "far"]);
+    succeed(Some(&namespace), "ip", &["link", "set", "far", "up"]);
+    (namespace, lives)
+}
+
+/// A socket that sees every packet that reaches the world.
+fn capture(world: &Path) -> std::fs::File {
+    let world = std::fs::File::open(world).unwrap();
+    let thread = std::thread::spawn(move || {
+        setns(world, CloneFlags::CLONE_NEWNET).unwrap();
+        use nix::libc;
+        use std::os::fd::FromRawFd;
+        // plain calls on a socket of our own
+        unsafe {
+            let every = i32::from((libc::ETH_P_ALL as u16).to_be());
+            let socket = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, every);
+            assert!(socket >= 0, "{}", std::io::Error::last_os_error());
+            std::fs::File::from_raw_fd(socket)
+        }
+    });
+    thread.join().unwrap()
+}
+
+/// Where the IPv4 packets went that were seen since the last look, and where they came from.
+fn seen(capture: &mut std::fs::File) -> Vec<(std::net::Ipv4Addr, std::net::Ipv4Addr)> {
+    let mut out = Vec::new();
+    let mut frame = [0; 2048];
+    while let Ok(length) = capture.read(&mut frame) {
+        if length >= 34 && frame[12..14] == [8, 0] {
+            let address = |at: usize| std::net::Ipv4Addr::new(frame[at], frame[at + 1], frame[at + 2], frame[at + 3]);
+            out.push((address(26), address(30)));
+        }
+    }
+    out
+}
+
+fn connects(from: Option<PathBuf>, to: &str) -> std::io::Result<std::net::TcpStream> {
+    let to: SocketAddr = to.parse().unwrap();
+    let thread = std::thread::spawn(move || {
+        if let Some(from) = from {
+            setns(std::fs::File::open(from).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+        }
+        std::net::TcpStream::connect_timeout(&to, std::time::Duration::from_millis(300))
+    });
+    thread.join().unwrap()
+}
+
+#[test]
+fn no_packet_for_our_ranges_leaves_and_pods_get_out_where_the_host_forwards() {
+    in_own_namespace(async || {
+        let ranges = Ranges::default();
+        let (outside, lives) = world();
+        let mut packets = capture(&outside);
+        for forwarding in ["0", "1"] {
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", forwarding).unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            let lab = Lab::start(config(directory.path())).await.unwrap();
+            let pod = lab.pod_network().attach("one", "aaaaaaaaaaaaaaaaaa", None).await.unwrap();
+            for (from, to) in ["10.244.77.7:80", "10.244.0.99:80", "10.244.255.250:80", "10.96.7.7:80", "10.111.255.254:80"]
+                .iter()
+                .flat_map(|to| [(None, to), (Some(pod.netns.clone()), to)])
+            {
+                connects(from, to).unwrap_err();
+            }
+            let open = forwarding == "1" && lab.has_nft();
+            assert_eq!(lab.is_open(), open);
+            let served = serve_once(outside.clone(), "from the world");
+            let reached = connects(Some(pod.netns.clone()), "198.51.100.1:8080");
+            assert_eq!(reached.is_ok(), open);
+            if !open {
+                connects(None, "198.51.100.1:8080").unwrap();
+            }
+            assert_eq!(served.join().unwrap().ip().to_string(), "198.51.100.2", "the world sees the host");
+            let leaked: Vec<_> = seen(&mut packets)
+                .into_iter()
+                .filter(|(from, to)| [from, to].iter().any(|ip| ranges.pods.contains(**ip) || ranges.services.contains(**ip)))
+                .collect();
+            assert!(leaked.is_empty(), "{leaked:?}");
+            lab.stop().await.unwrap();
+            if open {
+                let tables = command(None, "nft", &["list", "ruleset"]);
+                assert_eq!(String::from_utf8_lossy(&tables.stdout), "", "the rule goes with the lab");
+            }
+        }
+        drop(lives);
+    });
+}
+
+#[test]
+fn what_a_lost_cluster_left_goes_at_the_next_start() {
+    in_own_namespace(async || {
+        let directory = tempfile::tempdir().unwrap();
+        let lost = LabConfig {
+            cluster_id: "deadbeef".into(),
+            run_directory: directory.path().join("run/deadbeef"),
+            owner: directory.path().join("gone"),
+            ranges: Ranges { pods: "10.200.0.0/16".parse().unwrap(), services: "10.208.0.0/16".parse().unwrap() },
+            ..config(directory.path())
+        };
+        let lab = Lab::start(lost).await.unwrap();
+        lab.pod_network().attach("one", "aaaaaaaaaaaaaaaaaa", None).await.unwrap();
+        drop(lab);
+        let lab = Lab::start(config(directory.path())).await.unwrap();
+        assert!(!directory.path().join("run/deadbeef").exists());
+        let links = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        assert!(!links.contains("cor-deadbeef") && links.contains("cor-0123abcd"), "{links}");
         lab.stop().await.unwrap();
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!mounts.contains(directory.path().to_str().unwrap()), "{mounts}");

@@ -1,4 +1,4 @@
-//! The node's heartbeat: a Lease in `kube-node-lease`, renewed every 10 s.
+//! The node's heartbeat: a Lease in `kube-node-lease`, renewed after a quarter of its duration.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,6 @@ use serde_json::json;
 use super::Agent;
 
 const NAMESPACE: &str = "kube-node-lease";
-const EVERY: Duration = Duration::from_secs(10);
-const DURATION_SECONDS: i32 = 40;
 
 /// Renews until stopped.
 pub(crate) async fn run(agent: Arc<Agent>) {
@@ -21,7 +19,7 @@ pub(crate) async fn run(agent: Arc<Agent>) {
     let mut wait = Duration::from_millis(200);
     loop {
         match renew(&agent, &api).await {
-            Ok(()) => wait = EVERY,
+            Ok(()) => wait = agent.lease_duration / 4,
             Err(error) => {
                 tracing::debug!(node = agent.name, %error, "the lease was not renewed");
                 wait = (wait * 2).clamp(Duration::from_millis(200), Duration::from_secs(7));
@@ -33,7 +31,8 @@ pub(crate) async fn run(agent: Arc<Agent>) {
 
 async fn renew(agent: &Agent, api: &Api<Lease>) -> Result<(), kube::Error> {
     let now = MicroTime(agent.clock.now());
-    let patch = json!({"spec": {"holderIdentity": agent.name, "leaseDurationSeconds": DURATION_SECONDS, "renewTime": now}});
+    let seconds = i32::try_from(agent.lease_duration.as_secs().max(1)).unwrap_or(i32::MAX);
+    let patch = json!({"spec": {"holderIdentity": agent.name, "leaseDurationSeconds": seconds, "renewTime": now}});
     match api.patch(&agent.name, &PatchParams::default(), &Patch::Merge(patch)).await {
         Ok(_) => return Ok(()),
         Err(error) if is_not_found(&error) => {}
@@ -55,7 +54,7 @@ async fn renew(agent: &Agent, api: &Api<Lease>) -> Result<(), kube::Error> {
         },
         spec: Some(LeaseSpec {
             holder_identity: Some(agent.name.clone()),
-            lease_duration_seconds: Some(DURATION_SECONDS),
+            lease_duration_seconds: Some(seconds),
             renew_time: Some(now),
             ..LeaseSpec::default()
         }),

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use coracle_api::quantity::Quantity;
 
+use crate::runtime::Usage;
+
 /// What a node has to give.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capacity {
@@ -42,6 +44,23 @@ fn total_memory() -> i64 {
     let text = read("/proc/meminfo");
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<i64>().ok()).map_or(1 << 30, |kib| kib * 1024)
+}
+
+/// What the whole machine has used of its processors, and uses of its memory.
+pub(crate) fn used() -> Usage {
+    let (stat, meminfo) = (read("/proc/stat"), read("/proc/meminfo"));
+    let ticks: Vec<u64> = stat.lines().next().into_iter().flat_map(|line| line.split_whitespace().skip(1)).flat_map(str::parse).collect();
+    // user nice system idle iowait irq softirq steal; guests are in the first two
+    let busy: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|&at| ticks.get(at)).sum();
+    let hertz = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten().and_then(|hertz| u64::try_from(hertz).ok());
+    let kib = |name: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    Usage {
+        cpu_nanoseconds: busy * (1_000_000_000 / hertz.unwrap_or(100)),
+        memory_bytes: kib("MemTotal:").saturating_sub(kib("MemAvailable:")) * 1024,
+    }
 }
 
 fn disk_size(path: &Path) -> i64 {

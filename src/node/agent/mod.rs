@@ -30,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use self::objects::Objects;
 use crate::pod::worker::PodWorker;
 use crate::runtime::Runtime;
+use crate::usage::Usages;
 
 pub use self::machine::Capacity;
 
@@ -67,6 +68,8 @@ pub struct NodeConfig {
     pub capacity: Option<Capacity>,
     /// Range of its pods' addresses, as `spec.podCIDR` shows it.
     pub pod_cidr: Option<String>,
+    /// How long a lease is good for; it is renewed after a quarter of it. The kubelet's default is 40 s.
+    pub lease_duration: Duration,
     /// Domain of service names, as `cluster.local`.
     pub cluster_domain: String,
     /// Longest wait before a container that keeps failing is started again, as `crashLoopBackOff.maxContainerRestartPeriod`.
@@ -91,6 +94,7 @@ pub(crate) struct Agent {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capacity: Capacity,
     pub(crate) pod_cidr: Option<String>,
+    pub(crate) lease_duration: Duration,
     pub(crate) cluster_domain: String,
     pub(crate) longest_restart_delay: Duration,
     pub(crate) objects: Objects,
@@ -106,6 +110,7 @@ pub(crate) struct Agent {
     pub(crate) images_used: Mutex<HashMap<String, jiff::Timestamp>>,
     /// What the machine is short of.
     pub(crate) pressures: pressure::Watch,
+    pub(crate) usages: Usages,
     pub(crate) turns: Turns,
     /// Something that the node's status shows has changed.
     pub(crate) status_changed: Notify,
@@ -171,6 +176,7 @@ impl Node {
             network: config.network,
             clock: config.clock,
             pod_cidr: config.pod_cidr,
+            lease_duration: config.lease_duration,
             cluster_domain: config.cluster_domain,
             longest_restart_delay: config.longest_restart_delay,
             pods,
@@ -180,6 +186,7 @@ impl Node {
             pulls: Mutex::default(),
             images_used: Mutex::default(),
             pressures: pressure::Watch::default(),
+            usages: Usages::default(),
             turns: config.turns,
             status_changed: Notify::new(),
             stop: CancellationToken::new(),

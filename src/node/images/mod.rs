@@ -8,7 +8,7 @@ mod build;
 mod elf;
 mod kubia;
 pub mod reference;
-mod registry;
+pub(crate) mod registry;
 pub mod rooted;
 mod store;
 mod unpack;

@@ -45,7 +45,7 @@ impl From<ImageError> for Trouble {
 }
 
 /// Where the manifest is asked for.
-fn manifest_url(reference: &Reference, scheme: &str) -> String {
+pub(crate) fn manifest_url(reference: &Reference, scheme: &str) -> String {
     let host = if reference.domain == "docker.io" { "registry-1.docker.io" } else { &reference.domain };
     let version = reference.digest.as_deref().or(reference.tag.as_deref()).unwrap_or("latest");
     format!("{scheme}://{host}/v2/{}/manifests/{version}", reference.path)

@@ -449,7 +449,7 @@ impl Life {
                 None
             }
             Err(failures) => {
-                for failure in &failures {
+                for failure in failures.iter().filter(|failure| failure.is_told()) {
                     self.agent.event(&self.pod, None, EventType::Warning, "FailedMount", failure.0.clone());
                 }
                 let wait = Duration::from_millis(500) * 2u32.saturating_pow(self.mount_failures.min(8));

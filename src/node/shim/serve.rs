@@ -368,10 +368,10 @@ impl Shim {
     }
 
     fn exec(&mut self, key: u64, exec: &Exec) {
-        if self.containers.get(&exec.id).is_none_or(|c| c.ended) {
+        let Some(first) = self.containers.get(&exec.id).filter(|c| !c.ended).map(|c| c.pid) else {
             let reply = not_running(&exec.id);
             return self.reply(key, &reply, Vec::new());
-        }
+        };
         self.trimmer.used();
         match container::exec(&self.paths, exec) {
             Ok(process) => {
@@ -391,7 +391,7 @@ impl Shim {
                 self.reply(key, &Reply::Streams(streams), descriptors);
             }
             Err(error) => {
-                let reply = failed(error.failure(), &error.to_string());
+                let reply = if is_ending(first) { not_running(&exec.id) } else { failed(error.failure(), &error.to_string()) };
                 self.reply(key, &reply, Vec::new());
             }
         }
@@ -487,6 +487,14 @@ impl Shim {
         cgroup::remove(&group);
         let _ = std::fs::remove_dir_all(self.paths.library().join(id));
     }
+}
+
+/// Whether a process is on its way out: nobody can join it any more.
+fn is_ending(pid: i32) -> bool {
+    const EXITING: u32 = 0x4;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let flags = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(6)?.parse::<u32>().ok());
+    flags.is_none_or(|flags| flags & EXITING != 0)
 }
 
 /// Ends a command with what it started: it leads a session of its own.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{HostPathVolumeSource, PersistentVolume, Pod, Volume};
 
-use super::{Failure, disk, host_path, ownership};
+use super::{Failure, disk, host_path, ownership, remote};
 use crate::agent::Agent;
 use crate::pod::{namespace, uid};
 
@@ -54,6 +54,16 @@ pub(super) async fn set_up(agent: &Agent, pod: &Pod, volume: &Volume) -> Result<
             let path = path.clone();
             disk::blocking(move || ownership::give(&path, group, own)).await.map_err(|error| Failure::of(&title, &error))?;
         }
+        return Ok(Claimed { path, read_only: own });
+    }
+    if remote::is_attached_persistent(&spec) {
+        return Err(Failure::awaited());
+    }
+    if let Some(share) = spec.nfs {
+        let path = agent.pod_dir(uid(pod)).join("volumes/kubernetes.io~nfs").join(&title);
+        let (target, options) = (path.clone(), spec.mount_options.unwrap_or_default());
+        let mounting = disk::blocking(move || remote::nfs(&target, &share, &options));
+        mounting.await.map_err(|error| Failure::of(&title, &error))?;
         return Ok(Claimed { path, read_only: own });
     }
     Err(Failure::of(&title, "no volume plugin matched"))

@@ -9,6 +9,7 @@ mod host_path;
 mod mounts;
 mod ownership;
 mod payload;
+mod remote;
 mod subpath;
 mod token;
 
@@ -37,6 +38,16 @@ pub(crate) struct Failure(pub(crate) String);
 impl Failure {
     fn of(volume: &str, message: &str) -> Self {
         Self(format!("MountVolume.SetUp failed for volume \"{volume}\" : {message}"))
+    }
+
+    /// It waits for a disk; whoever is to attach it tells why it does not come.
+    fn awaited() -> Self {
+        Self(String::new())
+    }
+
+    /// Whether an event is to tell it.
+    pub(crate) fn is_told(&self) -> bool {
+        !self.0.is_empty()
     }
 }
 
@@ -85,6 +96,9 @@ enum Source<'a> {
     Host(&'a k8s_openapi::api::core::v1::HostPathVolumeSource),
     /// Files of an image, which the runtime mounts.
     Image,
+    Nfs(&'a k8s_openapi::api::core::v1::NFSVolumeSource),
+    /// A disk that an attacher would have to bring.
+    Attached,
     Unsupported(String),
 }
 
@@ -110,6 +124,12 @@ fn source(volume: &Volume) -> Source<'_> {
     }
     if let Some(empty) = &volume.empty_dir {
         return Source::Empty(empty);
+    }
+    if let Some(share) = &volume.nfs {
+        return Source::Nfs(share);
+    }
+    if remote::is_attached(volume) {
+        return Source::Attached;
     }
     if let Some(csi) = &volume.csi {
         return Source::Unsupported(format!(
@@ -154,7 +174,8 @@ fn path(dir: &Path, volume: &Volume) -> PathBuf {
         Source::Payload { plugin, .. } => dir.join("volumes").join(plugin).join(&volume.name),
         Source::Empty(_) => dir.join("volumes/kubernetes.io~empty-dir").join(&volume.name),
         Source::Host(host) => PathBuf::from(&host.path),
-        Source::Image | Source::Unsupported(_) => dir.join("volumes/unsupported").join(&volume.name),
+        Source::Nfs(_) => dir.join("volumes/kubernetes.io~nfs").join(&volume.name),
+        Source::Image | Source::Attached | Source::Unsupported(_) => dir.join("volumes/unsupported").join(&volume.name),
     }
 }
 
@@ -191,6 +212,7 @@ pub(crate) async fn set_up(agent: &Agent, pod: &Pod, facts: &Facts, state: &mut 
         match set_up_one(agent, pod, facts, &dir, volume).await {
             Ok(None) => {}
             Ok(Some(again)) => refresh = Some(refresh.map_or(again, |known| known.min(again))),
+            Err(_) if matches!(source(volume), Source::Attached) => failures.push(Failure::awaited()),
             Err(message) => failures.push(Failure::of(&volume.name, &message)),
         }
     }
@@ -212,6 +234,11 @@ async fn set_up_one(agent: &Agent, pod: &Pod, facts: &Facts, dir: &Path, volume:
     let target = path(dir, volume);
     match source(volume) {
         Source::Unsupported(message) => Err(message),
+        Source::Attached => Err(String::new()),
+        Source::Nfs(share) if has_files => {
+            let share = share.clone();
+            disk::blocking(move || remote::nfs(&target, &share, &[])).await.map(|()| None)
+        }
         Source::Empty(empty) if has_files => {
             let (empty, group) = (empty.clone(), ownership::group(pod));
             disk::blocking(move || disk::empty_dir(&target, &empty, group)).await.map(|()| None)
@@ -220,7 +247,7 @@ async fn set_up_one(agent: &Agent, pod: &Pod, facts: &Facts, dir: &Path, volume:
             let host = host.clone();
             disk::blocking(move || host_path::check(&host)).await.map(|()| None)
         }
-        Source::Empty(_) | Source::Host(_) | Source::Image => Ok(None),
+        Source::Empty(_) | Source::Host(_) | Source::Image | Source::Nfs(_) => Ok(None),
         Source::Payload { in_memory, .. } => {
             let payload = payload::collect(agent, pod, facts, volume, has_files.then_some(target.as_path())).await?;
             if has_files {

@@ -60,9 +60,9 @@ pub(super) struct Seen {
 
 impl Seen {
     /// What is seen of a request for objects of `kind`.
-    pub(super) fn of(request: &Request<'_>, kind: &Kind, object: Option<&Json>, authorizer: &Arc<Authorizer>) -> Self {
+    pub(super) fn of(request: &Request<'_>, kind: &Kind, object: Option<&Json>, old: Option<&Json>, authorizer: &Arc<Authorizer>) -> Self {
         let value = |object: Option<&Json>| object.map_or(Value::Null, |object| Value::from_json(&webhooks::typed(request, kind, object)));
-        let old = request.old.filter(|_| request.operation != Operation::Connect);
+        let old = old.filter(|_| request.operation != Operation::Connect);
         let mut attributes = webhooks::attributes(request, kind);
         for field in ["name", "namespace", "subResource", "requestSubResource"] {
             if attributes[field].is_null() {

@@ -66,7 +66,7 @@ pub(super) fn matched<'k>(rules: &Value, policy: &str, request: &Request<'k>) ->
     let others = || {
         let asked = request.asked;
         let same = move |kind: &&Kind| kind.plural == asked.plural && kind.storage == asked.storage && *kind != asked;
-        kinds::builtin().iter().filter(same)
+        kinds::builtin().iter().filter(same).chain(request.others.iter().map(|kind| &**kind))
     };
     rules().find_map(|rule| others().find(|kind| rule_matches(rule, request, kind)))
 }

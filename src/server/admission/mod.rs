@@ -12,6 +12,7 @@ mod limit_ranger;
 mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_resize;
 mod pod_security;
 mod policies;
 mod priority;
@@ -33,9 +34,12 @@ use coracle_api::status::Status;
 use serde_json::{Value, json};
 
 use crate::authz::Authorizer;
+use crate::custom::Customs;
 use crate::http::query::Query;
 use crate::objects::Lookup;
 use crate::webhook::WebhookClient;
+
+pub use tolerations::TolerationSeconds;
 
 /// What a write does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +62,10 @@ pub struct Request<'a> {
     pub kind: &'a Kind,
     /// The same in the version the client speaks.
     pub asked: &'a Kind,
+    /// Of a custom kind, the other versions it is served in.
+    pub(crate) others: &'a [Arc<Kind>],
+    /// Where custom kinds are known; a test may do without.
+    pub(crate) customs: Option<&'a Customs>,
     /// Namespace; empty at cluster scope. For a namespace itself, its name.
     pub namespace: &'a str,
     /// Name; empty in a create with `generateName`.
@@ -130,13 +138,21 @@ pub struct Admission {
     webhooks: WebhookClient,
     programs: expressions::Programs,
     turns: quota::Turns,
+    tolerations: TolerationSeconds,
 }
 
 impl Admission {
     /// A chain that reads what it needs in `lookup` and reaches webhooks in the cluster through `dialer`.
     pub fn new(lookup: Arc<dyn Lookup>, authorizer: Arc<Authorizer>, clock: Arc<dyn Clock>, dialer: Arc<dyn NodeDialer>) -> Self {
         let webhooks = WebhookClient::new(dialer);
-        Self { lookup, authorizer, clock, webhooks, programs: expressions::Programs::default(), turns: quota::Turns::default() }
+        let (programs, turns) = (expressions::Programs::default(), quota::Turns::default());
+        Self { lookup, authorizer, clock, webhooks, programs, turns, tolerations: TolerationSeconds::default() }
+    }
+
+    /// The same with other seconds that pods stay on lost nodes.
+    #[must_use]
+    pub fn tolerating(self, tolerations: TolerationSeconds) -> Self {
+        Self { tolerations, ..self }
     }
 
     fn caller(&self) -> webhooks::Caller<'_> {
@@ -170,7 +186,7 @@ impl Admission {
             priority::fill(lookup, request, object)?;
         }
         if request.is("", "pods") && request.writes() {
-            tolerations::fill(object);
+            tolerations::fill(object, self.tolerations);
         }
         if request.creates("", "pods") {
             runtime_class::fill(lookup, request, object)?;
@@ -192,7 +208,7 @@ impl Admission {
         warnings: &mut Vec<String>,
     ) -> Result<Option<quota::Charge>, Status> {
         self.check(request, object, warnings)?;
-        self.judge().validate(request, object, warnings)?;
+        self.judge().validate(request, object, warnings).await?;
         webhooks::validate(self.caller(), request, object, warnings).await?;
         match object {
             Some(object) if request.writes() => quota::check(&self.turns, &*self.lookup, &*self.clock, request, object).await,
@@ -211,6 +227,7 @@ impl Admission {
         limit_ranger::check(lookup, request, object)?;
         pod_security::check(lookup, request, object, warnings)?;
         claim_resize::check(lookup, request, object)?;
+        pod_resize::check(lookup, request, object)?;
         certificates::check(&self.authorizer, request, object)?;
         if request.is("scheduling.k8s.io", "priorityclasses") {
             priority::check_class(lookup, request, object)?;

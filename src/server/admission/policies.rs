@@ -1,5 +1,6 @@
 //! ValidatingAdmissionPolicy and MutatingAdmissionPolicy: rules in expressions, bound to where they apply.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -24,6 +25,9 @@ pub(super) struct Judge<'a> {
     pub(super) programs: &'a Programs,
     pub(super) authorizer: &'a Arc<Authorizer>,
 }
+
+/// An object and the one before it, in the version that the policy is about.
+type Told<'a> = (Option<&'a Value>, Option<&'a Value>);
 
 /// A policy bound to a place that the request is in.
 struct Bound<'a> {
@@ -96,7 +100,8 @@ impl Judge<'_> {
             return Ok(vec![None]);
         }
         let (version, name) = (text(kind, "/apiVersion"), text(kind, "/kind"));
-        let Some(kind) = kinds::by_api_version(version, name) else {
+        let custom = request.customs.filter(|_| version.contains('/')).and_then(|customs| customs.named(version, name));
+        let Some(kind) = kinds::by_api_version(version, name).or(custom.as_deref()) else {
             return Err(format!("failed to configure binding: paramKind kind `{version}, Kind={name}` not known"));
         };
         let namespace = match (kind.namespaced, text(reference, "/namespace")) {
@@ -128,14 +133,17 @@ impl Judge<'_> {
             let mut object = Value::clone(&object);
             object["apiVersion"] = json!(stored.api_version());
             object["kind"] = json!(stored.kind);
+            if let Some(custom) = &stored.custom {
+                custom.settle(&mut object);
+            }
             Arc::new(object)
         };
         Ok(found.into_iter().map(typed).map(Some).collect())
     }
 
-    fn seen(&self, bound: &Bound<'_>, request: &Request<'_>, object: Option<&Value>, params: Option<&Value>) -> Seen {
+    fn seen(&self, bound: &Bound<'_>, request: &Request<'_>, (object, old): Told<'_>, params: Option<&Value>) -> Seen {
         let namespace = self.lookup.get("", "namespaces", "", request.namespace).filter(|_| !request.namespace.is_empty());
-        let seen = Seen::of(request, bound.kind, object, self.authorizer);
+        let seen = Seen::of(request, bound.kind, object, old, self.authorizer);
         seen.with("namespaceObject", namespace.as_deref()).with("params", params)
     }
 
@@ -144,12 +152,12 @@ impl Judge<'_> {
         &self,
         bound: &Bound<'_>,
         request: &Request<'_>,
-        object: Option<&Value>,
+        told: Told<'_>,
         params: Option<&Value>,
         budget: &Budget,
     ) -> Result<Option<Arc<Scope>>, String> {
         let spec = &bound.policy["spec"];
-        let scope = self.seen(bound, request, object, params).scope(self.programs, &spec["variables"])?;
+        let scope = self.seen(bound, request, told, params).scope(self.programs, &spec["variables"])?;
         match expressions::matches(self.programs, &spec["matchConditions"], &scope, budget) {
             Match::Yes => Ok(Some(scope)),
             Match::No => Ok(None),
@@ -158,11 +166,12 @@ impl Judge<'_> {
     }
 
     /// Lets policies refuse or warn.
-    pub(super) fn validate(&self, request: &Request<'_>, object: Option<&Value>, warnings: &mut Vec<String>) -> Result<(), Status> {
+    pub(super) async fn validate(&self, request: &Request<'_>, object: Option<&Value>, warnings: &mut Vec<String>) -> Result<(), Status> {
         let mut denied = None;
         for bound in self.bound("validatingadmissionpolicies", "validatingadmissionpolicybindings", request, object)? {
             let (policy, binding) = bound.names();
-            for (message, reason) in self.faults(&bound, request, object) {
+            let told = webhooks::versioned(request, bound.kind, object).await?;
+            for (message, reason) in self.faults(&bound, request, (told.object.as_deref(), told.old.as_deref())) {
                 for action in bound.binding["spec"]["validationActions"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                     match action {
                         "Deny" if denied.is_none() => {
@@ -183,7 +192,7 @@ impl Judge<'_> {
     }
 
     /// What a policy says against the request: message and reason.
-    fn faults(&self, bound: &Bound<'_>, request: &Request<'_>, object: Option<&Value>) -> Vec<(String, String)> {
+    fn faults(&self, bound: &Bound<'_>, request: &Request<'_>, told: Told<'_>) -> Vec<(String, String)> {
         let failed = |why: String| if bound.fails_closed() { vec![(why, String::new())] } else { Vec::new() };
         let params = match self.params(bound, request) {
             Ok(params) => params,
@@ -192,7 +201,7 @@ impl Judge<'_> {
         let mut faults = Vec::new();
         for params in params {
             let budget = Budget::new(RUNTIME_BUDGET);
-            let scope = match self.enter(bound, request, object, params.as_deref(), &budget) {
+            let scope = match self.enter(bound, request, told, params.as_deref(), &budget) {
                 Ok(Some(scope)) => scope,
                 Ok(None) => continue,
                 Err(why) => {
@@ -228,7 +237,7 @@ impl Judge<'_> {
     }
 
     /// Lets policies change the object; in a second round only those that want to see what others did. True if one did change it.
-    pub(super) fn mutate(
+    pub(super) async fn mutate(
         &self,
         request: &Request<'_>,
         object: &mut Value,
@@ -242,10 +251,15 @@ impl Judge<'_> {
             if again && (text(&bound.policy, "/spec/reinvocationPolicy") != "IfNeeded" || !asked.contains(&id)) {
                 continue;
             }
-            let before = object.clone();
-            match self.change(&bound, request, object) {
-                Ok(()) => changed |= before != *object,
-                Err(_) if !bound.fails_closed() => *object = before,
+            let told = webhooks::versioned(request, bound.kind, Some(object)).await?;
+            let (mut new, old) = (told.object.map_or(Value::Null, Cow::into_owned), told.old.map(Cow::into_owned));
+            match self.change(&bound, request, &mut new, old.as_ref()) {
+                Ok(()) => {
+                    let new = webhooks::returned(request, bound.kind, new).await?;
+                    changed |= new != *object;
+                    *object = new;
+                }
+                Err(_) if !bound.fails_closed() => {}
                 Err(why) => {
                     return Err(request.forbidden(&format!("policy '{policy}' with binding '{binding}' denied request: {why}")));
                 }
@@ -255,11 +269,11 @@ impl Judge<'_> {
         Ok(changed)
     }
 
-    fn change(&self, bound: &Bound<'_>, request: &Request<'_>, object: &mut Value) -> Result<(), String> {
+    fn change(&self, bound: &Bound<'_>, request: &Request<'_>, object: &mut Value, old: Option<&Value>) -> Result<(), String> {
         for params in self.params(bound, request)? {
             let budget = Budget::new(RUNTIME_BUDGET);
             for mutation in bound.policy["spec"]["mutations"].as_array().into_iter().flatten() {
-                let Some(scope) = self.enter(bound, request, Some(object), params.as_deref(), &budget)? else { break };
+                let Some(scope) = self.enter(bound, request, (Some(object), old), params.as_deref(), &budget)? else { break };
                 let source = match text(mutation, "/patchType") {
                     "JSONPatch" => text(mutation, "/jsonPatch/expression"),
                     _ => text(mutation, "/applyConfiguration/expression"),

@@ -93,6 +93,8 @@ impl Chain {
             identity,
             kind,
             asked: kind,
+            others: &[],
+            customs: None,
             namespace,
             name: &name,
             called: name.clone(),

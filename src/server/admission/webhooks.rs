@@ -1,5 +1,6 @@
 //! MutatingAdmissionWebhook and ValidatingAdmissionWebhook: what the configured webhooks say of a write.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use super::expressions::{self, Match, Seen};
 use super::policies::Judge;
 use super::{Operation, Request, matching, text};
+use crate::custom::Customs;
 use crate::vocabulary::{self, FieldValidation};
 use crate::webhook::WebhookClient;
 
@@ -67,8 +69,43 @@ impl From<Status> for Trouble {
     }
 }
 
+/// An object, and the one before it, in the version that somebody is told of.
+pub(super) struct Versioned<'v> {
+    pub(super) object: Option<Cow<'v, Value>>,
+    pub(super) old: Option<Cow<'v, Value>>,
+}
+
+/// Who converts between the version asked for and another, where somebody has to.
+fn converter<'a>(request: &Request<'a>, kind: &Kind) -> Option<&'a Customs> {
+    let same = kind.custom.is_none() || kind.version == request.asked.version || request.own_type().is_some();
+    request.customs.filter(|_| !same)
+}
+
+/// The objects of a request in the version of `kind`. Versions of custom kinds are converted as their definition says.
+pub(super) async fn versioned<'v>(request: &Request<'v>, kind: &Kind, object: Option<&'v Value>) -> Result<Versioned<'v>, Status> {
+    let Some(customs) = converter(request, kind) else {
+        return Ok(Versioned { object: object.map(Cow::Borrowed), old: request.old.map(Cow::Borrowed) });
+    };
+    let mut converted = [None, None];
+    for (place, object) in converted.iter_mut().zip([object, request.old]) {
+        if let Some(object) = object {
+            *place = Some(Cow::Owned(customs.in_version(kind, object).await?));
+        }
+    }
+    let [object, old] = converted;
+    Ok(Versioned { object, old })
+}
+
+/// An object that was changed in the version of `kind`, in the version asked for.
+pub(super) async fn returned(request: &Request<'_>, kind: &Kind, object: Value) -> Result<Value, Status> {
+    match converter(request, kind) {
+        Some(customs) => customs.in_version(request.asked, &object).await,
+        None => Ok(object),
+    }
+}
+
 /// The webhooks of these configurations that are about the request.
-fn hooks<'a>(caller: &Caller<'_>, plural: &str, request: &Request<'a>, object: Option<&Value>) -> Result<Vec<Hook<'a>>, Status> {
+async fn hooks<'a>(caller: &Caller<'_>, plural: &str, request: &Request<'a>, object: Option<&Value>) -> Result<Vec<Hook<'a>>, Status> {
     let configurations = caller.judge.lookup.list(GROUP, plural, "");
     let mut found = Vec::new();
     if configurations.is_empty() || matching::is_exempt(request) {
@@ -83,7 +120,7 @@ fn hooks<'a>(caller: &Caller<'_>, plural: &str, request: &Request<'a>, object: O
                 continue;
             }
             let ignores = text(webhook, "/failurePolicy") == "Ignore";
-            match conditions(caller, webhook, request, kind, object) {
+            match conditions(caller, webhook, request, kind, object).await? {
                 Match::Yes => {}
                 Match::No => continue,
                 Match::Failed(_) if ignores => continue,
@@ -96,16 +133,23 @@ fn hooks<'a>(caller: &Caller<'_>, plural: &str, request: &Request<'a>, object: O
     Ok(found)
 }
 
-fn conditions(caller: &Caller<'_>, webhook: &Value, request: &Request<'_>, kind: &Kind, object: Option<&Value>) -> Match {
+async fn conditions(
+    caller: &Caller<'_>,
+    webhook: &Value,
+    request: &Request<'_>,
+    kind: &Kind,
+    object: Option<&Value>,
+) -> Result<Match, Status> {
     let conditions = &webhook["matchConditions"];
     if conditions.as_array().is_none_or(Vec::is_empty) {
-        return Match::Yes;
+        return Ok(Match::Yes);
     }
-    let seen = Seen::of(request, kind, object, caller.judge.authorizer);
-    match seen.scope(caller.judge.programs, &Value::Null) {
+    let Versioned { object, old } = versioned(request, kind, object).await?;
+    let seen = Seen::of(request, kind, object.as_deref(), old.as_deref(), caller.judge.authorizer);
+    Ok(match seen.scope(caller.judge.programs, &Value::Null) {
         Ok(scope) => expressions::matches(caller.judge.programs, conditions, &scope, &Budget::new(RUNTIME_BUDGET)),
         Err(why) => Match::Failed(why),
-    }
+    })
 }
 
 /// Lets policies, then webhooks change the object, one after the other. True if one did: the plugins before them are to run again, and then this.
@@ -119,11 +163,11 @@ pub(super) async fn mutate(
     if rounds.again && rounds.last != *object {
         rounds.changed();
     }
-    let mut any = caller.judge.mutate(request, object, &mut rounds.policies, rounds.again)?;
+    let mut any = caller.judge.mutate(request, object, &mut rounds.policies, rounds.again).await?;
     if any {
         rounds.changed();
     }
-    for hook in hooks(&caller, "mutatingwebhookconfigurations", request, Some(object))? {
+    for hook in hooks(&caller, "mutatingwebhookconfigurations", request, Some(object)).await? {
         if rounds.again && !rounds.outdated.remove(&hook.id) {
             continue;
         }
@@ -151,7 +195,8 @@ async fn change(
     warnings: &mut Vec<String>,
 ) -> Result<bool, Status> {
     let own_type = request.own_type();
-    let versioned = typed(request, hook.kind, object);
+    let seen = versioned(request, hook.kind, Some(object)).await?.object.map_or(Value::Null, Cow::into_owned);
+    let versioned = typed(request, hook.kind, &seen);
     let response = match settle(hook, ask(caller, request, hook, Some(object), warnings).await)? {
         Some(response) if response["patch"].is_string() => response,
         _ => return Ok(false),
@@ -169,6 +214,7 @@ async fn change(
     }
     if own_type.is_none() {
         finish(hook.kind, &mut patched)?;
+        patched = returned(request, hook.kind, patched).await?;
     }
     let changed = patched != *object;
     *object = patched;
@@ -192,7 +238,7 @@ pub(super) async fn validate(
     object: Option<&Value>,
     warnings: &mut Vec<String>,
 ) -> Result<(), Status> {
-    let hooks = hooks(&caller, "validatingwebhookconfigurations", request, object)?;
+    let hooks = hooks(&caller, "validatingwebhookconfigurations", request, object).await?;
     let answers = join_all(hooks.iter().map(|hook| async move {
         let mut said = Vec::new();
         let answer = ask(caller, request, hook, object, &mut said).await;
@@ -238,7 +284,8 @@ async fn ask(
         return Err(Status::bad_request(format!("admission webhook {name:?} does not support dry run")).into());
     }
     let uid = uuid::Uuid::new_v4().to_string();
-    let review = review(&uid, request, hook.kind, object);
+    let Versioned { object, old } = versioned(request, hook.kind, object).await?;
+    let review = review(&uid, request, hook.kind, object.as_deref(), old.as_deref());
     let timeout = Duration::from_secs(hook.webhook["timeoutSeconds"].as_u64().unwrap_or(10));
     let answer = caller.client.call(caller.judge.lookup, &hook.webhook["clientConfig"], &review, timeout).await;
     let answer = answer.map_err(|why| Trouble::Failed(format!("failed to call webhook: {why}")))?;
@@ -325,12 +372,12 @@ pub(super) fn attributes(request: &Request<'_>, kind: &Kind) -> Value {
     attributes
 }
 
-fn review(uid: &str, request: &Request<'_>, kind: &Kind, object: Option<&Value>) -> Value {
+fn review(uid: &str, request: &Request<'_>, kind: &Kind, object: Option<&Value>, old: Option<&Value>) -> Value {
     let mut asked = attributes(request, kind);
     asked["uid"] = json!(uid);
     let seen = |object: Option<&Value>| object.map_or(Value::Null, |object| typed(request, kind, object));
     asked["object"] = seen(object);
     // A stream has no object before it.
-    asked["oldObject"] = if request.operation == Operation::Connect { Value::Null } else { seen(request.old) };
+    asked["oldObject"] = if request.operation == Operation::Connect { Value::Null } else { seen(old) };
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked})
 }

@@ -103,7 +103,7 @@ async fn look(server: &Server) -> bool {
     let looks = services.iter().map(|service| async move { (service, find(server, service).await) });
     let found = futures::future::join_all(looks).await;
     let mut all_answer = true;
-    let mut served = BTreeMap::new();
+    let mut served = super::own();
     for (service, found) in found {
         let spec = &service["spec"];
         let (available, reason, message) = match found {
@@ -116,6 +116,7 @@ async fn look(server: &Server) -> bool {
                         version: text(spec, "/version").to_owned(),
                         priority: (number("groupPriorityMinimum"), number("versionPriority")),
                         resources,
+                        own: false,
                     },
                 );
                 (true, "Passed", "all checks passed".to_owned())

@@ -10,15 +10,22 @@ use super::{Aggregator, Served};
 use crate::discovery::{Document, etag};
 
 impl Aggregator {
-    /// Adds what other servers serve to a document of this one, which may have none at the path.
-    pub(crate) fn merge(&self, path: &str, document: Option<Document>) -> Option<Document> {
-        let served = self.served.read();
+    /// Adds what other servers serve to a document of this one, which may have none at the path; with `own`, also what this
+    /// one serves besides its kinds.
+    pub(crate) fn merge(&self, path: &str, document: Option<Document>, own: bool) -> Option<Document> {
+        let all = self.served.read();
+        let served: Vec<&Served> = all.values().filter(|one| own || !one.own).collect();
         if served.is_empty() {
             return document;
         }
-        let groups = groups(served.values());
+        let groups = groups(served.iter().copied());
         let Some(document) = document else {
-            let versions = groups.get(path.strip_prefix("/apis/")?)?;
+            let asked = path.strip_prefix("/apis/")?;
+            if let Some(one) = served.iter().find(|one| api_version(&one.group, &one.version) == asked) {
+                let body = Bytes::from(one.resources.to_string());
+                return Some(Document { content_type: "application/json", body, etag: None });
+            }
+            let versions = groups.get(asked)?;
             let mut group = plain(&versions[0].group, versions);
             group["kind"] = json!("APIGroup");
             group["apiVersion"] = json!("v1");
@@ -48,7 +55,7 @@ fn groups<'a>(served: impl Iterator<Item = &'a Served>) -> BTreeMap<&'a str, Vec
 
 fn add(body: &mut Value, name: &str, versions: &[&Served]) {
     if let Some(paths) = body.get_mut("paths") {
-        for Served { group, version, .. } in versions {
+        for Served { group, version, .. } in versions.iter().filter(|one| !one.own) {
             paths[format!("apis/{group}/{version}")] = json!({"serverRelativeURL": format!("/openapi/v3/apis/{group}/{version}")});
         }
         return;
@@ -117,8 +124,9 @@ mod tests {
             version: version.into(),
             priority: (2_000, priority),
             resources: resources.clone(),
+            own: false,
         };
-        let aggregator = Aggregator::default();
+        let aggregator = Aggregator { client: None, served: Default::default() };
         aggregator.served.write().extend([("a".to_owned(), served("v1alpha1", 100)), ("b".to_owned(), served("v1", 200))]);
         aggregator
     }
@@ -126,7 +134,7 @@ mod tests {
     fn merged(path: &str, own: Option<Value>) -> Value {
         let document =
             own.map(|own| Document { content_type: "application/json", body: own.to_string().into(), etag: Some("\"x\"".into()) });
-        let merged = aggregator().merge(path, document).unwrap();
+        let merged = aggregator().merge(path, document, false).unwrap();
         assert_ne!(merged.etag.as_deref(), Some("\"x\""));
         serde_json::from_slice(&merged.body).unwrap()
     }
@@ -143,6 +151,6 @@ mod tests {
         assert_eq!(version["resources"][0]["responseKind"]["group"], "wardle.example.com");
         let index = merged("/openapi/v3", Some(json!({"paths": {"api/v1": {}}})));
         assert!(index["paths"]["apis/wardle.example.com/v1"]["serverRelativeURL"].is_string());
-        assert!(aggregator().merge("/apis/none.example.com", None).is_none());
+        assert!(aggregator().merge("/apis/none.example.com", None, true).is_none());
     }
 }

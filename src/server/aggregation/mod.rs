@@ -29,6 +29,7 @@ use crate::objects::Lookup;
 use crate::proxy::forward::{self, Streamed, Tls, Via};
 use crate::proxy::{Place, endpoint};
 use crate::server::Server;
+use crate::usage;
 
 pub(crate) use availability::keep;
 
@@ -44,10 +45,18 @@ struct Served {
     priority: (i64, i64),
     /// Its `APIResourceList`.
     resources: Value,
+    /// Whether this server answers it after all, though it is none of its kinds.
+    own: bool,
+}
+
+/// What this server answers besides its kinds, by the name that an APIService has which puts another in its place.
+fn own() -> BTreeMap<String, Served> {
+    let (group, version) = (usage::GROUP.to_owned(), usage::VERSION.to_owned());
+    let name = format!("{version}.{group}");
+    BTreeMap::from([(name, Served { group, version, priority: (100, 100), resources: usage::resources(), own: true })])
 }
 
 /// What is known of other servers' groups.
-#[derive(Default)]
 pub(crate) struct Aggregator {
     /// What this server shows the others to be believed.
     client: Option<Arc<CertifiedKey>>,
@@ -57,7 +66,7 @@ pub(crate) struct Aggregator {
 
 impl Aggregator {
     pub(crate) fn new(client: Option<Arc<CertifiedKey>>) -> Self {
-        Self { client, served: RwLock::default() }
+        Self { client, served: RwLock::new(own()) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Addresses and ports that services get: cluster IPs from the service range, node ports.
 //!
+//! Users add ranges as objects of kind ServiceCIDR, and hold single addresses back as objects of kind IPAddress.
 //! What is taken is read from the stored services once and kept in memory from then on. A write takes what it needs before
 //! it is stored ([`Services::reserve`]); the [`Reservation`] gives it back unless the write is said to have happened.
 //! As upstream does, each range has a lower band that is handed out by itself only when the rest is full, so that addresses
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::objects::Lookup;
-use pool::{Pool, Refusal};
+use pool::{Pool, Refusal, Span};
 
 /// Why there are no ranges to take from.
 #[derive(Debug, thiserror::Error)]
@@ -115,24 +116,17 @@ impl Services {
     /// # Errors
     /// The service range is not one.
     pub fn new(lookup: &dyn Lookup, service_cidr: &str, ports: (u16, u16)) -> Result<Arc<Self>, RangeError> {
-        let wrong = || RangeError::Cidr(service_cidr.to_owned());
-        let (base, prefix) = service_cidr.split_once('/').ok_or_else(wrong)?;
-        let prefix: u32 = prefix.parse().ok().filter(|prefix| (8..=30).contains(prefix)).ok_or_else(wrong)?;
-        let base = base.parse::<std::net::Ipv4Addr>().map_err(|_| wrong())?.to_bits() & (u32::MAX << (32 - prefix));
-        // neither the network's own address nor its broadcast address
-        let size = (1_u32 << (32 - prefix)) - 2;
-        let addresses = Pool::new(base + 1, size, band(size, 16, 256));
+        let span = span(service_cidr).ok_or_else(|| RangeError::Cidr(service_cidr.to_owned()))?;
         let count = u32::from(ports.1) - u32::from(ports.0) + 1;
-        let node_ports = Pool::new(u32::from(ports.0), count, band(count, 32, 128));
-        let services = Self { pools: Mutex::new(Pools { addresses, ports: node_ports }), cidr: service_cidr.to_owned(), ports };
+        let node_ports = Pool::new(Span { first: u32::from(ports.0), size: count, band: band(count, 32, 128) });
+        let pools = Pools { addresses: Pool::new(span), ports: node_ports };
+        let services = Self { pools: Mutex::new(pools), cidr: service_cidr.to_owned(), ports };
         for service in lookup.list("", "services", "") {
             let held = holding(&service);
             let mut pools = services.pools.lock();
-            for address in held.addresses {
-                let _ = pools.addresses.take(address);
-            }
+            held.addresses.into_iter().for_each(|address| pools.addresses.occupy(address));
             for port in held.ports {
-                let _ = pools.ports.take(port);
+                pools.ports.occupy(port);
             }
         }
         Ok(Arc::new(services))
@@ -142,15 +136,18 @@ impl Services {
     ///
     /// # Errors
     /// 422 for an address or port that is taken or out of range, 500 when a range is full.
-    pub fn reserve(self: &Arc<Self>, service: &mut Value, old: Option<&Value>) -> Result<Reservation, Status> {
+    pub fn reserve(self: &Arc<Self>, lookup: &dyn Lookup, service: &mut Value, old: Option<&Value>) -> Result<Reservation, Status> {
         let before = old.map(holding).unwrap_or_default();
         let mut reservation = Reservation { services: self.clone(), taken: Holding::default(), released: Holding::default() };
         let name = service.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let invalid = |error: FieldError| Status::invalid("", "Service", &name, &[error]);
         let spec = &mut service["spec"];
         {
+            let more = added(lookup);
             let mut pools = self.pools.lock();
-            self.take_address(&mut pools.addresses, spec, &before, &mut reservation.taken).map_err(|error| error.answer(invalid))?;
+            pools.addresses.extend(&more);
+            self.take_address(lookup, &mut pools.addresses, spec, &before, &mut reservation.taken)
+                .map_err(|error| error.answer(invalid))?;
             self.take_ports(&mut pools.ports, spec, &before, &mut reservation.taken).map_err(|error| error.answer(invalid))?;
         }
         let after = holding(service);
@@ -173,7 +170,14 @@ impl Services {
         held.ports.iter().for_each(|port| pools.ports.free(*port));
     }
 
-    fn take_address(&self, pool: &mut Pool, spec: &mut Value, before: &Holding, taken: &mut Holding) -> Result<(), Fault> {
+    fn take_address(
+        &self,
+        lookup: &dyn Lookup,
+        pool: &mut Pool,
+        spec: &mut Value,
+        before: &Holding,
+        taken: &mut Holding,
+    ) -> Result<(), Fault> {
         if !needs_address(spec) {
             if spec["clusterIP"] == "None" {
                 spec["clusterIPs"] = json!(["None"]);
@@ -183,7 +187,9 @@ impl Services {
         let asked = spec["clusterIP"].as_str().filter(|ip| !ip.is_empty()).map(str::to_owned);
         let text = match asked {
             None => {
-                let bits = pool.take_any().ok_or_else(|| Fault::Full("failed to allocate a serviceIP: range is full".to_owned()))?;
+                let bits = pool
+                    .take_any(|address| is_held(lookup, address))
+                    .ok_or_else(|| Fault::Full("failed to allocate a serviceIP: range is full".to_owned()))?;
                 taken.addresses.push(bits);
                 std::net::Ipv4Addr::from_bits(bits).to_string()
             }
@@ -195,6 +201,9 @@ impl Services {
                 let bits =
                     address(&json!(text)).ok_or_else(|| refused("the provided network does not match the current range".to_owned()))?;
                 if !before.addresses.contains(&bits) {
+                    if is_held(lookup, bits) {
+                        return Err(refused("provided IP is already allocated".to_owned()));
+                    }
                     pool.take(bits).map_err(|refusal| match refusal {
                         Refusal::Taken => refused("provided IP is already allocated".to_owned()),
                         Refusal::Outside => {
@@ -279,13 +288,43 @@ impl Services {
     }
 }
 
+/// The addresses of a range: neither its own nor its broadcast address.
+fn span(cidr: &str) -> Option<Span> {
+    let (base, prefix) = cidr.split_once('/')?;
+    let prefix: u32 = prefix.parse().ok().filter(|prefix| (8..=30).contains(prefix))?;
+    let base = base.parse::<std::net::Ipv4Addr>().ok()?.to_bits() & (u32::MAX << (32 - prefix));
+    let size = (1_u32 << (32 - prefix)) - 2;
+    Some(Span { first: base + 1, size, band: band(size, 16, 256) })
+}
+
+/// Ranges that users added to the cluster's own and that are ready.
+fn added(lookup: &dyn Lookup) -> Vec<Span> {
+    let is_ready = |range: &Arc<Value>| {
+        let conditions = range.pointer("/status/conditions").and_then(Value::as_array);
+        conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+    };
+    let ranges = lookup.list("networking.k8s.io", "servicecidrs", "");
+    let others = ranges.iter().filter(|range| range["metadata"]["name"] != "kubernetes" && is_ready(range));
+    others
+        .flat_map(|range| range["spec"]["cidrs"].as_array().cloned().unwrap_or_default())
+        .filter_map(|cidr| span(cidr.as_str()?))
+        .collect()
+}
+
+/// Whether somebody else than a service has an address by name.
+fn is_held(lookup: &dyn Lookup, address: u32) -> bool {
+    let name = std::net::Ipv4Addr::from_bits(address).to_string();
+    let object = lookup.get("networking.k8s.io", "ipaddresses", "", &name);
+    object.is_some_and(|object| object["metadata"]["labels"]["ipaddress.kubernetes.io/managed-by"] != "ipallocator.k8s.io")
+}
+
 /// Size of the lower band of a range, as upstream reckons it: a part of the range, at least 16, at most `most`.
 fn band(size: u32, part: u32, most: u32) -> u32 {
     if size < 16 { 0 } else { (size / part).clamp(16, most) }
 }
 
 fn any_port(pool: &mut Pool) -> Result<u32, Fault> {
-    pool.take_any().ok_or_else(|| Fault::Full("failed to allocate a nodePort: range is full".to_owned()))
+    pool.take_any(|_| false).ok_or_else(|| Fault::Full("failed to allocate a nodePort: range is full".to_owned()))
 }
 
 /// Why something was not taken.

@@ -75,13 +75,13 @@ impl Authenticator {
         Self { key, lookup, clock, verified: Mutex::default() }
     }
 
-    /// Who asks; `None` if nothing says so. A client certificate counts before a token, as upstream has it.
+    /// Who asks; `None` if nothing says so. A client certificate, here whom it names, counts before a token, as upstream has it.
     ///
     /// # Errors
     /// 401 for a token or certificate that is not good.
-    pub fn authenticate(&self, peer_certificate: Option<&[u8]>, bearer: Option<&str>) -> Result<Option<Identity>, Status> {
-        if let Some(der) = peer_certificate {
-            return certificate_identity(der).map(Some).ok_or_else(Status::unauthorized);
+    pub fn authenticate(&self, certified: Option<Option<Identity>>, bearer: Option<&str>) -> Result<Option<Identity>, Status> {
+        if let Some(named) = certified {
+            return named.map(Some).ok_or_else(Status::unauthorized);
         }
         let Some(token) = bearer else { return Ok(None) };
         match self.token(token, &[ISSUER.to_owned()]) {

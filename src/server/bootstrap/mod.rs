@@ -164,6 +164,15 @@ fn initial(config: &BootstrapConfig) -> Vec<Initial> {
     out.extend(kubernetes_service(config));
     out.push(dns_service(config));
     out.push((
+        "networking.k8s.io",
+        "v1",
+        "ingressclasses",
+        json!({
+            "metadata": {"annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}, "name": "coracle"},
+            "spec": {"controller": "coracle.local/ingress"},
+        }),
+    ));
+    out.push((
         "storage.k8s.io",
         "v1",
         "storageclasses",

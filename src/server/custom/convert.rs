@@ -11,6 +11,10 @@ use crate::webhook::WebhookClient;
 /// How long a conversion may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
 /// Objects in the version `to`, by the webhook of a definition; those that are in it already are not sent.
 pub(super) async fn by_webhook(
     client: &WebhookClient,
@@ -24,9 +28,10 @@ pub(super) async fn by_webhook(
         return Ok(objects);
     }
     let sent: Vec<&Value> = places.iter().map(|at| &objects[*at]).collect();
-    let from = sent.first().map(|object| object["apiVersion"].as_str().unwrap_or_default().to_owned()).unwrap_or_default();
-    let kind = sent.first().map(|object| object["kind"].as_str().unwrap_or_default().to_owned()).unwrap_or_default();
-    let failed = |why: String| Status::internal(format!("conversion webhook for {from}, Kind={kind} failed: {why}"));
+    let of_first = |field: &str| sent.first().map(|object| text(&object[field]).to_owned()).unwrap_or_default();
+    let (from, kind) = (of_first("apiVersion"), of_first("kind"));
+    let says = |what: &str| Status::new(500, "", format!("conversion webhook for {from}, Kind={kind} {what}"));
+    let failed = |why: &str| says(&format!("failed: {why}"));
     let known = webhook["conversionReviewVersions"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let version = known.into_iter().find(|version| matches!(*version, "v1" | "v1beta1")).unwrap_or("v1");
     let uid = uuid::Uuid::new_v4().to_string();
@@ -34,29 +39,48 @@ pub(super) async fn by_webhook(
         "apiVersion": format!("apiextensions.k8s.io/{version}"), "kind": "ConversionReview",
         "request": {"uid": uid, "desiredAPIVersion": to, "objects": sent},
     });
-    let answer = client.call(lookup, &webhook["clientConfig"], &review, TIMEOUT).await.map_err(&failed)?;
+    let answer = client.call(lookup, &webhook["clientConfig"], &review, TIMEOUT).await.map_err(|why| failed(&why))?;
     let response = &answer["response"];
-    if response["uid"] != uid {
-        return Err(failed(format!("expected response.uid={uid:?}, got {}", response["uid"])));
+    if !response.is_object() {
+        return Err(failed("no response provided"));
     }
-    if response["result"]["status"] != "Success" {
-        return Err(failed(response["result"]["message"].as_str().unwrap_or("<no message>").to_owned()));
+    if version == "v1" {
+        if answer["apiVersion"] != review["apiVersion"] || answer["kind"] != review["kind"] {
+            let (version, kind) = (text(&answer["apiVersion"]), text(&answer["kind"]));
+            return Err(failed(&format!(
+                "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got {version}, Kind={kind}"
+            )));
+        }
+        if response["uid"] != uid {
+            return Err(failed(&format!("expected response.uid={uid:?}, got {:?}", text(&response["uid"]))));
+        }
+    }
+    let status = text(&response["result"]["status"]);
+    if status != "Success" {
+        let message = text(&response["result"]["message"]);
+        let otherwise = format!("response.result.status was '{status}', not 'Success'");
+        return Err(failed(if message.is_empty() { &otherwise } else { message }));
     }
     let converted = response["convertedObjects"].as_array().map(Vec::as_slice).unwrap_or_default();
     if converted.len() != places.len() {
-        return Err(failed(format!("expected {} converted objects, got {}", places.len(), converted.len())));
+        return Err(says(&format!("returned {} objects, expected {}", converted.len(), places.len())));
     }
-    for (at, new) in places.into_iter().zip(converted) {
+    for (index, (at, new)) in places.into_iter().zip(converted).enumerate() {
         let old = &objects[at];
-        if new["apiVersion"] != to || new["kind"] != old["kind"] {
-            return Err(failed(format!(
-                "expected converted object to be {to}, Kind={kind}, got {}, Kind={}",
-                new["apiVersion"], new["kind"]
-            )));
+        let invalid = |why: String| says(&format!("returned invalid object at index {index}: {why}"));
+        for (field, wanted) in [("apiVersion", to), ("kind", kind.as_str())] {
+            let got = text(&new[field]);
+            if got != wanted {
+                let field = if field == "kind" { "kind" } else { "groupVersion" };
+                return Err(invalid(format!("invalid {field} (expected {wanted}, received {got})")));
+            }
         }
         let (given, kept) = (&new["metadata"], &old["metadata"]);
-        if ["name", "namespace", "uid"].iter().any(|field| given[*field] != kept[*field]) {
-            return Err(failed("must not change name, namespace or uid".to_owned()));
+        for (field, called) in [("name", "name"), ("namespace", "namespace"), ("uid", "UID")] {
+            let (before, after) = (text(&kept[field]), text(&given[field]));
+            if before != after {
+                return Err(invalid(format!("must have the same {called}: {before} != {after}")));
+            }
         }
         // Of the metadata only labels and annotations are the webhook's to change.
         let mut metadata = kept.clone();

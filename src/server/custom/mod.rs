@@ -13,7 +13,7 @@ use std::sync::Arc;
 use coracle_api::custom::{self, Custom};
 use coracle_api::kinds::{Kind, KindRef};
 use coracle_api::status::Status;
-use coracle_store::{Entry, Event, ListOptions, Store, Value as Stored};
+use coracle_store::{Entry, Event, ListOptions, Store, Value as Stored, Watch};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -67,6 +67,13 @@ impl Customs {
         self.kinds(&entry).into_iter().find(|kind| kind.version == version).map(KindRef::from)
     }
 
+    /// What happens from now on to the definition of a custom kind.
+    pub(crate) fn watch(&self, kind: &Kind) -> Option<Watch> {
+        kind.custom.as_ref()?;
+        let key = key(custom::GROUP, custom::PLURAL, "", &format!("{}.{}", kind.plural, kind.group));
+        self.store.watch(&key, self.store.revision()).ok()
+    }
+
     /// All custom kinds, by definition.
     pub(crate) fn all(&self) -> Vec<Arc<Kind>> {
         let prefix = key(custom::GROUP, custom::PLURAL, "", "");
@@ -76,6 +83,28 @@ impl Customs {
             self.compiled.lock().retain(|key, _| there.contains(&**key));
         }
         list.entries.iter().flat_map(|entry| self.kinds(entry)).collect()
+    }
+
+    /// The other versions a custom kind is served in.
+    pub(crate) fn others(&self, kind: &Kind) -> Vec<Arc<Kind>> {
+        if kind.custom.is_none() {
+            return Vec::new();
+        }
+        let entry = self.store.get(&key(custom::GROUP, custom::PLURAL, "", &format!("{}.{}", kind.plural, kind.group)));
+        let all = entry.map(|entry| self.kinds(&entry)).unwrap_or_default();
+        all.into_iter().filter(|other| other.version != kind.version).collect()
+    }
+
+    /// The custom kind that objects name so.
+    pub(crate) fn named(&self, api_version: &str, name: &str) -> Option<Arc<Kind>> {
+        self.all().into_iter().find(|kind| kind.kind == name && kind.api_version() == api_version)
+    }
+
+    /// An object of a custom kind in another of its versions.
+    pub(crate) async fn in_version(&self, kind: &Kind, object: &Value) -> Result<Value, Status> {
+        let Some(custom) = &kind.custom else { return Ok(object.clone()) };
+        let converted = self.convert(custom, vec![object.clone()], &kind.api_version()).await?.pop();
+        Ok(converted.unwrap_or_default())
     }
 
     /// Entries in the version of `kind`, with the defaults of its schema.
@@ -115,7 +144,8 @@ impl Customs {
             Some(previous) => Some(self.present_one(kind, previous.clone()).await?),
             None => None,
         };
-        if Arc::ptr_eq(&entry, &event.entry) {
+        let same = |one: &Option<Arc<Entry>>, other: &Option<Arc<Entry>>| one.as_ref().map(Arc::as_ptr) == other.as_ref().map(Arc::as_ptr);
+        if Arc::ptr_eq(&entry, &event.entry) && same(&previous, &event.previous) {
             return Ok(event);
         }
         let Event { kind, time, .. } = *event;

@@ -11,12 +11,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::authn::certificate_identity;
 use crate::server::Server;
 
 /// How long a client may take to send a request's headers, or to shake hands.
@@ -28,17 +28,17 @@ const PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long open requests have to end once the server stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// The certificates a client showed, the leaf first: an extension of requests that came over TLS.
+/// Whom the certificate that a client showed names, if anybody: an extension of requests that came over such a connection.
 #[derive(Debug, Clone)]
-pub struct PeerCertificates(pub Arc<[CertificateDer<'static>]>);
+pub(crate) struct Certified(pub(crate) Option<Identity>);
 
 /// Who is at the other end of a connection.
 #[derive(Clone)]
 pub(crate) enum Peer {
     /// A caller in this process that is known.
     Known(Identity),
-    /// A client on the network, with the certificates it showed.
-    Network(Option<PeerCertificates>),
+    /// A client on the network, with what its certificate says if it showed one.
+    Network(Option<Certified>),
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -68,10 +68,10 @@ where
             Peer::Known(identity) => {
                 request.extensions_mut().insert(identity.clone());
             }
-            Peer::Network(certificates) => {
+            Peer::Network(certified) => {
                 request.extensions_mut().remove::<Identity>();
-                if let Some(certificates) = certificates {
-                    request.extensions_mut().insert(certificates.clone());
+                if let Some(certified) = certified {
+                    request.extensions_mut().insert(certified.clone());
                 }
             }
         }
@@ -125,9 +125,9 @@ pub(crate) async fn tls(
         let (server, acceptor) = (server.clone(), acceptor.clone());
         tokio::spawn(async move {
             let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
-            let certificates = stream.get_ref().1.peer_certificates().filter(|list| !list.is_empty());
-            let certificates = certificates.map(|list| PeerCertificates(list.iter().map(|one| one.clone().into_owned()).collect()));
-            connection(server, stream, Peer::Network(certificates)).await;
+            let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let certified = leaf.map(|leaf| Certified(certificate_identity(leaf)));
+            connection(server, stream, Peer::Network(certified)).await;
         });
     }
 }

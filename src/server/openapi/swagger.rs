@@ -40,7 +40,12 @@ fn document(customs: &[Arc<Kind>]) -> Value {
     let (mut definitions, mut paths) = (Map::new(), Map::new());
     for (group, version) in versions(customs).into_values() {
         let mut document = make(group, version, customs);
-        if let Value::Object(schemas) = document["components"]["schemas"].take() {
+        if let Value::Object(mut schemas) = document["components"]["schemas"].take() {
+            for kind in customs.iter().filter(|kind| kind.group == group && kind.version == version) {
+                if let Some(schema) = schemas.get_mut(&*kind.schema) {
+                    custom(schema);
+                }
+            }
             definitions.extend(schemas.into_iter().map(|(name, schema)| (name, definition(schema))));
         }
         if let Value::Object(items) = document["paths"].take() {
@@ -48,6 +53,50 @@ fn document(customs: &[Arc<Kind>]) -> Value {
         }
     }
     json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": RELEASE}, "paths": paths, "definitions": definitions})
+}
+
+/// Takes out of a custom kind's schema what v2 has no words for. Of one that keeps all fields nothing is said: clients
+/// would take every other field for unknown.
+fn custom(schema: &mut Value) {
+    const NAMES: &str = "x-kubernetes-group-version-kind";
+    if keeps_fields(schema) {
+        *schema = json!({"type": "object", NAMES: schema[NAMES]});
+    }
+    simplify(schema);
+}
+
+fn keeps_fields(schema: &Value) -> bool {
+    schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true))
+}
+
+fn simplify(schema: &mut Value) {
+    let keeps = keeps_fields(schema);
+    let Value::Object(fields) = schema else { return };
+    for choice in ["anyOf", "oneOf", "not"] {
+        fields.remove(choice);
+    }
+    let nullable = fields.remove("nullable") == Some(Value::Bool(true));
+    if nullable || keeps {
+        fields.remove("items");
+        fields.remove("properties");
+    }
+    let of_type = |name: &str| fields.get("type").is_some_and(|own| own == name);
+    if nullable || (keeps && of_type("object")) || (of_type("array") && !fields.contains_key("items")) {
+        fields.remove("type");
+    }
+    if let Some(Value::Object(properties)) = fields.get_mut("properties") {
+        let nullable: Vec<String> =
+            properties.iter().filter(|(_, schema)| schema["nullable"] == true).map(|(name, _)| name.clone()).collect();
+        properties.values_mut().for_each(simplify);
+        if let Some(Value::Array(required)) = fields.get_mut("required") {
+            required.retain(|name| !nullable.iter().any(|own| name == own));
+        }
+    }
+    for name in ["items", "additionalProperties"] {
+        if let Some(inner) = fields.get_mut(name) {
+            simplify(inner);
+        }
+    }
 }
 
 /// A v3 schema in v2's words: references point elsewhere and stand alone, choices become text.

@@ -1,7 +1,7 @@
 //! Changing parts of an object: JSON patch, merge patch, strategic merge patch, server-side apply.
 
 use coracle_api::field::FieldError;
-use coracle_api::kinds::convert;
+use coracle_api::kinds::{Kind, convert};
 use coracle_api::status::Status;
 use http::Response;
 use serde_json::Value;
@@ -132,16 +132,18 @@ async fn apply(call: &mut Call, config: Parsed, options: WriteOptions) -> Result
     if call.query.text("fieldManager").is_none() {
         return Err(invalid_options("PatchOptions", FieldError::required("fieldManager", "is required for apply patch")));
     }
-    if options.validation == vocabulary::FieldValidation::Strict
-        && let Some(fault) = config.duplicates.first()
-    {
-        return Err(Status::bad_request(format!("error strict decoding YAML: {fault}")));
+    let Parsed { value: mut config, duplicates } = config;
+    body::typed(&mut config, &call.kind.api_version(), &call.kind.kind)?;
+    vocabulary::check_declared(&call.kind, &config)?;
+    match (options.validation, duplicates.first()) {
+        (vocabulary::FieldValidation::Strict, Some(fault)) => {
+            return Err(Status::bad_request(format!("error strict decoding YAML: {fault}")));
+        }
+        (vocabulary::FieldValidation::Warn, _) => call.warnings.extend(duplicates),
+        _ => {}
     }
     // What the type adds is not applied: the manager owns the fields it sent, no more.
-    let mut config_as_sent = config.value.clone();
-    body::checked(call, config, &options)?;
-    body::typed(&mut config_as_sent, &call.kind.api_version(), &call.kind.kind)?;
-    let mut config = config_as_sent;
+    body::checked(call, Parsed { value: config.clone(), duplicates: Vec::new() }, &options)?;
     body::check_name(call, &mut config)?;
     body::place(call, &mut config)?;
     let force = options.force.unwrap_or(false);
@@ -160,6 +162,7 @@ async fn apply(call: &mut Call, config: Parsed, options: WriteOptions) -> Result
             let kind = call.kind.clone();
             let kind = kind.storage_kind();
             let mut object = vocabulary::apply(&call.kind, None, config.clone(), &manager, force)?;
+            settle(&call.kind, &mut object);
             convert(&call.kind, kind, &mut object);
             create::drop_status(kind, &mut object);
             coracle_api::rules::default(kind, &mut object);
@@ -173,10 +176,18 @@ async fn apply(call: &mut Call, config: Parsed, options: WriteOptions) -> Result
         }
         let live = codec::decode(&call.kind, &entry)?;
         let mut new = vocabulary::apply(&call.kind, Some(&live), config.clone(), &manager, force)?;
+        settle(&call.kind, &mut new);
         convert(&call.kind, call.kind.storage_kind(), &mut new);
         if let Some(shown) = replace(call, &entry, new, &options, Booking::Done).await? {
             return call.show(200, &shown);
         }
     }
     Err(call.stale())
+}
+
+/// What is applied to a custom resource has the form of its schema, in lists that are applied as wholes, too.
+fn settle(kind: &Kind, object: &mut Value) {
+    if let Some(custom) = &kind.custom {
+        custom.settle(object);
+    }
 }

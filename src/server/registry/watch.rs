@@ -70,6 +70,10 @@ pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
         // Of a state that nobody wants to see, only what comes after it counts.
         (Vec::new(), options.revision.filter(|_| !anywhere).unwrap_or_else(|| store.revision()))
     };
+    let definition = call.server.0.customs.watch(&call.kind);
+    if definition.is_some() && call.server.0.customs.find(&call.kind.group, &call.kind.version, &call.kind.plural).is_none() {
+        return Err(Status::no_such_path());
+    }
     let watch = match store.watch(&prefix, after) {
         Ok(watch) => watch,
         Err(ReadError::TooOld { oldest }) => {
@@ -91,6 +95,7 @@ pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
         initial_revision: after,
         end_of_initial: options.initial_events == Some(true) && options.bookmarks,
         watch,
+        definition,
         after,
         stop: call.server.stopping(),
         ends: now + lasts,
@@ -119,6 +124,17 @@ fn error_event(status: &Status, encoding: Encoding) -> Bytes {
 
 fn put_protobuf(out: &mut BytesMut, told: &str, object: &Value) {
     protobuf::put_event(out, told, &protobuf::encode(object).unwrap_or_default());
+}
+
+/// Waits for a change of a definition; for ever where there is none to look at.
+async fn changed(definition: &mut Option<Watch>) {
+    let seen = match definition {
+        Some(watch) => watch.next().await,
+        None => std::future::pending().await,
+    };
+    if seen.is_none() {
+        *definition = None;
+    }
 }
 
 /// What a watch tells of an object.
@@ -161,6 +177,8 @@ struct Watching {
     initial_revision: u64,
     end_of_initial: bool,
     watch: Watch,
+    /// Changes of the definition of a custom kind: the watch ends when its version is served no more.
+    definition: Option<Watch>,
     after: u64,
     stop: CancellationToken,
     ends: Instant,
@@ -200,6 +218,7 @@ impl Watching {
                 () = self.stop.cancelled() => return None,
                 event = self.watch.next() => event,
                 () = tokio::time::sleep_until(self.ends) => return None,
+                () = changed(&mut self.definition) => if self.is_served() { continue } else { return None },
                 () = tokio::time::sleep_until(bookmark) => match self.periodic_bookmark() {
                     Some(chunk) => return Some(chunk),
                     None => continue,
@@ -245,12 +264,7 @@ impl Watching {
         while let Some(event) = next {
             self.after = event.revision();
             let told = match self.presented(event).await {
-                Ok(Some(event)) => self.event(&event),
-                // Its kind is no longer served.
-                Ok(None) => {
-                    self.over = true;
-                    break;
-                }
+                Ok(event) => self.event(&event),
                 Err(status) => Err(status),
             };
             match told {
@@ -274,15 +288,24 @@ impl Watching {
         if out.is_empty() { first } else { Some(out.freeze()) }
     }
 
-    /// An event as the kind is served now; `None` where it is not any more.
-    async fn presented(&mut self, event: Arc<Event>) -> Result<Option<Arc<Event>>, Status> {
+    /// An event as the kind is served now, or was last.
+    async fn presented(&mut self, event: Arc<Event>) -> Result<Arc<Event>, Status> {
         if self.kind.custom.is_none() {
-            return Ok(Some(event));
+            return Ok(event);
         }
+        self.is_served();
+        self.server.0.customs.present_event(&self.kind, event).await
+    }
+
+    /// Takes the kind as its definition is now; says whether it is served.
+    fn is_served(&mut self) -> bool {
         let Kind { group, version, plural, .. } = &*self.kind;
-        let Some(kind) = self.server.0.customs.find(group, version, plural) else { return Ok(None) };
-        self.kind = kind;
-        self.server.0.customs.present_event(&self.kind, event).await.map(Some)
+        let found = self.server.0.customs.find(group, version, plural);
+        if let Some(kind) = found {
+            self.kind = kind;
+            return true;
+        }
+        false
     }
 
     fn fail(&mut self, mut out: BytesMut, status: &Status) -> Bytes {

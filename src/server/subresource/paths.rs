@@ -57,7 +57,9 @@ fn documents(server: &Server, parts: &Parts, path: &str) -> Response<Body> {
     let accept = negotiate::header(&parts.headers, ACCEPT);
     let address = negotiate::header(&parts.headers, HOST);
     let found = openapi::answer(path, accept, &customs).or_else(|| discovery::answer(path, accept, address, &customs));
-    let Some(document) = server.0.aggregator.merge(path, found) else { return answer::text(404, "404 page not found\n") };
+    let Some(document) = server.0.aggregator.merge(path, found, server.0.dialer.measures()) else {
+        return answer::text(404, "404 page not found\n");
+    };
     answer::document(&parts.headers, document.content_type, document.body, document.etag)
 }
 

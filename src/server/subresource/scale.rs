@@ -30,7 +30,8 @@ fn scale_of(call: &Call, object: &Value) -> Result<Value, Status> {
         if let Some(text) = paths.selector.as_ref().and_then(|path| path.find(object).first().and_then(|value| value.as_str())) {
             status["selector"] = json!(text);
         }
-        let replicas = number(&paths.spec).unwrap_or(0);
+        let replicas = number(&paths.spec)
+            .ok_or_else(|| Status::internal(format!("the spec replicas field {:?} does not exist", paths.spec.to_string())))?;
         let spec = if replicas == 0 { json!({}) } else { json!({"replicas": replicas}) };
         return Ok(json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": shown, "spec": spec, "status": status}));
     }

@@ -3,7 +3,8 @@
 
 mod harness;
 
-use harness::{Cluster, pod};
+use harness::{Cluster, config_map, pod};
+use serde_json::json;
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 
@@ -13,9 +14,13 @@ async fn decodes(cluster: &Cluster) -> u64 {
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
+/// How often each kind of reader reads.
+const TIMES: usize = 1_000;
+
 #[tokio::test]
 async fn readers_copy_and_do_not_decode() {
     let cluster = Cluster::start().await;
+    many_readers(&cluster).await;
     cluster.post("/api/v1/namespaces/default/pods", &pod("p")).await;
     let mut watch = cluster.watch("/api/v1/pods?watch=1").await;
     watch.names(1).await;
@@ -29,4 +34,38 @@ async fn readers_copy_and_do_not_decode() {
     let table = cluster.get_as("/api/v1/pods", TABLE).await.body;
     assert_eq!(table["rows"].as_array().unwrap().len(), 1);
     assert_eq!(decodes(&cluster).await, before + 1);
+}
+
+/// GETs, LISTs, and events of a watch, of its beginning and as they happen.
+async fn many_readers(cluster: &Cluster) {
+    const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+    let make = async |prefix: &str| {
+        let all = (0..TIMES).map(|number| async move {
+            let map = config_map(&format!("{prefix}{number}"), &json!({"k": "v"}));
+            cluster.post(MAPS, &map).await
+        });
+        assert!(futures::future::join_all(all).await.iter().all(|made| made.code == 201));
+    };
+    // what writing decodes, as the namespace, is none of the readers'
+    let beginning = cluster.store.revision();
+    let start = decodes(cluster).await;
+    make("a").await;
+    let unseen = decodes(cluster).await - start;
+    let mut live = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion={}", cluster.store.revision())).await;
+    make("b").await;
+    live.names(TIMES).await;
+    let before = decodes(cluster).await;
+    assert!(before - start <= 2 * unseen, "events as they happen: {start} {unseen} {before}");
+
+    let mut history = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion={beginning}")).await;
+    history.names(TIMES).await;
+    let mut state = cluster.watch(&format!("{MAPS}?watch=1")).await;
+    state.names(TIMES).await;
+    for number in 0..TIMES {
+        assert_eq!(cluster.get(&format!("{MAPS}/a{number}")).await.body["data"]["k"], "v");
+        let page = cluster.get(&format!("{MAPS}?limit=10")).await.body;
+        assert_eq!(page["items"].as_array().unwrap().len(), 10);
+    }
+    assert_eq!(cluster.get(MAPS).await.body["items"].as_array().unwrap().len(), 2 * TIMES);
+    assert_eq!(decodes(cluster).await, before, "readers");
 }

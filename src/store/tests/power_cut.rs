@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -12,6 +12,9 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use redb::StorageBackend;
 
 const ROUNDS: usize = 200;
+/// Small enough for the journal to begin anew, and history to be folded, many times.
+const OPTIONS: Options =
+    Options { history_revisions: 40, history_milliseconds: 3_600_000, cache_bytes: 1 << 20, recent_events: 64, journal_bytes: 4_096 };
 
 /// What is on the platter, and what the operating system has only promised.
 #[derive(Debug, Default)]
@@ -20,15 +23,45 @@ struct Medium {
     cached: Vec<u8>,
     /// Writes since the last sync, each of which a power cut may or may not let through.
     unsynced: Vec<(u64, Vec<u8>)>,
-    /// Syncs until the power goes; nothing is written or acknowledged after.
-    syncs_left: usize,
 }
 
 #[derive(Debug, Clone)]
 struct ForgetfulDisk {
     medium: Arc<Mutex<Medium>>,
     honest_sync: bool,
-    dead: Arc<AtomicBool>,
+    power: Arc<Power>,
+}
+
+/// Goes for all files at once.
+#[derive(Debug)]
+struct Power {
+    gone: AtomicBool,
+    /// Syncs until it goes; nothing is written or acknowledged after.
+    syncs_left: AtomicUsize,
+}
+
+impl Power {
+    fn new(syncs: usize) -> Arc<Self> {
+        Arc::new(Self { gone: AtomicBool::new(false), syncs_left: AtomicUsize::new(syncs) })
+    }
+}
+
+/// Tables and journal.
+#[derive(Clone)]
+struct Disks {
+    media: [Arc<Mutex<Medium>>; 2],
+    honest_sync: bool,
+}
+
+impl Disks {
+    fn open(&self, syncs: usize, options: Options) -> Result<Store, coracle_store::StoreError> {
+        let power = Power::new(syncs);
+        let [tables, journal] = self.media.clone().map(|medium| {
+            let disk = ForgetfulDisk { medium, honest_sync: self.honest_sync, power: power.clone() };
+            move || disk.clone()
+        });
+        Store::with_backends(tables, journal, options)
+    }
 }
 
 fn out_of_power() -> io::Error {
@@ -55,15 +88,14 @@ impl StorageBackend for ForgetfulDisk {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.dead.load(Ordering::Acquire) {
+        if self.power.gone.load(Ordering::Acquire) {
             return Err(out_of_power());
         }
         let mut medium = self.medium.lock().unwrap();
-        if medium.syncs_left == 0 {
-            self.dead.store(true, Ordering::Release);
+        if self.power.syncs_left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1)).is_err() {
+            self.power.gone.store(true, Ordering::Release);
             return Err(out_of_power());
         }
-        medium.syncs_left -= 1;
         if self.honest_sync {
             medium.durable = medium.cached.clone();
             medium.unsynced.clear();
@@ -72,7 +104,7 @@ impl StorageBackend for ForgetfulDisk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if self.dead.load(Ordering::Acquire) {
+        if self.power.gone.load(Ordering::Acquire) {
             return Err(out_of_power());
         }
         let mut medium = self.medium.lock().unwrap();
@@ -105,9 +137,8 @@ impl Medium {
 type Acknowledged = BTreeMap<String, Option<String>>;
 
 /// One life of the store, until the power goes; adds to `acknowledged` what it answered, to `attempted` what it did not.
-async fn live(disk: ForgetfulDisk, round: usize, acknowledged: &mut Acknowledged, attempted: &mut Vec<(String, Option<String>)>) {
-    let options = Options { history_revisions: 40, ..Options::default() };
-    let Ok(store) = Store::with_backend(move || disk.clone(), options) else { return };
+async fn live(disks: &Disks, syncs: usize, round: usize, acknowledged: &mut Acknowledged, attempted: &mut Vec<(String, Option<String>)>) {
+    let Ok(store) = disks.open(syncs, OPTIONS) else { return };
     for n in 0..200 {
         let writes = (0..4).map(|lane| {
             let key = format!("/k/{lane}/{}", n % 5);
@@ -136,21 +167,18 @@ async fn live(disk: ForgetfulDisk, round: usize, acknowledged: &mut Acknowledged
 fn rounds(honest_sync: bool, rounds: usize) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
-    let medium = Arc::new(Mutex::new(Medium::default()));
-    medium.lock().unwrap().syncs_left = usize::MAX;
-    let blank = ForgetfulDisk { medium: medium.clone(), honest_sync: true, dead: Arc::default() };
-    drop(Store::with_backend(move || blank.clone(), Options::default()));
+    let disks = Disks { media: Default::default(), honest_sync };
+    drop(Disks { honest_sync: true, ..disks.clone() }.open(usize::MAX, OPTIONS));
     let mut acknowledged = Acknowledged::new();
     for round in 0..rounds {
         use proptest::prelude::Rng;
-        let disk = ForgetfulDisk { medium: medium.clone(), honest_sync, dead: Arc::default() };
-        medium.lock().unwrap().syncs_left = (random.next_u32() % 60) as usize;
+        let syncs = (random.next_u32() % 60) as usize;
         let mut attempted = Vec::new();
-        runtime.block_on(live(disk.clone(), round, &mut acknowledged, &mut attempted));
-        medium.lock().unwrap().cut(|| random.next_u32().is_multiple_of(2));
-        medium.lock().unwrap().syncs_left = usize::MAX;
-        let disk = ForgetfulDisk { dead: Arc::default(), ..disk };
-        let store = Store::with_backend(move || disk.clone(), Options::default()).map_err(|e| format!("round {round}: {e}"))?;
+        runtime.block_on(live(&disks, syncs, round, &mut acknowledged, &mut attempted));
+        for medium in &disks.media {
+            medium.lock().unwrap().cut(|| random.next_u32().is_multiple_of(2));
+        }
+        let store = disks.open(usize::MAX, OPTIONS).map_err(|e| format!("round {round}: {e}"))?;
         let list = store.list("/k/", &ListOptions::default()).unwrap();
         let found: BTreeMap<_, _> =
             list.entries.iter().map(|e| (e.key.to_string(), String::from_utf8(e.value.bytes.to_vec()).unwrap())).collect();

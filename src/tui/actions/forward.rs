@@ -31,7 +31,8 @@ pub fn ask(app: &mut App) {
             Ok(port) if port < 1024 => (8000 + port).to_string(),
             _ => shown.clone(),
         };
-        let fields = vec![Field::text("port there", &remote), Field::text("port here", &local), Field::text("address here", "127.0.0.1")];
+        let address = app.shared.config.settings().port_forward_address.clone().unwrap_or_else(|| "127.0.0.1".to_owned());
+        let fields = vec![Field::text("port there", &remote), Field::text("port here", &local), Field::text("address here", &address)];
         app.lay(Box::new(Dialog::form("port-forward", vec![line], fields, move |app, answers| begin(app, &target, pods, &answers))));
     });
 }

@@ -1,8 +1,11 @@
 //! Watched folders.
 
+use std::path::PathBuf;
+
 use crate::app::App;
 use crate::keep::changes::write;
 use crate::kinds::Target;
+use crate::manifests::{Control, Watched};
 use crate::shared::Level;
 use crate::source::call::Call;
 use crate::views::editor::EditorView;
@@ -10,13 +13,39 @@ use crate::views::manifests::ManifestsView;
 use crate::views::text::TextView;
 use crate::widgets::dialog::Dialog;
 
-/// Shows the folder given with `--watch`.
+/// Shows every folder that is watched.
 pub fn show(app: &mut App) {
-    let folder = app.shared.connection.as_ref().and_then(|connection| connection.folder.clone());
-    match folder {
-        Some(folder) => app.push(Box::new(ManifestsView::watched(folder))),
-        None => app.shared.say(Level::Info, "no folder is watched; `:watch DIR` watches one"),
+    let given = app.shared.connection.iter().flat_map(|connection| connection.folders.clone());
+    let folders: Vec<Watched> = given.chain(app.shared.folders.clone()).collect();
+    if folders.is_empty() {
+        return app.shared.say(Level::Info, "no folder is watched; `:watch DIR` watches one");
     }
+    app.push(Box::new(ManifestsView::new("manifests".to_owned(), folders)));
+}
+
+/// Watches a folder from now on and shows it. `paused`: nothing is applied before a file is said to be, as in k9s.
+pub fn watch(app: &mut App, dir: PathBuf, paused: bool) {
+    let command = format!("{} {}", if paused { "dir" } else { "watch" }, dir.display());
+    let known = |watched: &&Watched| std::path::absolute(&dir).is_ok_and(|dir| watched.status.borrow().dir == dir);
+    let given = app.shared.connection.iter().flat_map(|connection| &connection.folders);
+    if let Some(watched) = given.chain(&app.shared.folders).find(known).cloned() {
+        return app.push(Box::new(ManifestsView::new(command, vec![watched])));
+    }
+    let namespace = app.shared.namespaces.single().unwrap_or("default").to_owned();
+    app.shared.work(move |outside| async move {
+        let Ok(client) = outside.client() else { return };
+        let control = if paused { Control::paused() } else { Control::default() };
+        // many folders take a while to be listened to
+        let begun = tokio::task::spawn_blocking(move || Watched::begin(client, &dir, &namespace, control)).await;
+        outside.then(move |app| match begun {
+            Ok(Ok(watched)) => {
+                app.shared.folders.push(watched.clone());
+                app.push(Box::new(ManifestsView::new(command, vec![watched])));
+            }
+            Ok(Err(message)) => app.shared.say(Level::Error, message),
+            Err(error) => app.shared.say(Level::Error, error.to_string()),
+        });
+    });
 }
 
 /// The object of the document under the cursor.
@@ -54,15 +83,33 @@ pub fn yaml(app: &mut App) {
     }
 }
 
-/// Applies the file again: who watches it takes it for changed.
+/// Applies the file again, paused or not.
 pub fn apply(app: &mut App) {
-    let mut found = None;
-    app.with(|view: &mut ManifestsView, _| found = view.file());
-    let Some((path, ..)) = found else { return };
-    let touched = std::fs::File::options().append(true).open(&path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
-    match touched {
-        Ok(()) => app.shared.say(Level::Info, format!("{} is applied again", path.display())),
-        Err(error) => app.shared.say(Level::Error, format!("{}: {error}", path.display())),
+    let mut told = None;
+    app.with(|view: &mut ManifestsView, _| {
+        told = view.tell(|control, file| {
+            control.apply(file);
+            file.display().to_string()
+        });
+    });
+    if let Some(file) = told {
+        app.shared.say(Level::Info, format!("{file} is applied again"));
+    }
+}
+
+/// Pauses the file, or lets it go on.
+pub fn pause(app: &mut App) {
+    let mut told = None;
+    app.with(|view: &mut ManifestsView, _| {
+        told = view.tell(|control, file| {
+            control.toggle(file);
+            (file.display().to_string(), control.is_paused(file))
+        });
+    });
+    match told {
+        Some((file, true)) => app.shared.say(Level::Info, format!("{file} is paused: what is saved is not applied")),
+        Some((file, false)) => app.shared.say(Level::Info, format!("{file} goes on: what is saved is applied")),
+        None => {}
     }
 }
 

@@ -11,6 +11,7 @@ pub mod move_about;
 pub mod object;
 pub mod panes;
 pub mod relations;
+pub mod rightsize;
 pub mod rollout;
 pub mod session;
 pub mod show;

@@ -1,16 +1,24 @@
 //! Moving between views and inside them.
 
+use std::collections::HashMap;
+
 use crate::action::ACTIONS;
 use crate::app::App;
 use crate::view::Motion;
 use crate::widgets::activity::ActivityDrawer;
 use crate::widgets::finder::Finder;
 use crate::widgets::help::Help;
+use crate::widgets::menu::Menu;
 use crate::widgets::prompt::Prompt;
+
+/// Actions that RBAC forbids here, and why.
+fn denied(app: &App) -> HashMap<&'static str, String> {
+    ACTIONS.iter().filter_map(|action| Some((action.name, app.forbidden(action)?))).collect()
+}
 
 /// Opens the command prompt.
 pub fn command(app: &mut App) {
-    let prompt = Prompt::command(app.scopes(), &mut app.shared);
+    let prompt = Prompt::command(app.scopes(), denied(app), &mut app.shared);
     app.lay(Box::new(prompt));
 }
 
@@ -28,9 +36,14 @@ pub fn find(app: &mut App) {
 
 /// Shows what can be done here.
 pub fn help(app: &mut App) {
-    let denied = ACTIONS.iter().filter_map(|action| Some((action.name, app.forbidden(action)?))).collect();
-    let help = Help::new(app.scopes(), app.view().map(|view| view.title()).unwrap_or_default(), denied);
+    let help = Help::new(app.scopes(), app.view().map(|view| view.title()).unwrap_or_default(), denied(app));
     app.lay(Box::new(help));
+}
+
+/// Shows which keys there are for what is under the cursor.
+pub fn menu(app: &mut App) {
+    let menu = Menu::new(app.scopes(), app.shared.options.readonly, denied(app));
+    app.lay(Box::new(menu));
 }
 
 /// Shows everything said in this session.

@@ -9,6 +9,7 @@ use crate::keep::changes::{label_patch, write};
 use crate::kinds::Target;
 use crate::shared::{Level, Namespaces};
 use crate::source::call::Call;
+use crate::source::graph::{Object, dependents, gather, users};
 use crate::source::logs::PodChoice;
 use crate::views::containers::ContainersView;
 use crate::views::editor::EditorView;
@@ -77,6 +78,9 @@ pub fn enter(app: &mut App) {
     }
     let Some(target) = target(app) else { return };
     let kind = target.kind.clone();
+    if let Some(jump) = app.shared.config.jump(&kind).cloned() {
+        return on_object(app, target, move |app, target, object| jump_from(app, &jump, &target, &object));
+    }
     if kind.is("", "namespaces") {
         app.shared.set_namespaces(Namespaces::Some(vec![target.name]));
         return crate::command::run(app, "pods");
@@ -105,6 +109,17 @@ pub fn enter(app: &mut App) {
         return crate::command::run(app, &target.name);
     }
     app.push(Box::new(TextView::describe(target)));
+}
+
+/// Goes where `jumps.yaml` says.
+fn jump_from(app: &mut App, jump: &crate::config::Jump, target: &Target, object: &Value) {
+    let Some(kind) = app.shared.kinds.find(&jump.target_gvr) else {
+        return app.shared.say(Level::Error, format!("jumps.yaml: no kind is called {}", jump.target_gvr));
+    };
+    match jump.from(object) {
+        Ok(to) => app.push(Box::new(TableView::fixed(kind, to.namespace, to.labels, to.fields, target.shown()))),
+        Err(message) => app.shared.say(Level::Error, format!("jumps.yaml: {message}")),
+    }
 }
 
 /// The selector of a workload or a service, as a query.
@@ -282,9 +297,44 @@ pub fn set_image(app: &mut App) {
 pub fn delete(app: &mut App) {
     let targets = targets(app);
     if !targets.is_empty() {
-        let dialog = dialog::delete(targets).guarded(&app.shared);
+        let dialog = dialog::delete(targets.clone()).guarded(&app.shared);
         app.lay(Box::new(dialog));
+        tell_what_goes_too(app, targets);
     }
+}
+
+/// Adds to the dialog that asks what else would go, and what would miss it.
+fn tell_what_goes_too(app: &mut App, targets: Vec<Target>) {
+    // a few at a time: who deletes a page of rows knows what they do
+    if targets.len() > 8 || targets.iter().any(|target| target.namespace.is_empty()) {
+        return;
+    }
+    let kinds = app.shared.kinds.clone();
+    app.shared.work(move |outside| async move {
+        let namespace = targets.first().map(|target| target.namespace.clone());
+        let Ok(all) = gather(&outside, &kinds, namespace.as_deref()).await else { return };
+        let named = |objects: &[&Object]| {
+            let names: Vec<String> = objects.iter().take(4).map(|object| object.target.shown()).collect();
+            let more = if objects.len() > 4 { format!(" and {} more", objects.len() - 4) } else { String::new() };
+            format!("{}{more}", names.join(", "))
+        };
+        let owned = dependents(&targets, &all);
+        let using: Vec<&Object> = targets
+            .iter()
+            .flat_map(|target| users(target, &all))
+            .filter(|user| !targets.contains(&user.target) && !owned.iter().any(|other| other.target == user.target))
+            .collect();
+        let mut lines = Vec::new();
+        if !owned.is_empty() {
+            lines.push(format!("With it {}: {}.", if owned.len() == 1 { "goes" } else { "go" }, named(&owned)));
+        }
+        if !using.is_empty() {
+            lines.push(format!("In use by {}.", named(&using)));
+        }
+        if !lines.is_empty() {
+            outside.then(move |app| dialog::tell(app, lines));
+        }
+    });
 }
 
 /// Asks once, then deletes without grace.

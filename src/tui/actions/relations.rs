@@ -13,13 +13,13 @@ use crate::shared::Level;
 use crate::source::call::{Call, encode};
 use crate::source::describe::last_seen;
 use crate::source::fault::Fault;
-use crate::source::graph::{Object, children, gather, users};
+use crate::source::graph::{Object, children, dependents, gather, users};
 use crate::source::observe::{Seen, observe, path_of};
 use crate::source::printer::moment;
 use crate::source::watch::RowEvent;
 use crate::source::work::{Outside, work};
 use crate::table::{Column, ColumnKind, Health, Row};
-use crate::text::why;
+use crate::text::why::{self, note};
 use crate::views::pulse::PulseView;
 use crate::views::table::{Made, TableView};
 use crate::views::text::TextView;
@@ -33,21 +33,6 @@ fn text(value: &Value, pointer: &str) -> String {
 enum Root {
     Object(Target),
     Kind(String),
-}
-
-/// How an object is, in a few words.
-fn note(value: &Value) -> String {
-    let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_i64);
-    let phase = text(value, "/status/phase");
-    if !phase.is_empty() {
-        let waiting = value.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
-        let reason = waiting.map(|status| text(status, "/state/waiting/reason")).find(|reason| !reason.is_empty());
-        return reason.unwrap_or(phase);
-    }
-    match (number("/spec/replicas"), number("/status/readyReplicas")) {
-        (Some(want), have) => format!("{}/{want}", have.unwrap_or_default()),
-        _ => String::new(),
-    }
 }
 
 fn grow(object: &Object, all: &[Object], depth: usize, branches: &mut Vec<Branch>) {
@@ -87,6 +72,27 @@ fn grow(object: &Object, all: &[Object], depth: usize, branches: &mut Vec<Branch
     }
 }
 
+/// What owns an object, refers to it, or selects what belongs to it.
+fn consumers(object: &Object, all: &[Object], branches: &mut Vec<Branch>) {
+    let target = &object.target;
+    let owners = object.value.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default();
+    let owns = |other: &&Object| owners.iter().any(|owner| owner["uid"] == other.value["metadata"]["uid"]);
+    let mut own: Vec<&Target> = dependents(std::slice::from_ref(target), all).into_iter().map(|object| &object.target).collect();
+    own.push(target);
+    let selects = |other: &&Object| {
+        let services = other.target.kind.is("", "services") && other.target != *target;
+        services && children(other, all).iter().any(|(child, _)| child.is_some_and(|child| own.contains(&&child.target)))
+    };
+    let mut add = |other: &Object, how: &str| {
+        let label = format!("◂ {}", other.target.shown());
+        let health = why::health_of(&other.value);
+        branches.push(Branch { depth: 1, label, note: how.to_owned(), health, target: Some(other.target.clone()) });
+    };
+    all.iter().filter(owns).for_each(|owner| add(owner, "owns it"));
+    users(target, all).into_iter().for_each(|user| add(user, "uses it"));
+    all.iter().filter(selects).for_each(|service| add(service, "selects it"));
+}
+
 async fn tree(outside: Outside, kinds: Kinds, root: Root, namespace: Option<String>) {
     let Ok(client) = outside.client() else { return };
     // pods change when anything does: each of their changes has the tree grown again, at most twice a second
@@ -106,8 +112,11 @@ async fn tree(outside: Outside, kinds: Kinds, root: Root, namespace: Option<Stri
                     })
                     .collect();
                 roots.sort_by(|a, b| (&a.target.namespace, &a.target.name).cmp(&(&b.target.namespace, &b.target.name)));
-                for root in roots {
-                    grow(root, &all, 0, &mut branches);
+                for object in roots {
+                    grow(object, &all, 0, &mut branches);
+                    if matches!(root, Root::Object(_)) {
+                        consumers(object, &all, &mut branches);
+                    }
                 }
                 branches
             });
@@ -229,7 +238,12 @@ async fn explained(outside: &Outside, kinds: &Kinds, target: &Target) -> Result<
     let all = gather(outside, kinds, namespace).await?;
     let place = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
     let events = outside.list(format!("/api/v1{place}/events?fieldSelector={}", encode("type=Warning"))).await.unwrap_or_default();
-    Ok(why::explain(&Object { target: target.clone(), value }, &all, &events))
+    // only the cluster in this process tells what its scheduler thought
+    let decision = match target.kind.is("", "pods") {
+        true => outside.ask(Call::get(format!("/coracle/v1/why?namespace={}&pod={}", target.namespace, target.name))).await.ok(),
+        false => None,
+    };
+    Ok(why::explain(&Object { target: target.clone(), value }, &all, &events, decision.as_ref()))
 }
 
 /// What happened to the object under the cursor, in order: its own moments, its conditions and containers, writes, events.

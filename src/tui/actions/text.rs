@@ -121,6 +121,16 @@ pub fn previous(app: &mut App) {
     app.with(LogsView::toggle_previous);
 }
 
+/// Folds what lies deep in YAML, deeper at each press.
+pub fn fold_yaml(app: &mut App) {
+    app.with(TextView::fold_deeper);
+}
+
+/// Folds stack traces, or shows them.
+pub fn fold_traces(app: &mut App) {
+    app.with(LogsView::toggle_folding);
+}
+
 /// Searches without hiding lines.
 pub fn search(app: &mut App) {
     app.with(|view: &mut LogsView, _| view.begin_search());
@@ -135,6 +145,51 @@ pub fn one_hour(app: &mut App) {
 /// Shows the difference before applying it.
 pub fn apply(app: &mut App) {
     app.with(EditorView::preview);
+}
+
+/// Offers what may stand at the cursor.
+pub fn complete(app: &mut App) {
+    app.with(|view: &mut EditorView, shared| view.complete(shared, true));
+}
+
+/// Folds the block the cursor is in, or unfolds it.
+pub fn fold_block(app: &mut App) {
+    app.with(EditorView::fold);
+}
+
+/// Moves lines to the right.
+pub fn indent(app: &mut App) {
+    app.with(|view: &mut EditorView, shared| view.indent(true, shared));
+}
+
+/// Moves lines to the left.
+pub fn outdent(app: &mut App) {
+    app.with(|view: &mut EditorView, shared| view.indent(false, shared));
+}
+
+/// Makes comments of lines, or lines of comments.
+pub fn comment(app: &mut App) {
+    app.with(EditorView::comment);
+}
+
+/// Takes back the last change of the text.
+pub fn take_back(app: &mut App) {
+    app.with(|view: &mut EditorView, shared| view.go_back(false, shared));
+}
+
+/// Makes the change of the text again.
+pub fn make_again(app: &mut App) {
+    app.with(|view: &mut EditorView, shared| view.go_back(true, shared));
+}
+
+/// Searches the text.
+pub fn search_text(app: &mut App) {
+    super::move_about::filter(app);
+}
+
+/// The next match in the text.
+pub fn next_in_text(app: &mut App) {
+    app.with(|view: &mut EditorView, _| view.next_match());
 }
 
 /// Leaves the editor and forgets the draft.

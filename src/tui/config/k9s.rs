@@ -89,16 +89,51 @@ pub(super) struct Settings {
     pub(super) k9s: K9s,
 }
 
+/// What of `config.yaml` means something here.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct K9s {
-    pub(super) ui: Ui,
+#[serde(default, rename_all = "camelCase")]
+pub struct K9s {
+    /// No writing.
+    pub read_only: bool,
+    /// `ctrl-c` does not leave.
+    pub no_exit_on_ctrl_c: bool,
+    /// Where port-forwards listen.
+    pub port_forward_address: Option<String>,
+    /// The first view.
+    pub default_view: Option<String>,
+    /// How it looks.
+    pub ui: Ui,
+    /// How logs are shown.
+    pub logger: Logger,
+    pub(super) shell_pod: ShellPod,
+}
+
+/// How it looks.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Ui {
+    /// Name of a skin.
+    pub skin: Option<String>,
+    /// No header.
+    pub headless: bool,
+}
+
+/// How logs are shown.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Logger {
+    /// How many lines at first.
+    pub tail: Option<u32>,
+    /// Long lines go on below.
+    pub text_wrap: bool,
+    /// With the time of each line.
+    pub show_time: bool,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Ui {
-    pub(super) skin: Option<String>,
+pub(super) struct ShellPod {
+    pub(super) image: Option<String>,
 }
 
 /// A column as `views.yaml` has it.

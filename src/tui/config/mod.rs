@@ -2,6 +2,7 @@
 //!
 //! Each file is looked for in our folder, then in that of k9s; what cannot be read is said and left out.
 
+mod jumps;
 mod k9s;
 mod skin;
 
@@ -20,7 +21,8 @@ use crate::kinds::Kind;
 use crate::shared::Level;
 use crate::theme::{ColorDepth, Theme};
 
-pub use k9s::{CustomColumn, Hotkey, Plugin, Program, ViewSetting};
+pub use jumps::Jump;
+pub use k9s::{CustomColumn, Hotkey, K9s as K9sSettings, Plugin, Program, ViewSetting};
 
 /// `config.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -51,7 +53,9 @@ pub struct Config {
     hotkeys: Vec<(Key, Hotkey)>,
     plugins: Vec<(Key, Plugin)>,
     views: HashMap<String, ViewSetting>,
-    skin: Option<String>,
+    jumps: HashMap<String, Jump>,
+    /// `config.yaml` of k9s, ours over it.
+    settings: K9sSettings,
     /// Themes and skins found in folders, by name.
     themes: BTreeMap<String, PathBuf>,
 }
@@ -92,7 +96,10 @@ impl Config {
                 None => wrong.push(format!("plugin {name}: no key is called {}", plugin.short_cut)),
             }
         }
-        self.skin = yaml::<k9s::Settings>(&dir.join("config.yaml"), wrong).k9s.ui.skin.or(self.skin.take());
+        self.jumps.extend(yaml::<jumps::Jumps>(&dir.join("jumps.yaml"), wrong).jumps);
+        if dir.join("config.yaml").exists() {
+            self.settings = yaml::<k9s::Settings>(&dir.join("config.yaml"), wrong).k9s;
+        }
         for (folder, ends) in [("skins", &["yaml", "yml"][..]), ("themes", &["toml"][..])] {
             for file in files(&dir.join(folder), ends) {
                 if let Some(name) = file.file_stem().and_then(|name| name.to_str()) {
@@ -113,7 +120,7 @@ impl Config {
 
     /// The theme to begin with, unless another than the default was asked for.
     pub fn theme_of<'a>(&'a self, asked: &'a str) -> &'a str {
-        let configured = self.own.theme.as_deref().or(self.skin.as_deref().filter(|skin| self.themes.contains_key(*skin)));
+        let configured = self.own.theme.as_deref().or(self.settings.ui.skin.as_deref().filter(|skin| self.themes.contains_key(*skin)));
         configured.filter(|_| asked == "dark").unwrap_or(asked)
     }
 
@@ -145,7 +152,17 @@ impl Config {
 
     /// The image of shells on nodes and of debug containers.
     pub fn shell_image(&self) -> &str {
-        self.own.shell_image.as_deref().unwrap_or("busybox:1.37.0")
+        self.own.shell_image.as_deref().or(self.settings.shell_pod.image.as_deref()).unwrap_or("busybox:1.37.0")
+    }
+
+    /// What k9s is told in its own `config.yaml`.
+    pub fn settings(&self) -> &K9sSettings {
+        &self.settings
+    }
+
+    /// Where `enter` leads on objects of a kind, if not where it leads anyway.
+    pub fn jump(&self, kind: &Kind) -> Option<&Jump> {
+        self.jumps.get(&format!("{}/{}", kind.api_version(), kind.plural))
     }
 
     /// What a command's first word stands for.

@@ -111,7 +111,14 @@ impl Forwards {
         self.all.lock().iter().filter(|forward| forward.state == State::Active).count()
     }
 
-    /// Whether something of this resource and name is forwarded.
+    /// Whether a forward leads to `pods/web` or the like.
+    pub fn lead_to(&self, resource: &str, namespace: &str) -> bool {
+        let leads =
+            |forward: &Forward| forward.state == State::Active && forward.wish.resource == resource && forward.wish.namespace == namespace;
+        self.all.lock().iter().any(leads)
+    }
+
+    /// What of this resource and name is forwarded.
     pub fn of(&self, target: &Target) -> Vec<Forward> {
         let resource = format!("{}/{}", target.kind.plural, target.name);
         self.all().into_iter().filter(|forward| forward.wish.resource == resource && forward.wish.namespace == target.namespace).collect()

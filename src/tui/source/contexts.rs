@@ -118,7 +118,7 @@ impl Contexts for Kubeconfig {
                 server: remote.server,
                 namespace: Some(remote.namespace),
                 embedded: false,
-                folder: None,
+                folders: Vec::new(),
             })
         })
     }

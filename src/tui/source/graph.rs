@@ -83,6 +83,26 @@ pub async fn gather(outside: &Outside, kinds: &Kinds, namespace: Option<&str>) -
     }
 }
 
+/// What goes with these objects when they are deleted: what they own, and what that owns.
+pub fn dependents<'a>(targets: &[Target], all: &'a [Object]) -> Vec<&'a Object> {
+    let uid = |target: &Target| all.iter().find(|object| object.target == *target).map(|object| text(&object.value, "/metadata/uid"));
+    let mut owners: Vec<String> = targets.iter().filter_map(uid).collect();
+    let mut found: Vec<&Object> = Vec::new();
+    loop {
+        let owned = |object: &&Object| {
+            list(&object.value, "/metadata/ownerReferences").any(|owner| owners.contains(&text(owner, "/uid")))
+                && !targets.contains(&object.target)
+                && !found.iter().any(|known| known.target == object.target)
+        };
+        let next: Vec<&Object> = all.iter().filter(owned).collect();
+        if next.is_empty() {
+            return found;
+        }
+        owners.extend(next.iter().map(|object| text(&object.value, "/metadata/uid")));
+        found.extend(next);
+    }
+}
+
 /// What a pod, or a template of pods, refers to.
 pub fn references(object: &Value) -> Vec<Reference> {
     let mut found: Vec<Reference> = Vec::new();

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::describe;
 use super::jsonpath;
 use crate::config::CustomColumn;
+use crate::keep::usage;
 use crate::kinds::Kind;
 use crate::table::{Column, ColumnKind, Health, Row};
 
@@ -22,9 +23,13 @@ pub enum Printer {
     Custom(Custom),
 }
 
-/// The printer of a kind, before anything has been read.
-pub fn printer_of(kind: &Kind, custom: Option<Arc<Vec<CustomColumn>>>) -> Printer {
-    let columns = known_columns(kind);
+/// The printer of a kind, before anything has been read. `measured`: the server says what is used.
+pub fn printer_of(kind: &Kind, custom: Option<Arc<Vec<CustomColumn>>>, measured: bool) -> Printer {
+    let mut columns = known_columns(kind);
+    if let Some((after, own)) = usage::columns(kind).filter(|_| measured && !columns.is_empty()) {
+        let at = columns.iter().position(|column| column.name == after).map_or(columns.len(), |at| at + 1);
+        columns.splice(at..at, own);
+    }
     if let Some(custom) = custom {
         return Printer::Custom(Custom { base: if columns.is_empty() { plain_columns() } else { columns }, custom });
     }
@@ -38,10 +43,12 @@ fn known_columns(kind: &Kind) -> Vec<Column> {
         return Vec::new();
     }
     let moments = moments(kind);
+    // k9s shows where pods are without being asked for more
+    let always: &[&str] = if kind.is("", "pods") { &["IP", "Node"] } else { &[] };
     known
         .iter()
         .map(|column| {
-            let mut shown = Column::new(column.name, column.type_, column.priority > 0);
+            let mut shown = Column::new(column.name, column.type_, column.priority > 0 && !always.contains(&column.name));
             if let Some(at) = moments.iter().position(|(name, _)| *name == column.name) {
                 shown.kind = if column.name == "Restarts" { ColumnKind::NumberSince(at) } else { ColumnKind::Time(at) };
             }
@@ -120,12 +127,17 @@ pub fn plain_columns() -> Vec<Column> {
 /// The row of a whole object.
 pub fn object_row(kind: &Kind, object: &Value, columns: &[Column], now: Timestamp) -> Row {
     let known = coracle_present::cells(&kind.group, &kind.kind, object, now);
-    if known.len() != columns.len() {
+    let mut cells: Vec<String> = known.iter().map(shown).collect();
+    if let Some((after, own)) = usage::columns(kind).filter(|(_, own)| cells.len() + own.len() == columns.len()) {
+        let at = columns.iter().position(|column| column.name == after).map_or(cells.len(), |at| at + 1);
+        debug_assert_eq!(own.len(), usage::cells(kind, object).len());
+        cells.splice(at.min(cells.len())..at.min(cells.len()), usage::cells(kind, object));
+    }
+    if cells.len() != columns.len() {
         let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         let cells = vec![name.to_owned(), String::new()];
         return make_row(object, &cells, vec![created(object)], health(object, &cells, columns));
     }
-    let mut cells: Vec<String> = known.iter().map(shown).collect();
     for (cell, column) in cells.iter_mut().zip(columns) {
         // `3 (5m ago)` was true when it was printed: the table counts on from the moment
         if matches!(column.kind, ColumnKind::NumberSince(_)) {

@@ -36,12 +36,14 @@ pub struct Query {
     pub columns: Option<Arc<Vec<CustomColumn>>>,
     /// As it was at this revision, instead of live.
     pub revision: Option<String>,
+    /// With columns of use.
+    pub measured: bool,
 }
 
 impl Query {
     /// Everything of a kind in a namespace, or in all.
     pub fn all(kind: Arc<Kind>, namespace: Option<String>) -> Self {
-        Self { kind, namespace, labels: None, fields: None, columns: None, revision: None }
+        Self { kind, namespace, labels: None, fields: None, columns: None, revision: None, measured: false }
     }
 
     fn path(&self, extra: &str) -> String {
@@ -78,7 +80,7 @@ const PATIENCE: u64 = 5;
 /// Lists and watches until `tell` says that nobody listens.
 pub async fn follow(client: kube::Client, query: Query, now: impl Fn() -> Timestamp + Send, tell: impl Fn(RowEvent) -> bool + Send) {
     let mut state = Follow { client, query, columns: Vec::new(), printer: Printer::Tables, lost: false };
-    state.printer = printer::printer_of(&state.query.kind, state.query.columns.clone());
+    state.printer = printer::printer_of(&state.query.kind, state.query.columns.clone(), state.query.measured);
     let mut pause = Duration::from_millis(250);
     loop {
         let end = match state.list(&now, &tell).await {

@@ -48,9 +48,10 @@ impl Column {
     fn spare(&self, index: usize) -> usize {
         match self.name.as_str() {
             "NAME" => 0,
-            "STATUS" | "READY" | "NAMESPACE" | "TYPE" | "REASON" => 1,
-            "AGE" | "LAST SEEN" | "MESSAGE" => 2,
+            "STATUS" | "READY" | "NAMESPACE" | "REASON" | "MESSAGE" => 1,
+            "AGE" | "LAST SEEN" => 2,
             "RESTARTS" | "OBJECT" => 3,
+            "TYPE" => 4,
             _ => 10 + index,
         }
     }
@@ -58,6 +59,18 @@ impl Column {
 
 /// Widest a column gets before a wide table is asked for.
 const CAP: usize = 48;
+
+/// The age stands last, as in k9s, whatever else there is.
+fn age_last(columns: &[Column], mut shown: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+    let name = |at: usize| columns[at].name.as_str();
+    if shown.first().is_some_and(|(first, _)| name(*first) == "NAME")
+        && let Some(at) = shown.iter().position(|(index, _)| name(*index) == "AGE")
+    {
+        let age = shown.remove(at);
+        shown.push(age);
+    }
+    shown
+}
 
 /// Indices and widths of the columns that fit in `width`, `wanted` being the widest cell of each. The name always stays.
 pub fn fitting(columns: &[Column], wanted: &[usize], wide: bool, hidden: impl Fn(usize) -> bool, width: usize) -> Vec<(usize, usize)> {
@@ -79,13 +92,18 @@ pub fn fitting(columns: &[Column], wanted: &[usize], wide: bool, hidden: impl Fn
         .collect();
     let total = |shown: &[(usize, usize)]| shown.iter().map(|(_, width)| width + 2).sum::<usize>();
     while shown.len() > 1 && total(&shown) > width + 2 {
-        // a last column of running text may be cut instead of dropped
-        if let Some(message) = shown.iter().position(|(index, _)| columns[*index].name == "MESSAGE") {
-            let over = total(&shown) - (width + 2);
-            if shown[message].1 > over + 16 {
-                shown[message].1 -= over;
-                return shown;
+        // running text, and what it is about, may be cut instead of dropped
+        let mut over = total(&shown) - (width + 2);
+        let mut cut = shown.clone();
+        for (name, least) in [("MESSAGE", 16), ("OBJECT", 18)] {
+            if let Some((_, wide)) = cut.iter_mut().find(|(index, _)| columns[*index].name == name) {
+                let by = over.min(wide.saturating_sub(least));
+                *wide -= by;
+                over -= by;
             }
+        }
+        if over == 0 {
+            return age_last(columns, cut);
         }
         let Some(spare) = (0..shown.len()).max_by_key(|&at| columns[shown[at].0].spare(shown[at].0)) else { break };
         if columns[shown[spare].0].spare(0) == 0 {
@@ -96,7 +114,7 @@ pub fn fitting(columns: &[Column], wanted: &[usize], wide: bool, hidden: impl Fn
     if shown.len() == 1 {
         shown[0].1 = shown[0].1.min(width);
     }
-    shown
+    age_last(columns, shown)
 }
 
 #[cfg(test)]

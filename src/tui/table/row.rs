@@ -8,6 +8,9 @@ use super::columns::{Column, ColumnKind};
 use crate::age;
 use crate::kinds::Target;
 
+/// How many seconds a number that moved is marked.
+const MOVED: i64 = 30;
+
 /// How well the object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub enum Health {
@@ -45,6 +48,8 @@ pub struct Row {
     pub extra: Box<[String]>,
     /// Marked by the person at the terminal.
     pub marked: bool,
+    /// Numbers that rose, one bit a column, and those that fell; and when, in seconds since 1970.
+    pub(super) moved: (u32, u32, i64),
     /// Which listing it was last seen in.
     pub(super) seen: u32,
 }
@@ -69,6 +74,7 @@ impl Row {
             target: None,
             extra: Box::default(),
             marked: false,
+            moved: (0, 0, 0),
             seen: 0,
         }
     }
@@ -100,6 +106,12 @@ impl Row {
     pub fn timed(mut self, times: Vec<i64>) -> Self {
         self.times = times.into();
         self
+    }
+
+    /// The row with other cells.
+    pub fn with_cells(self, cells: &[String]) -> Self {
+        let fresh = Self::new("", "", cells, Vec::new(), self.health, "");
+        Self { text: fresh.text, ends: fresh.ends, ..self }
     }
 
     /// Its namespace; empty outside of namespaces.
@@ -136,6 +148,37 @@ impl Row {
                 _ => self.cell(index).to_owned(),
             },
             ColumnKind::Text | ColumnKind::Number => self.cell(index).to_owned(),
+        }
+    }
+
+    /// Whether a number rose or fell a short while ago, and how many seconds that is still worth showing.
+    pub fn moved(&self, index: usize, now: Timestamp) -> Option<(bool, i64)> {
+        let left = self.moved.2 + MOVED - now.as_second();
+        let has = |bits: u32| u32::try_from(index).ok().and_then(|index| bits.checked_shr(index)).is_some_and(|bits| bits & 1 == 1);
+        match (has(self.moved.0), has(self.moved.1)) {
+            _ if left <= 0 => None,
+            (true, _) => Some((true, left)),
+            (_, true) => Some((false, left)),
+            _ => None,
+        }
+    }
+
+    /// Notes which numbers differ from those before.
+    pub(super) fn compare(&mut self, before: &Self, columns: &[Column], now: i64) {
+        self.moved = before.moved;
+        let (mut rose, mut fell) = (0, 0);
+        for (index, column) in columns.iter().enumerate().take(32) {
+            if !matches!(column.kind, ColumnKind::Number | ColumnKind::NumberSince(_)) || self.cell(index) == before.cell(index) {
+                continue;
+            }
+            match (before.number(index), self.number(index)) {
+                (Some(was), Some(is)) if is > was => rose |= 1 << index,
+                (Some(was), Some(is)) if is < was => fell |= 1 << index,
+                _ => {}
+            }
+        }
+        if rose | fell != 0 {
+            self.moved = (rose, fell, now);
         }
     }
 

@@ -115,6 +115,11 @@ impl Rows {
         self.order.iter().filter_map(|&slot| self.slots.get(slot as usize)?.as_ref())
     }
 
+    /// Every row, visible or not.
+    pub fn all(&self) -> impl Iterator<Item = &Row> {
+        self.slots.iter().flatten()
+    }
+
     /// Every marked row, visible or not.
     pub fn marked(&self) -> impl Iterator<Item = &Row> {
         self.slots.iter().flatten().filter(|row| row.marked)
@@ -162,7 +167,7 @@ impl Rows {
             if let Some(position) = self.position(&row.key) {
                 self.order.remove(position);
             }
-            let slot = self.store(row);
+            let slot = self.store(row, now);
             if self.passes(slot, now) {
                 let position = self.place(slot);
                 self.order.insert(position, slot);
@@ -179,7 +184,7 @@ impl Rows {
         for key in gone {
             self.forget(key);
         }
-        let mut fresh: Vec<u32> = rows.into_iter().map(|row| self.store(row)).collect();
+        let mut fresh: Vec<u32> = rows.into_iter().map(|row| self.store(row, now)).collect();
         fresh.sort_unstable();
         fresh.dedup();
         fresh.retain(|&slot| self.passes(slot, now));
@@ -231,7 +236,7 @@ impl Rows {
         self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|row| self.filter.is_empty() || self.filter.matches(row, now))
     }
 
-    fn store(&mut self, mut row: Row) -> u32 {
+    fn store(&mut self, mut row: Row, now: Timestamp) -> u32 {
         for (index, width) in self.widths.iter_mut().enumerate() {
             let cell = match self.columns[index].kind {
                 ColumnKind::Time(_) => 6,
@@ -248,6 +253,9 @@ impl Rows {
         {
             self.faults -= usize::from(known.health == Health::Faulty);
             row.marked = known.marked && known.uid == row.uid;
+            if known.uid == row.uid {
+                row.compare(known, &self.columns, now.as_second());
+            }
             *known = row;
             return slot;
         }

@@ -13,6 +13,21 @@ fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> 
     value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
+/// How an object is, in a few words.
+pub fn note(value: &Value) -> String {
+    let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_i64);
+    let phase = text(value, "/status/phase");
+    if !phase.is_empty() {
+        let waiting = value.pointer("/status/containerStatuses").and_then(Value::as_array).into_iter().flatten();
+        let reason = waiting.map(|status| text(status, "/state/waiting/reason")).find(|reason| !reason.is_empty());
+        return reason.unwrap_or(phase);
+    }
+    match (number("/spec/replicas"), number("/status/readyReplicas")) {
+        (Some(want), have) => format!("{}/{want}", have.unwrap_or_default()),
+        _ => String::new(),
+    }
+}
+
 /// A text that is written with indents.
 #[derive(Default)]
 struct Page {
@@ -32,12 +47,15 @@ impl Page {
 }
 
 /// The causes of how `object` is, among `all` that may have to do with it; `events` are those of everything.
-pub fn explain(object: &Object, all: &[Object], events: &[Value]) -> String {
+pub fn explain(object: &Object, all: &[Object], events: &[Value], decision: Option<&Value>) -> String {
     let mut page = Page::default();
     let health = coracle_present::health(&object.value);
     page.line(0, &format!("{}: {}", object.target.shown(), if health == coracle_present::Health::Healthy { "well" } else { "not well" }));
     page.line(0, "");
     causes(&mut page, object, all, events, 1, &mut Vec::new());
+    if let Some(decision) = decision {
+        decided(&mut page, decision);
+    }
     if page.causes == 0 {
         page.line(1, "✓ nothing is wrong with it, as far as the cluster says");
     }
@@ -107,6 +125,31 @@ fn conditions(page: &mut Page, value: &Value, depth: usize) {
             continue;
         }
         page.cause(depth, &format!("{name} is {status}: {} {message}", text(condition, "/reason")));
+    }
+}
+
+/// What the scheduler thought of every node.
+fn decided(page: &mut Page, decision: &Value) {
+    let node = text(decision, "/node");
+    page.line(0, "");
+    match node.as_str() {
+        "" => page.line(0, "the scheduler's last decision: no node"),
+        node => page.line(0, &format!("the scheduler's last decision: {node}")),
+    }
+    for one in list(decision, "/nodes") {
+        let name = text(one, "/node");
+        if one.get("fits").and_then(Value::as_bool) == Some(true) {
+            let score = one.get("score").and_then(Value::as_i64).unwrap_or_default();
+            let each = list(one, "/scores").filter_map(|score| {
+                let points = score.get("score").and_then(Value::as_i64).filter(|points| *points != 0)?;
+                Some(format!("{} {points}", text(score, "/plugin")))
+            });
+            let each = each.collect::<Vec<_>>().join(", ");
+            page.line(1, &format!("✓ {name}: {score} points{}", if each.is_empty() { String::new() } else { format!(" ({each})") }));
+        } else {
+            let reasons: Vec<&str> = list(one, "/reasons").filter_map(Value::as_str).collect();
+            page.line(1, &format!("✗ {name}: {} ({})", reasons.join(", "), text(one, "/filter")));
+        }
     }
 }
 
@@ -287,7 +330,7 @@ mod tests {
             json!({"metadata": {"name": "web"}, "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
             "message": "0/3 nodes are available: 1 node(s) had untolerated taint {a: b}, 2 Insufficient cpu. preemption: 0/3 nodes are available."}]}}),
         );
-        let text = explain(&pod, std::slice::from_ref(&pod), &[]);
+        let text = explain(&pod, std::slice::from_ref(&pod), &[], None);
         assert!(text.contains("✗ no node was found for it: 0/3 nodes are available"), "{text}");
         assert!(text.contains("· 2 Insufficient cpu\n"), "{text}");
     }
@@ -313,7 +356,7 @@ mod tests {
         let events = [
             json!({"type": "Warning", "reason": "BackOff", "message": "Back-off restarting", "involvedObject": {"kind": "Pod", "name": "web-1-x"}}),
         ];
-        let text = explain(&deployment, &[deployment.clone(), set, pod], &events);
+        let text = explain(&deployment, &[deployment.clone(), set, pod], &events, None);
         for part in [
             "Available is False",
             "→ replicaset web-1",
@@ -330,7 +373,7 @@ mod tests {
     #[test]
     fn a_service_without_pods_says_what_it_selects() {
         let service = object("svc", json!({"metadata": {"name": "web"}, "spec": {"selector": {"app": "wbe"}}}));
-        let text = explain(&service, std::slice::from_ref(&service), &[]);
+        let text = explain(&service, std::slice::from_ref(&service), &[], None);
         assert!(text.contains("no pod has the labels it selects: app=wbe"), "{text}");
     }
 
@@ -340,6 +383,6 @@ mod tests {
             "nodes",
             json!({"metadata": {"name": "laptop"}, "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "MemoryPressure", "status": "False", "reason": "x", "message": "y"}]}}),
         );
-        assert!(explain(&node, &[], &[]).contains("✓ nothing is wrong"));
+        assert!(explain(&node, &[], &[], None).contains("✓ nothing is wrong"));
     }
 }

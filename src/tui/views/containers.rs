@@ -8,12 +8,14 @@ use serde_json::Value;
 use crate::action::Scopes;
 use crate::age;
 use crate::input::MouseKind;
+use crate::keep::usage::{Amount, percent};
 use crate::kinds::Target;
 use crate::message::{Effect, News, Sub};
 use crate::shared::Shared;
 use crate::source::logs::PodChoice;
 use crate::source::observe::{Seen, path_of};
 use crate::source::printer::{moment, status_health};
+use crate::table::rows::cell_width;
 use crate::theme::Role;
 use crate::view::{Motion, View};
 use crate::views::logs::LogsView;
@@ -28,6 +30,11 @@ struct Container {
     state: String,
     restarts: i64,
     ports: String,
+    /// Which probes there are: liveness, readiness, startup.
+    probes: String,
+    /// What is asked for and what is allowed.
+    asked: Amount,
+    limit: Amount,
     since: i64,
 }
 
@@ -82,6 +89,12 @@ fn containers(pod: &Value) -> Vec<Container> {
                 state,
                 restarts: status.get("restartCount").and_then(Value::as_i64).unwrap_or_default(),
                 ports: ports.join(","),
+                probes: [("livenessProbe", 'L'), ("readinessProbe", 'R'), ("startupProbe", 'S')]
+                    .iter()
+                    .map(|(probe, letter)| if container.get(*probe).is_some() { *letter } else { '·' })
+                    .collect(),
+                asked: Amount::of(container.pointer("/resources/requests")),
+                limit: Amount::of(container.pointer("/resources/limits")),
                 since,
                 name,
             });
@@ -172,50 +185,86 @@ impl View for ContainersView {
         self.trouble.clone()
     }
 
+    fn usage_changed(&mut self, shared: &mut Shared) {
+        shared.dirty = true;
+    }
+
     fn next_change(&self, shared: &Shared) -> Option<i64> {
         self.containers.iter().filter(|c| c.since > 0).map(|c| age::next_change(shared.now.as_second() - c.since)).min()
     }
 
     fn draw(&self, frame: &mut Frame, area: Rect, shared: &Shared) {
         let theme = &shared.theme;
-        let rows = self.containers.iter().enumerate().map(|(index, container)| {
-            let cursor = index == self.position;
+        // name, what it is, and from which width on it is shown
+        let measured = shared.is_measured();
+        let heads: Vec<(&str, u16)> = [
+            ("", 0),
+            ("NAME", 0),
+            ("INIT", 60),
+            ("READY", 0),
+            ("STATE", 0),
+            ("RESTARTS", 60),
+            ("PROBES", 80),
+            ("CPU", if measured { 80 } else { u16::MAX }),
+            ("%CPU/R:L", if measured { 120 } else { u16::MAX }),
+            ("MEM", if measured { 80 } else { u16::MAX }),
+            ("%MEM/R:L", if measured { 120 } else { u16::MAX }),
+            ("SINCE", 60),
+            ("PORTS", 100),
+            ("IMAGE", 0),
+        ]
+        .into_iter()
+        .collect();
+        let shown = |index: usize| heads.get(index).is_some_and(|(_, least)| *least <= area.width);
+        let cells: Vec<Vec<String>> =
+            self.containers.iter().enumerate().map(|(index, container)| self.cells(index, container, shared)).collect();
+        let rows = self.containers.iter().zip(&cells).enumerate().map(|(index, (container, cells))| {
             let word = container.state.split(' ').next().unwrap_or_default();
             let mut style = theme.style(health_role(status_health(word)));
-            if cursor {
+            if index == self.position {
                 style = style.patch(theme.style(Role::Cursor));
             }
-            let since = if container.since > 0 { age::human(shared.now.as_second() - container.since) } else { String::new() };
-            Row::new([
-                Cell::from(if cursor { "▶" } else { " " }),
-                Cell::from(container.name.clone()),
-                Cell::from(if container.init { "init" } else { "" }),
-                Cell::from(if container.ready { "true" } else { "false" }),
-                Cell::from(container.state.clone()),
-                Cell::from(container.restarts.to_string()),
-                Cell::from(since),
-                Cell::from(container.ports.clone()),
-                Cell::from(container.image.clone()),
-            ])
-            .style(style)
+            let cells = cells.iter().enumerate().filter(|(column, _)| shown(*column)).map(|(_, cell)| Cell::from(cell.clone()));
+            Row::new(cells.collect::<Vec<_>>()).style(style)
         });
-        let width = |of: fn(&Container) -> &str, least: usize| {
-            let widest = self.containers.iter().map(|container| of(container).chars().count()).max().unwrap_or_default();
-            Constraint::Length(u16::try_from(widest.max(least)).unwrap_or(40).min(40))
+        let width = |column: usize| {
+            let widest = cells.iter().filter_map(|cells| cells.get(column)).map(|cell| cell_width(cell)).max().unwrap_or_default();
+            let head = heads.get(column).map_or(0, |(head, _)| head.len());
+            let most = if column == 1 { 80 } else { 40 };
+            Constraint::Length(u16::try_from(widest.max(head)).unwrap_or(40).min(most))
         };
-        let widths = [
-            Constraint::Length(1),
-            width(|c| &c.name, 4),
-            Constraint::Length(4),
-            Constraint::Length(5),
-            width(|c| &c.state, 5),
-            Constraint::Length(8),
-            Constraint::Length(6),
-            width(|c| &c.ports, 5),
-            Constraint::Min(10),
-        ];
-        let header =
-            Row::new(["", "NAME", "INIT", "READY", "STATE", "RESTARTS", "SINCE", "PORTS", "IMAGE"]).style(theme.style(Role::Columns));
+        let last = heads.len() - 1;
+        let widths: Vec<Constraint> = (0..last).filter(|column| shown(*column)).map(width).chain([Constraint::Min(10)]).collect();
+        let header: Vec<&str> = heads.iter().enumerate().filter(|(column, _)| shown(*column)).map(|(_, (head, _))| *head).collect();
+        let header = Row::new(header).style(theme.style(Role::Columns));
         frame.render_widget(Table::new(rows, widths).header(header).column_spacing(1).style(theme.style(Role::Text)), area);
+    }
+}
+
+impl ContainersView {
+    fn cells(&self, index: usize, container: &Container, shared: &Shared) -> Vec<String> {
+        let since = if container.since > 0 { age::human(shared.now.as_second() - container.since) } else { String::new() };
+        let used = shared.usage.container(&self.target.namespace, &self.target.name, &container.name);
+        let number = |of: fn(Amount) -> u64| used.map_or_else(|| "n/a".to_owned(), |used| of(used).to_string());
+        let part = |of: fn(Amount) -> u64, whole: Amount| {
+            used.and_then(|used| percent(of(used), of(whole))).map_or_else(|| "n/a".to_owned(), |part| part.to_string())
+        };
+        let both = |of: fn(Amount) -> u64| format!("{}:{}", part(of, container.asked), part(of, container.limit));
+        vec![
+            if index == self.position { "▶" } else { " " }.to_owned(),
+            container.name.clone(),
+            if container.init { "init" } else { "" }.to_owned(),
+            container.ready.to_string(),
+            container.state.clone(),
+            container.restarts.to_string(),
+            container.probes.clone(),
+            number(|amount| amount.cpu),
+            both(|amount| amount.cpu),
+            number(Amount::mebibytes),
+            both(Amount::mebibytes),
+            since,
+            container.ports.clone(),
+            container.image.clone(),
+        ]
     }
 }

@@ -7,7 +7,10 @@
 //!                           └─ both sides are shown        └─409─▶ read live again
 //! ```
 
+mod assist;
+
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -63,6 +66,12 @@ pub struct EditorView {
     checked: bool,
     trouble: Option<String>,
     search: String,
+    completions: Option<assist::Completions>,
+    /// First and last row of folded blocks.
+    folds: BTreeMap<usize, usize>,
+    /// How many lines there were when something was folded.
+    lines: usize,
+    /// The first row shown, counting only what is not folded away.
     top: Cell<usize>,
     left: Cell<usize>,
 }
@@ -87,6 +96,9 @@ impl EditorView {
             checked: false,
             trouble: None,
             search: String::new(),
+            completions: None,
+            folds: BTreeMap::new(),
+            lines: 0,
             top: Cell::new(0),
             left: Cell::new(0),
         }
@@ -218,6 +230,10 @@ impl EditorView {
     fn changed(&mut self, shared: &mut Shared, draft: bool) {
         self.version += 1;
         self.checked = false;
+        if std::mem::replace(&mut self.lines, self.area.lines().len()) != self.area.lines().len() {
+            self.folds.clear();
+        }
+        self.ask_schemas(shared);
         let (version, text) = (self.version, self.text());
         if draft && let Some(path) = shared.draft_path(&self.draft_name()) {
             let kept = self.is_changed().then(|| text.clone());
@@ -240,6 +256,9 @@ impl EditorView {
         self.trouble = None;
         if self.file.is_some() {
             self.mistakes = self.mistakes_of_file();
+            if self.mistakes.is_empty() {
+                self.mistakes = self.complaints(shared);
+            }
             self.checked = true;
             return;
         }
@@ -249,6 +268,8 @@ impl EditorView {
                 self.checked = true;
             }
             Ok(None) => self.checked = true,
+            // what the schema knows is not asked for
+            Ok(Some(_)) if self.is_refused_by_schema(shared) => self.checked = true,
             Ok(Some(patch)) => {
                 let (target, version) = (self.target.clone(), self.version);
                 shared.call(
@@ -345,19 +366,24 @@ impl EditorView {
         self.area.insert_str(" ".repeat(indent + deeper + item));
     }
 
-    fn toggle_comment(&mut self) {
-        let (row, _) = self.cursor();
-        let line = self.area.lines().get(row).cloned().unwrap_or_default();
-        self.area.move_cursor(CursorMove::Head);
-        match line.strip_prefix("# ") {
-            Some(_) => {
-                self.area.delete_str(2);
-            }
-            None => {
-                self.area.insert_str("# ");
-            }
-        }
-        self.area.move_cursor(CursorMove::Down);
+    fn is_refused_by_schema(&mut self, shared: &Shared) -> bool {
+        self.mistakes = self.complaints(shared);
+        !self.mistakes.is_empty()
+    }
+
+    /// Takes back the last change, or makes it again.
+    pub fn go_back(&mut self, again: bool, shared: &mut Shared) {
+        if again {
+            self.area.redo()
+        } else {
+            self.area.undo()
+        };
+        self.changed_if_different(shared);
+    }
+
+    /// Goes to the next match of the search.
+    pub fn next_match(&mut self) {
+        self.area.search_forward(false);
     }
 
     fn styled(&self, row: usize, shared: &Shared) -> Line<'static> {
@@ -373,6 +399,9 @@ impl EditorView {
                 }
             }
             None => spans.push(Span::styled(text.to_owned(), theme.style(Role::Text))),
+        }
+        if let Some(end) = self.folds.get(&row) {
+            spans.push(Span::styled(format!("  ⋯ {} lines", end - row), theme.style(Role::Dim)));
         }
         for mistake in self.mistakes.iter().filter(|mistake| mistake.line == row + 1) {
             spans.push(Span::styled(format!("   ✗ {}", mistake.message.replace('\n', " ")), theme.style(Role::Error)));
@@ -534,7 +563,7 @@ impl View for EditorView {
     }
 
     fn hints(&self) -> &'static [&'static str] {
-        &["apply", "back", "drop-edit"]
+        &["apply", "back", "drop-edit", "edit-complete", "edit-fold", "edit-search", "edit-undo"]
     }
 
     fn target(&self) -> Option<Target> {
@@ -586,22 +615,23 @@ impl View for EditorView {
         if self.base.is_none() {
             return false;
         }
-        let before = self.version;
+        let (before, row) = (self.version, self.cursor().0);
+        if self.completion_key(key) {
+            self.changed_if_different(shared);
+            return true;
+        }
+        self.completions = None;
+        if shared.keymap.action(key, Scopes::EDITOR).is_some_and(|action| action.scopes.meet(Scopes::EDITOR)) {
+            return false;
+        }
         let page = shared.content().height.max(2);
         match (key.code, key.ctrl) {
-            (KeyCode::Esc, _) | (KeyCode::Char('s' | 'q' | 'r'), true) => return false,
+            (KeyCode::Esc, _) | (KeyCode::Char('r'), true) => return false,
             (KeyCode::F(_), _) => return false,
             (KeyCode::PageUp, _) => (0..page).for_each(|_| self.area.move_cursor(CursorMove::Up)),
             (KeyCode::PageDown, _) => (0..page).for_each(|_| self.area.move_cursor(CursorMove::Down)),
             (KeyCode::Home, true) => self.area.move_cursor(CursorMove::Top),
             (KeyCode::End, true) => self.area.move_cursor(CursorMove::Bottom),
-            (KeyCode::Char('f'), true) => {
-                shared.go.push(Go::Layer(Box::new(crate::widgets::prompt::Prompt::filter(self.search.clone()))));
-            }
-            (KeyCode::Char('n'), true) => drop(self.area.search_forward(false)),
-            (KeyCode::Char('z'), true) => drop(self.area.undo()),
-            (KeyCode::Char('y'), true) => drop(self.area.redo()),
-            (KeyCode::Char('/' | '_'), true) => self.toggle_comment(),
             (KeyCode::Enter, _) => self.newline(),
             (KeyCode::Tab, _) => drop(self.area.insert_str("  ")),
             _ => {
@@ -610,9 +640,14 @@ impl View for EditorView {
                 }
             }
         }
+        self.leave_folds(row);
         // the text model does not say whether it changed in every case: compare with what was drawn last
         if before == self.version {
             self.changed_if_different(shared);
+        }
+        let types = key.typed().is_some_and(|c| c.is_alphanumeric() || c == '-' || c == '.') || key.code == KeyCode::Backspace;
+        if types && before != self.version {
+            self.complete(shared, false);
         }
         true
     }
@@ -631,7 +666,8 @@ impl View for EditorView {
     }
 
     fn mouse(&mut self, _kind: MouseKind, column: u16, row: u16, _shared: &mut Shared) -> bool {
-        let row = self.top.get() + usize::from(row);
+        let rows = self.visible_rows();
+        let row = rows.get(self.top.get() + usize::from(row)).or(rows.last()).copied().unwrap_or_default();
         let column = (usize::from(column) + self.left.get()).saturating_sub(GUTTER);
         self.area.move_cursor(CursorMove::Jump(u16::try_from(row).unwrap_or(u16::MAX), u16::try_from(column).unwrap_or(u16::MAX)));
         false
@@ -660,20 +696,20 @@ impl View for EditorView {
             return frame.render_widget(Paragraph::new(text).style(theme.style(Role::Dim)), area);
         }
         let (row, column) = self.cursor();
+        let area = self.draw_documentation(frame, area, shared);
         let area = self.draw_mistake(frame, area, shared);
+        let rows = self.visible_rows();
+        let at_row = rows.partition_point(|&visible| visible < row);
         let (height, width) = (usize::from(area.height).max(1), usize::from(area.width).saturating_sub(GUTTER).max(1));
-        let mut top = self.top.get().min(row);
-        top = top.max((row + 1).saturating_sub(height));
+        let mut top = self.top.get().min(at_row);
+        top = top.max((at_row + 1).saturating_sub(height));
         self.top.set(top);
         let before: String = self.area.lines().get(row).map(|line| line.chars().take(column).collect()).unwrap_or_default();
         let at = cell_width(&before);
         let left = self.left.get().min(at).max((at + 1).saturating_sub(width));
         self.left.set(left);
         for line in 0..height {
-            let index = top + line;
-            if index >= self.area.lines().len() {
-                break;
-            }
+            let Some(&index) = rows.get(top + line) else { break };
             let y = area.y + u16::try_from(line).unwrap_or_default();
             let wrong = self.mistakes.iter().any(|mistake| mistake.line == index + 1);
             let role = if wrong { Role::Error } else { Role::Dim };
@@ -683,8 +719,9 @@ impl View for EditorView {
             frame.render_widget(text, Rect::new(area.x + GUTTER_WIDTH, y, area.width.saturating_sub(GUTTER_WIDTH), 1));
         }
         let x = area.x + GUTTER_WIDTH + u16::try_from(at - left).unwrap_or_default();
-        let y = area.y + u16::try_from(row - top).unwrap_or_default();
+        let y = area.y + u16::try_from(at_row.saturating_sub(top)).unwrap_or_default();
         frame.set_cursor_position((x.min(area.right().saturating_sub(1)), y));
+        self.draw_completions(frame, area, (x, y), shared);
     }
 }
 

@@ -1,6 +1,10 @@
 //! Logs of one container, a pod or everything a workload selects, merged by time. Lines are kept, all of them;
 //! standing still keeps the place while more arrive.
 
+mod sift;
+mod store;
+
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use jiff::Timestamp;
@@ -22,11 +26,19 @@ use crate::view::{Motion, View};
 use crate::views::table::grouped;
 use crate::views::text::marked;
 
+use self::sift::{Level as Gravity, Sift, is_frame, level_of};
+use self::store::{At, Texts};
+
 struct Kept {
     nanos: i64,
+    at: At,
     source: u16,
-    text: Box<str>,
+    /// It belongs to the line before it: a frame of a stack.
+    frame: bool,
 }
+
+/// How many lines a histogram looks at, at most.
+const SAMPLED: usize = 20_000;
 
 /// A line drawn by the person at the terminal.
 const MARK: u16 = u16::MAX;
@@ -38,10 +50,15 @@ pub struct LogsView {
     sub: Option<Sub>,
     sources: Vec<String>,
     lines: Vec<Kept>,
+    texts: Texts,
+    /// How many of the lines are frames of stacks.
+    frames: usize,
+    /// Frames are hidden behind the line they belong to.
+    folding: bool,
     /// Lines that pass the filter, when there is one.
     visible: Option<Vec<u32>>,
     filter: String,
-    pattern: Option<(Regex, bool)>,
+    sift: Sift,
     top: usize,
     left: usize,
     follow: bool,
@@ -55,8 +72,11 @@ pub struct LogsView {
     searching: bool,
     search: String,
     needle: Option<Regex>,
+    /// Lines that were searched for, among those that are visible.
+    found: Vec<u32>,
     waiting: Option<String>,
     caught_up: bool,
+    begun: bool,
     /// Size of the pane when it was last drawn.
     size: Cell<(usize, usize)>,
 }
@@ -71,9 +91,12 @@ impl LogsView {
             sub: None,
             sources: Vec::new(),
             lines: Vec::new(),
+            texts: Texts::default(),
+            frames: 0,
+            folding: true,
             visible: None,
             filter: String::new(),
-            pattern: None,
+            sift: Sift::default(),
             top: 0,
             left: 0,
             follow: true,
@@ -85,9 +108,23 @@ impl LogsView {
             searching: false,
             search: String::new(),
             needle: None,
+            found: Vec::new(),
             waiting: None,
             caught_up: false,
+            begun: false,
             size: Cell::new((80, 20)),
+        }
+    }
+
+    /// As it is configured, the first time it is opened.
+    fn begun(&mut self, shared: &Shared) {
+        if std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        let logger = &shared.config.settings().logger;
+        (self.wrap, self.timestamps) = (logger.text_wrap, logger.show_time);
+        if let Some(tail) = logger.tail.filter(|tail| *tail > 500) {
+            self.query.from = LogStart::Tail(tail);
         }
     }
 
@@ -109,6 +146,9 @@ impl LogsView {
     /// Forgets the lines so far.
     pub fn clear(&mut self) {
         self.lines.clear();
+        self.texts = Texts::default();
+        self.frames = 0;
+        self.found.clear();
         self.top = 0;
         if let Some(visible) = &mut self.visible {
             visible.clear();
@@ -141,10 +181,16 @@ impl LogsView {
 
     /// Goes to the next line that was searched for; with a filter alone, every line is a match.
     pub fn next_match(&mut self, by: isize, shared: &mut Shared) {
-        let Some(needle) = &self.needle else { return self.motion(Motion::Rows(by), shared) };
-        let found = |index: &usize| self.at(*index).is_some_and(|line| needle.is_match(&line.text));
-        let from = self.first_shown();
-        let next = if by > 0 { (from + 1..self.count()).find(found) } else { (0..from).rev().find(found) };
+        if self.needle.is_none() {
+            return self.motion(Motion::Rows(by), shared);
+        }
+        let from = self.real(self.first_shown()).unwrap_or_default();
+        let at = if by > 0 {
+            self.found.partition_point(|&index| index as usize <= from)
+        } else {
+            self.found.partition_point(|&index| (index as usize) < from).wrapping_sub(1)
+        };
+        let next = self.found.get(at).map(|&index| self.shown_at(index));
         match next {
             Some(index) => (self.top, self.follow) = (index, false),
             None => shared.say(Level::Info, "no further match"),
@@ -194,11 +240,13 @@ impl LogsView {
         let span = (last.nanos - first.nanos).max(1);
         let room = width.saturating_sub(24).max(8);
         let mut counts = vec![(0u32, 0u32); room];
-        for line in (0..self.count()).filter_map(|index| self.at(index)).filter(|line| line.source != MARK) {
+        // of very many lines some stand for all: bars are only compared with each other
+        let stride = self.count() / SAMPLED + 1;
+        for line in (0..self.count()).step_by(stride).filter_map(|index| self.at(index)).filter(|line| line.source != MARK) {
             let at = i128::from(line.nanos - first.nanos) * (room as i128 - 1) / i128::from(span);
             if let Some(count) = usize::try_from(at).ok().and_then(|at| counts.get_mut(at)) {
                 count.0 += 1;
-                count.1 += u32::from(is_error(&line.text));
+                count.1 += u32::from(is_error(&self.text_of(line)));
             }
         }
         let most = counts.iter().map(|count| count.0).max().unwrap_or(1).max(1);
@@ -217,7 +265,7 @@ impl LogsView {
         let mut text = String::new();
         for at in 0..self.count() {
             if let Some(line) = self.at(at) {
-                text.push_str(&line.text);
+                text.push_str(&self.text_of(line));
                 text.push('\n');
             }
         }
@@ -235,15 +283,62 @@ impl LogsView {
         }
     }
 
-    fn passes(&self, line: &Kept) -> bool {
-        match &self.pattern {
-            None => true,
-            Some(_) if line.source == MARK => true,
-            Some((pattern, inverse)) => {
-                let source = self.sources.get(usize::from(line.source)).map_or("", String::as_str);
-                (pattern.is_match(&line.text) || pattern.is_match(source)) != *inverse
-            }
+    fn text_of(&self, line: &Kept) -> Cow<'_, str> {
+        self.texts.get(line.at)
+    }
+
+    /// Which line stands at a place among the visible ones.
+    fn real(&self, index: usize) -> Option<usize> {
+        match &self.visible {
+            Some(visible) => visible.get(index).map(|&index| index as usize),
+            None => (index < self.lines.len()).then_some(index),
         }
+    }
+
+    /// Where a line stands among the visible ones.
+    fn shown_at(&self, line: u32) -> usize {
+        match &self.visible {
+            Some(visible) => visible.partition_point(|&index| index < line),
+            None => line as usize,
+        }
+    }
+
+    /// Everything is visible as it came.
+    fn is_plain(&self) -> bool {
+        self.sift.is_empty() && (!self.folding || self.frames == 0)
+    }
+
+    fn passes(&self, line: &Kept) -> bool {
+        if line.source == MARK {
+            return true;
+        }
+        if self.sift.is_empty() {
+            return !(self.folding && line.frame);
+        }
+        let source = self.sources.get(usize::from(line.source)).map_or("", String::as_str);
+        self.sift.passes(&self.text_of(line), source)
+    }
+
+    fn is_found(&self, line: &Kept) -> bool {
+        self.needle.as_ref().is_some_and(|needle| line.source != MARK && needle.is_match(&self.text_of(line)))
+    }
+
+    /// Shows frames of stacks, or hides them.
+    pub fn toggle_folding(&mut self, shared: &mut Shared) {
+        self.folding = !self.folding;
+        let follow = self.follow;
+        self.refilter();
+        self.follow = follow;
+        shared.say(Level::Info, if self.folding { "stack traces are folded" } else { "stack traces are shown" });
+    }
+
+    /// How many frames are hidden behind a line.
+    fn behind(&self, index: usize) -> usize {
+        if !self.folding || !self.sift.is_empty() {
+            return 0;
+        }
+        let Some(head) = self.lines.get(index).filter(|line| !line.frame) else { return 0 };
+        self.lines[index + 1..].iter().take_while(|line| line.frame && line.source == head.source).count()
     }
 
     fn add(&mut self, source: u16, mut fresh: Vec<LogLine>) {
@@ -262,20 +357,33 @@ impl LogsView {
             Some(visible) => visible.get(self.top).map(|&index| index as usize),
             None => Some(self.top),
         };
+        let mut after = self.lines[..from].iter().rev().take(64).find(|line| line.source == source).is_some_and(|line| line.frame);
         let mut later = self.lines.split_off(from).into_iter().peekable();
         for line in fresh {
             while let Some(old) = later.next_if(|old| old.nanos <= line.nanos) {
                 self.lines.push(old);
             }
-            self.lines.push(Kept { nanos: line.nanos, source, text: line.text.replace('\t', "    ").into() });
+            let text =
+                if line.text.contains('\t') { Cow::Owned(line.text.replace('\t', "    ")) } else { Cow::Borrowed(line.text.as_str()) };
+            after = source != MARK && is_frame(&text, after);
+            self.frames += usize::from(after);
+            self.lines.push(Kept { nanos: line.nanos, at: self.texts.add(&text), source, frame: after });
         }
         self.lines.extend(later);
+        if self.visible.is_none() && !self.is_plain() {
+            // the first frame of a stack has come
+            self.visible = Some((0..u32::try_from(from).unwrap_or(u32::MAX)).collect());
+        }
         if let Some(mut visible) = self.visible.take() {
             visible.truncate(visible.partition_point(|&index| (index as usize) < from));
             visible.extend(
                 (from..self.lines.len()).filter(|&index| self.passes(&self.lines[index])).filter_map(|index| u32::try_from(index).ok()),
             );
             self.visible = Some(visible);
+        }
+        if self.needle.is_some() {
+            self.found.truncate(self.found.partition_point(|&index| (index as usize) < from));
+            self.find_from(from);
         }
         if inserted_before > 0
             && let Some(index) = anchor_index
@@ -289,11 +397,33 @@ impl LogsView {
     }
 
     fn refilter(&mut self) {
-        self.visible = self.pattern.as_ref().map(|_| {
+        self.visible = (!self.is_plain()).then(|| {
             (0..self.lines.len()).filter(|&index| self.passes(&self.lines[index])).filter_map(|index| u32::try_from(index).ok()).collect()
         });
+        self.find();
         self.top = self.top.min(self.count().saturating_sub(1));
         self.follow = true;
+    }
+
+    fn find(&mut self) {
+        self.found.clear();
+        if self.needle.is_some() {
+            self.find_from(0);
+        }
+    }
+
+    /// Finds what is searched for from a line on.
+    fn find_from(&mut self, from: usize) {
+        let visible = |index: &usize| match &self.visible {
+            Some(visible) => u32::try_from(*index).is_ok_and(|index| visible.binary_search(&index).is_ok()),
+            None => true,
+        };
+        let found: Vec<u32> = (from..self.lines.len())
+            .filter(|&index| self.is_found(&self.lines[index]))
+            .filter(visible)
+            .filter_map(|index| u32::try_from(index).ok())
+            .collect();
+        self.found.extend(found);
     }
 
     /// The first line shown when following.
@@ -320,7 +450,7 @@ impl LogsView {
         }
         let time = if self.timestamps { 13 } else { 0 };
         let source = self.sources.get(usize::from(line.source)).filter(|_| self.sources.len() > 1).map_or(0, |name| cell_width(name) + 1);
-        (time + source + cell_width(&line.text)).div_ceil(width.max(1)).max(1)
+        (time + source + cell_width(&self.text_of(line))).div_ceil(width.max(1)).max(1)
     }
 
     /// Source and time before the text.
@@ -339,7 +469,7 @@ impl LogsView {
         (format!("{time}{source}"), time)
     }
 
-    fn draw_line(&self, line: &Kept, width: usize, shared: &Shared) -> Vec<Line<'static>> {
+    fn draw_line(&self, index: usize, line: &Kept, width: usize, shared: &Shared) -> Vec<Line<'static>> {
         let theme = &shared.theme;
         if line.source == MARK {
             return vec![Line::styled("─".repeat(width), theme.style(Role::Marked))];
@@ -348,11 +478,16 @@ impl LogsView {
         let source = prefix[time.len()..].to_owned();
         let color = SOURCES[usize::from(line.source) % SOURCES.len()];
         let mut spans = vec![Span::styled(time, theme.style(Role::Dim)), Span::styled(source, theme.style(color))];
-        let plain = Line::from(vec![Span::styled(line.text.to_string(), theme.style(Role::Text))]);
-        let filter = self.pattern.as_ref().filter(|(_, inverse)| !inverse).map(|(pattern, _)| pattern);
-        let pattern = self.needle.as_ref().or(filter);
+        let text = self.text_of(line);
+        let look = if is_grave(&text) { Role::Error } else { Role::Text };
+        let plain = Line::from(vec![Span::styled(text.to_string(), theme.style(look))]);
+        let pattern = self.needle.as_ref().or(self.sift.marks());
         let before = spans.len();
-        spans.extend(marked(plain.spans, &line.text, pattern, theme.style(Role::Match), false).spans);
+        spans.extend(marked(plain.spans, &text, pattern, theme.style(Role::Match), false).spans);
+        let behind = self.behind(index);
+        if behind > 0 {
+            spans.push(Span::styled(format!("  ⋯ {behind} more"), theme.style(Role::Dim)));
+        }
         if self.wrap {
             return wrapped(spans, width);
         }
@@ -363,6 +498,11 @@ impl LogsView {
         spans.extend(cut(text, self.left).spans);
         vec![Line::from(spans)]
     }
+}
+
+/// Whether a line says of itself that it is grave.
+fn is_grave(text: &str) -> bool {
+    level_of(text).is_some_and(|level| level >= Gravity::Error)
 }
 
 /// Whether a line says of itself that it is an error.
@@ -437,7 +577,16 @@ impl View for LogsView {
             (_, true) => " following",
             (_, false) => " standing still",
         };
-        format!("{shown} lines{state}")
+        let total = self.found.len();
+        let search = match (&self.needle, self.real(self.first_shown())) {
+            (None, _) => String::new(),
+            (Some(_), _) if total == 0 => " no match".to_owned(),
+            (Some(_), top) => {
+                let at = self.found.partition_point(|&index| (index as usize) <= top.unwrap_or_default()).max(1);
+                format!(" match {}/{}", grouped(at), grouped(total))
+            }
+        };
+        format!("{shown} lines{search}{state}")
     }
 
     fn scopes(&self) -> Scopes {
@@ -456,6 +605,7 @@ impl View for LogsView {
             "log-beginning",
             "log-previous",
             "histogram",
+            "log-fold",
             "save",
             "copy-text",
         ]
@@ -466,6 +616,7 @@ impl View for LogsView {
     }
 
     fn open(&mut self, shared: &mut Shared) {
+        self.begun(shared);
         let query = self.query.clone();
         self.caught_up = false;
         self.sub = Some(shared.subscribe(|sub| Effect::Logs(sub, query)));
@@ -545,18 +696,14 @@ impl View for LogsView {
         if self.searching {
             self.needle = if text.is_empty() { None } else { Some(pattern(text)?) };
             text.clone_into(&mut self.search);
-            let shown =
-                self.at(self.first_shown()).is_some_and(|line| self.needle.as_ref().is_some_and(|needle| needle.is_match(&line.text)));
+            self.find();
+            let shown = self.at(self.first_shown()).is_some_and(|line| self.is_found(line));
             if self.needle.is_some() && !shown {
                 self.next_match(if self.follow { -1 } else { 1 }, shared);
             }
             return Ok(());
         }
-        let (inverse, source) = match text.strip_prefix('!') {
-            Some(source) => (true, source),
-            None => (false, text),
-        };
-        self.pattern = if source.is_empty() { None } else { Some((pattern(source)?, inverse)) };
+        self.sift = Sift::parse(text)?;
         self.filter = text.to_owned();
         self.refilter();
         Ok(())
@@ -565,13 +712,14 @@ impl View for LogsView {
     fn escape(&mut self, _shared: &mut Shared) -> bool {
         if self.needle.take().is_some() {
             self.search.clear();
+            self.found.clear();
             return true;
         }
         if self.filter.is_empty() {
             return false;
         }
         self.filter.clear();
-        self.pattern = None;
+        self.sift = Sift::default();
         self.refilter();
         true
     }
@@ -599,8 +747,8 @@ impl View for LogsView {
         }
         let mut drawn: Vec<Line> = Vec::new();
         for index in self.first_shown()..self.count() {
-            if let Some(line) = self.at(index) {
-                drawn.extend(self.draw_line(line, width, shared));
+            if let (Some(line), Some(real)) = (self.at(index), self.real(index)) {
+                drawn.extend(self.draw_line(real, line, width, shared));
             }
             if drawn.len() >= height && !self.follow {
                 break;
@@ -647,7 +795,7 @@ mod tests {
         view.follow = false;
         view.top = 50;
         view.add(1, vec![line(5, "early"), line(15, "early"), line(2_000, "late")]);
-        assert_eq!(&*view.at(view.top).unwrap().text, "50");
+        assert_eq!(view.text_of(view.at(view.top).unwrap()), "50");
     }
 
     proptest! {
@@ -657,7 +805,7 @@ mod tests {
             let mut next = [0i64; 3];
             let mut sent: Vec<Vec<String>> = vec![Vec::new(); 3];
             let mut counter = 0;
-            view.pattern = if filter.is_empty() { None } else { Some((Regex::new(&filter).unwrap(), false)) };
+            view.sift = Sift::parse(&filter).unwrap();
             view.refilter();
             for (source, gaps) in batches {
                 let lines = gaps.into_iter().map(|gap| {
@@ -671,7 +819,7 @@ mod tests {
             }
             prop_assert!(view.lines.is_sorted_by_key(|line| line.nanos));
             for source in 0..3u16 {
-                let kept: Vec<String> = view.lines.iter().filter(|line| line.source == source).map(|line| line.text.to_string()).collect();
+                let kept: Vec<String> = view.lines.iter().filter(|line| line.source == source).map(|line| view.text_of(line).into_owned()).collect();
                 prop_assert_eq!(&kept, &sent[source as usize]);
             }
             let expected = view.lines.iter().filter(|line| view.passes(line)).count();

@@ -1,94 +1,155 @@
 //! Watched folders: files, their documents, and what became of each.
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
-use tokio::sync::watch;
 
 use crate::action::Scopes;
-use crate::manifests::{DocumentState, DocumentStatus, FolderStatus};
+use crate::manifests::{DocumentState, DocumentStatus, FileStatus, FolderStatus, Watched};
 use crate::message::{Effect, News, Sub};
 use crate::shared::Shared;
+use crate::source::observe::Seen;
+use crate::table::Health;
+use crate::table::rows::cell_width;
+use crate::text::why::{health_of, note};
 use crate::theme::Role;
 use crate::view::{Motion, View};
-
-enum Source {
-    Path(PathBuf),
-    Status(watch::Receiver<FolderStatus>),
-}
+use crate::views::table::health_role;
 
 enum Item<'a> {
-    File(&'a crate::manifests::FileStatus),
-    Document(&'a DocumentStatus),
+    Folder(&'a FolderStatus),
+    File(&'a FolderStatus, &'a FileStatus),
+    Document(&'a FolderStatus, &'a FileStatus, &'a DocumentStatus),
 }
 
-/// The status of a watched folder.
-pub struct ManifestsView {
-    source: Source,
+/// A folder, and what is known of it.
+struct Shown {
+    watched: Watched,
     sub: Option<Sub>,
     status: FolderStatus,
+}
+
+/// The status of watched folders: what became of each document, and how what it made is.
+pub struct ManifestsView {
+    command: String,
+    folders: Vec<Shown>,
+    /// Collections that are observed for the health of what is in them: path, and the kind there.
+    observed: BTreeMap<String, (Sub, String)>,
+    /// By kind, namespace and name.
+    health: HashMap<(String, String, String), (Health, String)>,
     position: usize,
     top: usize,
 }
 
 impl ManifestsView {
-    /// Watches a folder while the view is open.
-    pub fn folder(path: PathBuf) -> Self {
-        Self::new(Source::Path(path))
-    }
-
-    /// Shows a folder that is watched already.
-    pub fn watched(status: watch::Receiver<FolderStatus>) -> Self {
-        Self::new(Source::Status(status))
-    }
-
-    fn new(source: Source) -> Self {
-        Self { source, sub: None, status: FolderStatus::default(), position: 0, top: 0 }
+    /// Shows these folders; the command opens it again.
+    pub fn new(command: String, folders: Vec<Watched>) -> Self {
+        let shown = |watched: Watched| {
+            let status = watched.status.borrow().clone();
+            Shown { watched, sub: None, status }
+        };
+        Self {
+            command,
+            folders: folders.into_iter().map(shown).collect(),
+            observed: BTreeMap::new(),
+            health: HashMap::new(),
+            position: 0,
+            top: 0,
+        }
     }
 
     fn items(&self) -> Vec<Item<'_>> {
-        let file = |file| std::iter::once(Item::File(file)).chain(file.documents.iter().map(Item::Document));
-        self.status.files.iter().flat_map(file).collect()
+        let several = self.folders.len() > 1;
+        let mut items = Vec::new();
+        for folder in self.folders.iter().map(|shown| &shown.status) {
+            items.extend(several.then_some(Item::Folder(folder)));
+            for file in &folder.files {
+                items.push(Item::File(folder, file));
+                items.extend(file.documents.iter().map(|document| Item::Document(folder, file, document)));
+            }
+        }
+        items
     }
 
     /// Kind, namespace and name of the document under the cursor.
     pub fn document(&self) -> Option<(String, String, String)> {
         match self.items().get(self.position)? {
-            Item::Document(document) => Some((document.kind.clone(), document.namespace.clone(), document.name.clone())),
-            Item::File(_) => None,
+            Item::Document(_, _, document) => Some((document.kind.clone(), document.namespace.clone(), document.name.clone())),
+            Item::File(..) | Item::Folder(_) => None,
         }
     }
 
     /// The file the cursor is in, and the line and column of what is wrong there.
     pub fn file(&self) -> Option<(PathBuf, usize, usize)> {
-        let mut at = 0;
-        for file in &self.status.files {
-            let end = at + 1 + file.documents.len();
-            if self.position < end {
-                let (line, column) = match (self.position.checked_sub(at + 1).and_then(|index| file.documents.get(index)), &file.error) {
-                    (Some(document), _) => (document.line, document.column),
-                    (None, Some((line, column, _))) => (*line, *column),
-                    (None, None) => (0, 0),
-                };
-                let dir = match &self.source {
-                    Source::Path(path) => path.clone(),
-                    Source::Status(_) => self.status.dir.clone(),
-                };
-                return Some((dir.join(&file.path), line, column));
+        let (folder, file, line, column) = match self.items().get(self.position)? {
+            Item::Folder(_) => return None,
+            Item::Document(folder, file, document) => (*folder, *file, document.line, document.column),
+            Item::File(folder, file) => {
+                let (line, column) = file.error.as_ref().map_or((0, 0), |(line, column, _)| (*line, *column));
+                (*folder, *file, line, column)
             }
-            at = end;
-        }
-        None
+        };
+        Some((folder.dir.join(&file.path), line, column))
     }
 
-    fn line(&self, item: &Item, shared: &Shared) -> Line<'static> {
+    /// Says something about the file the cursor is in to whoever keeps its folder; the file's path below it.
+    pub fn tell<T>(&self, say: impl FnOnce(&crate::manifests::Control, &Path) -> T) -> Option<T> {
+        let path = match self.items().get(self.position)? {
+            Item::Folder(_) => return None,
+            Item::File(folder, file) | Item::Document(folder, file, _) => (folder.dir.clone(), file.path.clone()),
+        };
+        let shown = self.folders.iter().find(|shown| shown.status.dir == path.0)?;
+        Some(say(&shown.watched.control, &path.1))
+    }
+
+    /// Observes the collections the documents are in, and no others.
+    fn observe(&mut self, shared: &mut Shared) {
+        let mut wanted: BTreeMap<String, String> = BTreeMap::new();
+        for file in self.folders.iter().flat_map(|shown| &shown.status.files) {
+            for document in &file.documents {
+                let made = matches!(document.state, DocumentState::Applied | DocumentState::Unchanged);
+                if let Some(kind) = shared.kinds.all().iter().find(|known| made && known.kind == document.kind) {
+                    let namespace = Some(document.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+                    wanted.insert(kind.path(namespace), document.kind.clone());
+                }
+            }
+        }
+        let gone: Vec<String> = self.observed.keys().filter(|path| !wanted.contains_key(*path)).cloned().collect();
+        for path in gone {
+            let mut sub = self.observed.remove(&path).map(|(sub, _)| sub);
+            shared.cancel(&mut sub);
+        }
+        for (path, kind) in wanted {
+            self.observed.entry(path).or_insert_with_key(|path| (shared.subscribe(|sub| Effect::Observe(sub, path.clone())), kind));
+        }
+    }
+
+    fn take_health(&mut self, kind: &str, objects: &BTreeMap<String, serde_json::Value>) {
+        for document in self.folders.iter().flat_map(|shown| &shown.status.files).flat_map(|file| &file.documents) {
+            if document.kind != kind {
+                continue;
+            }
+            let key = (kind.to_owned(), document.namespace.clone(), document.name.clone());
+            match objects.get(&format!("{}/{}", document.namespace, document.name)) {
+                Some(object) => drop(self.health.insert(key, (health_of(object), note(object)))),
+                None => drop(self.health.remove(&key)),
+            }
+        }
+    }
+
+    fn line(&self, item: &Item, widest: usize, shared: &Shared) -> Line<'static> {
         let theme = &shared.theme;
         match item {
-            Item::File(file) => {
+            Item::Folder(folder) => Line::styled(format!("{}", folder.dir.display()), theme.style(Role::Columns)),
+            Item::File(_, file) => {
                 let mut spans = vec![Span::styled(format!(" {}", file.path.display()), theme.style(Role::HeaderAccent))];
+                if file.paused {
+                    spans.push(Span::styled("  ⏸ paused", theme.style(Role::Warning)));
+                }
                 if let Some((line, column, message)) = &file.error {
                     let place = match (line, column) {
                         (0, _) => String::new(),
@@ -99,7 +160,7 @@ impl ManifestsView {
                 }
                 Line::from(spans)
             }
-            Item::Document(document) => {
+            Item::Document(_, _, document) => {
                 let (sign, word, role) = match document.state {
                     DocumentState::Pending => ("…", "pending", Role::Pending),
                     DocumentState::Unchanged => ("=", "unchanged", Role::Dim),
@@ -123,12 +184,29 @@ impl ManifestsView {
                 if !document.message.is_empty() {
                     after.push_str(&format!("  {}", document.message));
                 }
-                Line::from(vec![
+                let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(cell_width(text)));
+                let mut spans = vec![
                     Span::styled(format!("   {sign} "), theme.style(role)),
-                    Span::styled(format!("{:<12} {name:<36} ", document.kind), theme.style(Role::Text)),
-                    Span::styled(word, theme.style(role)),
-                    Span::styled(after, theme.style(if role == Role::Faulty { Role::Error } else { Role::Dim })),
-                ])
+                    Span::styled(
+                        format!("{}{} {name}{} ", document.kind, pad(&document.kind, 12), pad(&name, widest)),
+                        theme.style(Role::Text),
+                    ),
+                ];
+                // how what it made is: the other axis
+                if let Some((health, note)) = self.health.get(&(document.kind.clone(), document.namespace.clone(), document.name.clone())) {
+                    let (sign, plain) = match health {
+                        Health::Fine => ("●", "healthy"),
+                        Health::Done => ("●", "done"),
+                        Health::Pending => ("◌", "pending"),
+                        Health::Leaving => ("◌", "going"),
+                        Health::Faulty => ("✗", "faulty"),
+                    };
+                    let note = if note.is_empty() { plain } else { note.as_str() };
+                    spans.push(Span::styled(format!("{sign} {note}{} ", pad(note, 10)), theme.style(health_role(*health))));
+                }
+                spans.push(Span::styled(word, theme.style(role)));
+                spans.push(Span::styled(after, theme.style(if role == Role::Faulty { Role::Error } else { Role::Dim })));
+                Line::from(spans)
             }
         }
     }
@@ -136,17 +214,15 @@ impl ManifestsView {
 
 impl View for ManifestsView {
     fn title(&self) -> String {
-        let dir = match &self.source {
-            Source::Path(path) => path.display().to_string(),
-            Source::Status(_) => self.status.dir.display().to_string(),
-        };
-        format!("manifests {dir}")
+        let dirs: Vec<String> = self.folders.iter().map(|shown| shown.status.dir.display().to_string()).collect();
+        format!("manifests {}", dirs.join(" "))
     }
 
     fn counts(&self) -> String {
-        let documents = self.status.files.iter().map(|file| file.documents.len()).sum::<usize>();
+        let files = || self.folders.iter().flat_map(|shown| &shown.status.files);
+        let documents = files().map(|file| file.documents.len()).sum::<usize>();
         let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        format!("{}, {}", many(self.status.files.len(), "file"), many(documents, "document"))
+        format!("{}, {}", many(files().count(), "file"), many(documents, "document"))
     }
 
     fn scopes(&self) -> Scopes {
@@ -154,41 +230,43 @@ impl View for ManifestsView {
     }
 
     fn hints(&self) -> &'static [&'static str] {
-        &["help", "back", "manifest-open", "manifest-edit", "manifest-apply", "manifest-delete", "activity"]
+        &["help", "back", "manifest-open", "manifest-edit", "manifest-apply", "manifest-pause", "manifest-delete", "activity"]
     }
 
     fn command(&self) -> Option<String> {
-        Some(match &self.source {
-            Source::Path(path) => format!("watch {}", path.display()),
-            Source::Status(_) => "manifests".to_owned(),
-        })
+        Some(self.command.clone())
     }
 
     fn open(&mut self, shared: &mut Shared) {
-        self.sub = Some(match &self.source {
-            Source::Path(path) => {
-                let path = path.clone();
-                let namespace = shared.namespaces.single().unwrap_or("default").to_owned();
-                shared.subscribe(|sub| Effect::Folder(sub, path, namespace))
-            }
-            Source::Status(status) => {
-                self.status = status.borrow().clone();
-                let status = status.clone();
-                shared.subscribe(|sub| Effect::FolderStatus(sub, status))
-            }
-        });
+        for shown in &mut self.folders {
+            shown.status = shown.watched.status.borrow().clone();
+            let status = shown.watched.status.clone();
+            shown.sub = Some(shared.subscribe(|sub| Effect::FolderStatus(sub, status)));
+        }
+        self.observe(shared);
     }
 
     fn close(&mut self, shared: &mut Shared) {
-        shared.cancel(&mut self.sub);
+        for shown in &mut self.folders {
+            shared.cancel(&mut shown.sub);
+        }
+        for (sub, _) in std::mem::take(&mut self.observed).into_values() {
+            shared.cancel(&mut Some(sub));
+        }
     }
 
     fn news(&mut self, sub: Sub, news: &mut Option<News>, shared: &mut Shared) {
-        if self.sub == Some(sub)
-            && let Some(News::Folder(status)) = news.take()
+        if let Some(shown) = self.folders.iter_mut().find(|shown| shown.sub == Some(sub)) {
+            if let Some(News::Folder(status)) = news.take() {
+                shown.status = status;
+                self.position = self.position.min(self.items().len().saturating_sub(1));
+                self.observe(shared);
+                shared.dirty = true;
+            }
+        } else if let Some(kind) = self.observed.values().find(|(own, _)| *own == sub).map(|(_, kind)| kind.clone())
+            && let Some(News::Seen(Seen::Now(objects))) = news.take()
         {
-            self.status = status;
-            self.position = self.position.min(self.items().len().saturating_sub(1));
+            self.take_health(&kind, &objects);
             shared.dirty = true;
         }
     }
@@ -209,7 +287,9 @@ impl View for ManifestsView {
 
     fn faults(&self) -> usize {
         let failed = |document: &&DocumentStatus| matches!(document.state, DocumentState::Failed | DocumentState::Conflict);
-        self.status.files.iter().map(|file| file.documents.iter().filter(failed).count() + usize::from(file.error.is_some())).sum()
+        let files = self.folders.iter().flat_map(|shown| &shown.status.files);
+        let sick = self.health.values().filter(|(health, _)| *health == Health::Faulty).count();
+        sick + files.map(|file| file.documents.iter().filter(failed).count() + usize::from(file.error.is_some())).sum::<usize>()
     }
 
     fn draw(&self, frame: &mut Frame, area: Rect, shared: &Shared) {
@@ -217,13 +297,18 @@ impl View for ManifestsView {
         if items.is_empty() {
             return frame.render_widget(Paragraph::new(" no manifests yet").style(shared.theme.style(Role::Dim)), area);
         }
+        let name = |item: &Item| match item {
+            Item::Document(_, _, document) => cell_width(&document.name) + cell_width(&document.namespace) + 1,
+            Item::File(..) | Item::Folder(_) => 0,
+        };
+        let widest = items.iter().map(name).max().unwrap_or_default().min(36);
         let lines: Vec<Line> = items
             .iter()
             .enumerate()
             .skip(self.top)
             .take(usize::from(area.height))
             .map(|(index, item)| {
-                let line = self.line(item, shared);
+                let line = self.line(item, widest, shared);
                 if index == self.position { line.patch_style(shared.theme.style(Role::Cursor)) } else { line }
             })
             .collect();

@@ -10,6 +10,7 @@ use ratatui::style::Style;
 use crate::action::Scopes;
 use crate::age;
 use crate::input::MouseKind;
+use crate::keep::usage;
 use crate::kinds::{Kind, Target};
 use crate::message::{Effect, News, Sub};
 use crate::shared::{Namespaces, Shared};
@@ -230,6 +231,7 @@ impl TableView {
         };
         query.columns = shared.config.columns(&self.kind, query.namespace.as_deref());
         query.revision.clone_from(&self.revision);
+        query.measured = shared.is_measured() && self.revision.is_none();
         if let Some(labels) = &self.rows.filter().labels {
             query.labels = Some(match query.labels {
                 Some(own) => format!("{own},{labels}"),
@@ -350,6 +352,10 @@ impl TableView {
                 {
                     rows.retain(|row| shared.namespaces.contain(row.namespace()));
                 }
+                if self.is_measured() {
+                    let filled = |row: Row| shared.usage.fill(&self.kind, self.rows.columns(), &row).unwrap_or(row);
+                    rows = rows.into_iter().map(filled).collect();
+                }
                 if !rows.is_empty() || !gone.is_empty() {
                     self.change(rows, &gone, shared);
                 }
@@ -372,6 +378,11 @@ impl TableView {
                 shared.dirty = true;
             }
         }
+    }
+
+    /// Whether its rows say what is used.
+    fn is_measured(&self) -> bool {
+        usage::columns(&self.kind).is_some() && self.rows.columns().iter().any(|column| column.name == "CPU")
     }
 
     fn change(&mut self, rows: Vec<Row>, gone: &[Arc<str>], shared: &mut Shared) {
@@ -510,6 +521,7 @@ impl TableView {
             (_, true, _) => "●",
             (true, ..) => "▶",
             (_, _, Health::Faulty) => "!",
+            _ if self.is_forwarded(row, shared) => "⇄",
             _ => " ",
         };
         buffer.set_string(area.x, area.y, sign, base);
@@ -530,8 +542,17 @@ impl TableView {
                 column.is_right(),
                 self.cell_style(column, row, base, cursor, shared),
             );
+            if let Some((rose, _)) = row.moved(index, shared.now) {
+                let at = x.saturating_add(u16::try_from(width).unwrap_or(u16::MAX));
+                put(buffer, at, area, if rose { "↑" } else { "↓" }, 1, false, base.patch(theme.style(Role::Warning)));
+            }
             x = x.saturating_add(u16::try_from(width + 2).unwrap_or(u16::MAX));
         }
+    }
+
+    /// Whether a port of ours leads to it.
+    fn is_forwarded(&self, row: &Row, shared: &Shared) -> bool {
+        shared.forwards.live() > 0 && shared.forwards.lead_to(&format!("{}/{}", self.kind.plural, row.name()), row.namespace())
     }
 
     fn cell_style(&self, column: &Column, row: &Row, base: Style, cursor: bool, shared: &Shared) -> Style {
@@ -771,6 +792,23 @@ impl View for TableView {
         false
     }
 
+    fn usage_changed(&mut self, shared: &mut Shared) {
+        if !self.is_measured() {
+            return;
+        }
+        let changed: Vec<Row> = self.rows.all().filter_map(|row| shared.usage.fill(&self.kind, self.rows.columns(), row)).collect();
+        if !changed.is_empty() {
+            self.change(changed, &[], shared);
+        }
+    }
+
+    fn kinds_changed(&mut self, shared: &mut Shared) {
+        let measured = shared.is_measured() && usage::columns(&self.kind).is_some();
+        if measured && self.sub.is_some() && !self.is_measured() && !matches!(self.choice, Choice::Made(_)) {
+            self.subscribe(shared);
+        }
+    }
+
     fn namespace_changed(&mut self, shared: &mut Shared) {
         if matches!(self.choice, Choice::Namespaces | Choice::Made(_)) && self.kind.namespaced {
             self.listed = false;
@@ -807,10 +845,12 @@ impl View for TableView {
                 _ => None,
             })
             .collect();
-        let rows = (self.top..self.top + self.page(shared)).map_while(|at| self.rows.at(at));
-        rows.flat_map(|row| times.iter().filter_map(|&at| row.times.get(at)).filter(|&&time| time > 0))
-            .map(|time| age::next_change(shared.now.as_second() - time))
-            .min()
+        let rows = || (self.top..self.top + self.page(shared)).map_while(|at| self.rows.at(at));
+        let marks = rows().flat_map(|row| shown.iter().filter_map(move |(index, _)| Some(row.moved(*index, shared.now)?.1)));
+        let ages = rows()
+            .flat_map(|row| times.iter().filter_map(|&at| row.times.get(at)).filter(|&&time| time > 0))
+            .map(|time| age::next_change(shared.now.as_second() - time));
+        ages.chain(marks).min()
     }
 
     fn draw(&self, frame: &mut Frame, area: Rect, shared: &Shared) {

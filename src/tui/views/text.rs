@@ -60,6 +60,9 @@ pub struct TextView {
     matches: Vec<usize>,
     current: usize,
     height: Cell<usize>,
+    /// How many levels of a YAML are shown, and the lines that are.
+    levels: Option<usize>,
+    shown: Vec<usize>,
     /// Of a document.
     document: String,
     teller: Option<Teller>,
@@ -122,6 +125,8 @@ impl TextView {
             matches: Vec::new(),
             current: 0,
             height: Cell::new(20),
+            levels: None,
+            shown: Vec::new(),
             document: String::new(),
             teller: None,
             about: true,
@@ -146,6 +151,7 @@ impl TextView {
         self.starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).filter(|&at| at < text.len()).collect();
         self.text = text;
         self.version += 1;
+        self.fold();
         self.find();
         if self.is_yaml() {
             let (version, text) = (self.version, self.text.clone());
@@ -181,6 +187,26 @@ impl TextView {
         self.left = 0;
     }
 
+    /// Shows two levels of the YAML, then one, then all.
+    pub fn fold_deeper(&mut self, _shared: &mut Shared) {
+        self.levels = match self.levels {
+            None => Some(2),
+            Some(2) => Some(1),
+            Some(_) => None,
+        };
+        self.fold();
+        self.top = self.top.min(self.shown.len().saturating_sub(1));
+    }
+
+    fn fold(&mut self) {
+        let depth = |line: &str| {
+            let inner = line.trim_start();
+            (line.len() - inner.len()) / 2 + usize::from(inner.starts_with("- "))
+        };
+        let levels = self.levels.unwrap_or(usize::MAX);
+        self.shown = (0..self.starts.len()).filter(|&index| depth(self.line(index)) < levels).collect();
+    }
+
     fn find(&mut self) {
         self.matches = match &self.pattern {
             Some(pattern) => (0..self.starts.len()).filter(|&line| pattern.is_match(self.line(line))).collect(),
@@ -199,6 +225,12 @@ impl TextView {
     }
 
     fn show_match(&mut self) {
+        if !self.matches.is_empty() {
+            // what is found is not hidden in a fold
+            if self.levels.take().is_some() {
+                self.fold();
+            }
+        }
         if let Some(&line) = self.matches.get(self.current)
             && !(self.top..self.top + self.height.get()).contains(&line)
         {
@@ -226,6 +258,11 @@ impl TextView {
                 spans.push(Span::styled(value, theme.style(Role::Text)));
             }
             None => spans.push(Span::styled(text, theme.style(Role::Text))),
+        }
+        let next = self.shown.partition_point(|&shown| shown <= index);
+        let hidden = self.shown.get(next).copied().unwrap_or(self.starts.len()).saturating_sub(index + 1);
+        if hidden > 0 {
+            spans.push(Span::styled(format!("  ⋯ {hidden} lines"), theme.style(Role::Dim)));
         }
         let current = self.matches.get(self.current) == Some(&index);
         marked(spans, text, self.pattern.as_ref(), theme.style(Role::Match), current)
@@ -288,7 +325,7 @@ impl View for TextView {
         if matches!(self.shows, Shows::Document { .. }) {
             &["help", "back", "filter", "next-match", "copy-text", "save", "wrap"]
         } else if self.shows == Shows::Yaml {
-            &["help", "back", "filter", "next-match", "managed-fields", "edit-this", "copy-text", "wrap"]
+            &["help", "back", "filter", "next-match", "managed-fields", "yaml-fold", "edit-this", "copy-text", "wrap"]
         } else {
             &["help", "back", "filter", "next-match", "edit-this", "copy-text", "wrap"]
         }
@@ -372,7 +409,7 @@ impl View for TextView {
 
     fn motion(&mut self, motion: Motion, shared: &mut Shared) {
         let page = usize::from(shared.content().height).max(1);
-        let last = self.starts.len().saturating_sub(page);
+        let last = self.shown.len().saturating_sub(page);
         self.top = match motion {
             Motion::Rows(by) => self.top.saturating_add_signed(by),
             Motion::Pages(by) => self.top.saturating_add_signed(by * page.cast_signed()),
@@ -420,7 +457,7 @@ impl View for TextView {
             return frame.render_widget(Paragraph::new(text).style(shared.theme.style(role)), area);
         }
         let lines: Vec<Line> =
-            (self.top..self.starts.len()).take(usize::from(area.height)).map(|index| self.styled(index, shared)).collect();
+            self.shown.iter().skip(self.top).take(usize::from(area.height)).map(|&index| self.styled(index, shared)).collect();
         let mut paragraph = Paragraph::new(lines).style(shared.theme.style(Role::Text));
         paragraph = if self.wrap {
             paragraph.wrap(Wrap { trim: false })

@@ -183,6 +183,15 @@ pub fn delete(targets: Vec<Target>) -> Dialog {
     dialog
 }
 
+/// Adds lines to the dialog that asks before deleting, if it still asks.
+pub fn tell(app: &mut App, lines: Vec<String>) {
+    let dialogs = app.layers.iter_mut().filter_map(|layer| (layer.as_mut() as &mut dyn std::any::Any).downcast_mut::<Dialog>());
+    if let Some(dialog) = dialogs.into_iter().find(|dialog| dialog.title == "delete") {
+        dialog.lines.extend(lines);
+        app.shared.dirty = true;
+    }
+}
+
 impl Layer for Dialog {
     fn key(&mut self, key: Key, shared: &mut Shared) -> Taken {
         let count = self.fields.len().max(1);

@@ -6,6 +6,7 @@ pub mod diff;
 pub mod finder;
 pub mod help;
 pub mod input;
+pub mod menu;
 pub mod picker;
 pub mod prompt;
 

@@ -1,6 +1,6 @@
 //! The prompt: commands with completion, and filters. It takes the place of the status row.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use nucleo::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo::{Config, Matcher};
@@ -33,6 +33,8 @@ struct Completion {
     doc: String,
     /// Other names it is found by.
     also: String,
+    /// The key that does the same.
+    key: String,
 }
 
 /// A prompt.
@@ -46,6 +48,8 @@ pub struct Prompt {
     /// What the filter was before.
     before: String,
     asked: HashSet<String>,
+    /// Why some actions may not be done.
+    denied: HashMap<&'static str, String>,
     history: Option<usize>,
 }
 
@@ -54,10 +58,10 @@ const SHOWN: usize = 10;
 
 impl Prompt {
     /// A prompt for a command.
-    pub fn command(scopes: Scopes, shared: &mut Shared) -> Self {
+    pub fn command(scopes: Scopes, denied: HashMap<&'static str, String>, shared: &mut Shared) -> Self {
         // names change: what was learnt for the last prompt is asked for again
         shared.names.clear();
-        Self { scopes, ..Self::new(Mode::Command, String::new()) }
+        Self { scopes, denied, ..Self::new(Mode::Command, String::new()) }
     }
 
     /// A prompt for a filter.
@@ -74,6 +78,7 @@ impl Prompt {
             error: None,
             before: text,
             asked: HashSet::new(),
+            denied: HashMap::new(),
             history: None,
         }
     }
@@ -112,13 +117,19 @@ impl Prompt {
     }
 
     fn candidates(&self, shared: &Shared) -> Vec<Completion> {
-        let plain = |word: &str, doc: &str| Completion { word: word.to_owned(), doc: doc.to_owned(), also: String::new() };
+        let plain =
+            |word: &str, doc: &str| Completion { word: word.to_owned(), doc: doc.to_owned(), also: String::new(), key: String::new() };
         let kinds = || {
             shared.kinds.all().iter().map(|kind| {
                 let first = shared.kinds.find(&kind.plural).is_some_and(|found| found.group == kind.group);
                 let word = if first { kind.plural.clone() } else { format!("{}.{}", kind.plural, kind.group) };
                 let short = kind.short_names.join(" ");
-                Completion { word, doc: format!("{} {}", kind.kind, kind.api_version()), also: format!("{short} {}", kind.singular) }
+                Completion {
+                    word,
+                    doc: format!("{} {}", kind.kind, kind.api_version()),
+                    also: format!("{short} {}", kind.singular),
+                    key: String::new(),
+                }
             })
         };
         let (words, _) = self.words();
@@ -129,9 +140,18 @@ impl Prompt {
         }
         match words.as_slice() {
             [] => {
-                let actions = ACTIONS.iter().filter(|action| action.scopes.meet(self.scopes.or(Scopes::ANY).or(Scopes::OBJECT)));
+                let here = |action: &&crate::action::Action| action.scopes.meet(self.scopes.or(Scopes::ANY).or(Scopes::OBJECT));
+                let actions = ACTIONS.iter().filter(here).map(|action| Completion {
+                    word: action.name.to_owned(),
+                    doc: match self.denied.get(action.name) {
+                        Some(reason) => format!("✗ {reason}"),
+                        None => action.doc.to_owned(),
+                    },
+                    also: String::new(),
+                    key: shared.keymap.keys(action).first().map(ToString::to_string).unwrap_or_default(),
+                });
                 let words = WORDS.iter().map(|(word, doc)| plain(word, doc));
-                kinds().chain(words).chain(actions.map(|action| plain(action.name, action.doc))).collect()
+                kinds().chain(words).chain(actions).collect()
             }
             ["theme"] => shared.config.theme_names().iter().map(|name| plain(name, "")).collect(),
             ["ctx" | "context" | "contexts"] => {
@@ -308,7 +328,7 @@ impl Layer for Prompt {
                 if self.selected == Some(index) {
                     style = style.patch(theme.style(Role::Cursor));
                 }
-                let short = completion.also.split(' ').next().unwrap_or_default();
+                let short = if completion.key.is_empty() { completion.also.split(' ').next().unwrap_or_default() } else { &completion.key };
                 Line::styled(format!(" {:<30} {short:<7} {:<24}", completion.word, completion.doc), style)
             })
             .collect();

@@ -21,17 +21,22 @@ pub struct Server {
     pub answered: Duration,
     begun: Instant,
     child: Child,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Server {
     /// Starts it with the simulated runtime and waits until the API is ready.
     pub async fn start(nodes: usize) -> Result<Self, Failure> {
+        Self::with(&["--runtime", "simulated", "--nodes", &nodes.to_string()]).await
+    }
+
+    /// Starts it with these options.
+    pub async fn with(options: &[&str]) -> Result<Self, Failure> {
         let directory = TempDir::new()?;
         let data = directory.path().join("data");
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
-        command.args(["up", "--runtime", "simulated", "--nodes", &nodes.to_string(), "--listen", &format!("127.0.0.1:{port}")]);
+        command.arg("up").args(options).args(["--listen", &format!("127.0.0.1:{port}")]);
         command.arg("--data-dir").arg(&data).arg("--kubeconfig").arg(directory.path().join("kubeconfig"));
         command.stdout(Stdio::null()).kill_on_drop(true);
         let begun = Instant::now();
@@ -53,7 +58,7 @@ impl Server {
             }
         };
         let target = target.ok_or("no kubeconfig")?;
-        Ok(Self { target, answered, begun, child, _directory: directory })
+        Ok(Self { target, answered, begun, child, directory })
     }
 
     /// When the node was Ready, since the start.
@@ -86,25 +91,59 @@ impl Server {
         Ok(kib * 1024.0 / 1e6)
     }
 
-    /// Ticks of processor time used so far.
-    fn ticks(&self) -> Result<f64, Failure> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()?))?;
-        let fields = stat.rsplit_once(") ").ok_or("no stat")?.1;
-        let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<f64>);
-        Ok(ticks.sum::<Result<f64, _>>()?)
+    /// Memory of its own, and its share of what it has in common with others, in MB: of it and of the processes it started
+    /// for pods.
+    pub fn memory_with_shims(&self) -> Result<f64, Failure> {
+        let directory = self.directory.path().to_string_lossy().into_owned();
+        let mut kib = 0.0;
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let words: Vec<_> = command.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
+            let ours =
+                words.iter().any(|word| word.contains(&directory)) && words.get(1).is_some_and(|word| word == "up" || word == "__shim");
+            if !ours {
+                continue;
+            }
+            let rollup = std::fs::read_to_string(entry.path().join("smaps_rollup")).unwrap_or_default();
+            let share = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+            kib += share.and_then(|share| share.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(0.0);
+        }
+        Ok(kib * 1024.0 / 1e6)
     }
 
-    /// Processor time used while it is looked at for so long, in percent of a core.
-    pub async fn processor(&self, span: Duration) -> Result<f64, Failure> {
-        let before = self.ticks()?;
+    /// Processor time its threads have used so far.
+    fn used(&self) -> Result<Duration, Failure> {
+        let mut nanoseconds = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.id()?))? {
+            // one that has just ended is no failure
+            let Ok(text) = std::fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+            nanoseconds += text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    /// Processor time used while it is looked at for so long.
+    pub async fn processor(&self, span: Duration) -> Result<Duration, Failure> {
+        let before = self.used()?;
         tokio::time::sleep(span).await;
-        let hertz = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.unwrap_or(100) as f64;
-        Ok((self.ticks()? - before) / hertz / span.as_secs_f64() * 100.0)
+        Ok(self.used()?.saturating_sub(before))
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> std::path::PathBuf {
+        self.directory.path().join("data/kubeconfig")
     }
 
     /// Ends it.
     pub async fn stop(mut self) -> Result<(), Failure> {
         self.child.start_kill()?;
+        self.child.wait().await?;
+        Ok(())
+    }
+
+    /// Ends it as a user would, with all its pods.
+    pub async fn down(mut self) -> Result<(), Failure> {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.id()?.cast_signed()), nix::sys::signal::Signal::SIGTERM)?;
         self.child.wait().await?;
         Ok(())
     }

@@ -10,6 +10,7 @@ pub enum Row {
     NodeReady,
     IdleMemory,
     IdleProcessor,
+    IdleMinute,
     CreateSerial,
     CreateTogether,
     List,
@@ -17,14 +18,22 @@ pub enum Row {
     WatchThroughput,
     Bound,
     LoadedMemory,
+    BoundLarge,
+    PodStart,
+    PodEnd,
+    SixtyPods,
+    MostPods,
+    PodsMemory,
+    MemoryPerPod,
 }
 
 /// A row's name, unit, budget, and whether more is better.
-const ROWS: [(Row, &str, &str, f64, bool); 11] = [
+const ROWS: [(Row, &str, &str, f64, bool); 19] = [
     (Row::Answers, "start → API ready", "s", 0.1, false),
     (Row::NodeReady, "start → node Ready", "s", 0.3, false),
     (Row::IdleMemory, "resident memory, idle", "MB", 32.0, false),
     (Row::IdleProcessor, "idle CPU", "% of a core", 0.3, false),
+    (Row::IdleMinute, "CPU of everything in an idle minute", "ms", 10.0, false),
     (Row::CreateSerial, "create, one at a time, p50", "ms", 0.4, false),
     (Row::CreateTogether, "create, 32 in flight", "per s", 7_000.0, true),
     (Row::List, "list of 3,000 pods", "ms", 10.0, false),
@@ -32,6 +41,13 @@ const ROWS: [(Row, &str, &str, f64, bool); 11] = [
     (Row::WatchThroughput, "100 watches × 500 events", "per s", 200_000.0, true),
     (Row::Bound, "Deployment of 3,000 on 30 nodes → all bound", "s", 2.0, false),
     (Row::LoadedMemory, "resident memory with those", "MB", 90.0, false),
+    (Row::BoundLarge, "Deployment of 10,000 on 100 nodes, the UI watching → all bound", "s", 10.0, false),
+    (Row::PodStart, "one-container pod, image present, create → Running, p50", "ms", 120.0, false),
+    (Row::PodEnd, "delete → gone, p50", "ms", 200.0, false),
+    (Row::SixtyPods, "60 pods at once → all Running", "s", 4.0, false),
+    (Row::MostPods, "110 pods at once → all Running", "s", 8.0, false),
+    (Row::PodsMemory, "memory with 60 pods, shims included", "MB", 126.0, false),
+    (Row::MemoryPerPod, "memory per pod, shim included", "MB", 2.1, false),
 ];
 
 /// The figures so far.

@@ -1,4 +1,4 @@
-//! A Deployment of 3,000 pods on 30 nodes.
+//! A Deployment of many pods on many nodes.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -11,9 +11,15 @@ use serde_json::json;
 use crate::Failure;
 use crate::target::Target;
 
-/// Nodes it is meant for, of 110 pods each.
-pub const NODES: usize = 30;
-const PODS: usize = 3_000;
+/// How many of which. A node takes 110 pods.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    pub nodes: usize,
+    pub pods: usize,
+}
+
+pub const USUAL: Size = Size { nodes: 30, pods: 3_000 };
+pub const LARGE: Size = Size { nodes: 100, pods: 10_000 };
 const NAMESPACE: &str = "load-workload";
 
 /// What was measured.
@@ -24,15 +30,15 @@ pub struct Work {
     pub running: Duration,
 }
 
-pub async fn run(target: &Target) -> Result<Work, Failure> {
+pub async fn run(target: &Target, size: Size) -> Result<Work, Failure> {
     target.make_namespace(NAMESPACE).await?;
     let connection = target.connect(NAMESPACE).await?;
-    wait_for_nodes(target).await?;
+    wait_for_nodes(target, size.nodes).await?;
     let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
     let watch = connection.open_stream(Method::GET, &format!("{pods}?watch=1"), Bytes::new()).await?;
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "load"},
-        "spec": {"replicas": PODS, "selector": {"matchLabels": {"app": "load"}}, "template": {
+        "spec": {"replicas": size.pods, "selector": {"matchLabels": {"app": "load"}}, "template": {
             "metadata": {"labels": {"app": "load"}},
             "spec": {"containers": [{"name": "main", "image": "coracle.local/kubia:v1", "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}}}]},
         }},
@@ -41,7 +47,7 @@ pub async fn run(target: &Target) -> Result<Work, Failure> {
     let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments");
     connection.post(&path, deployment.to_string().into()).await?;
     let mut events = watch.into_body();
-    let (mut bound, mut running) = (Seen::new(b"\"nodeName\":\""), Seen::new(b"\"phase\":\"Running\""));
+    let (mut bound, mut running) = (Seen::new(b"\"nodeName\":\"", size.pods), Seen::new(b"\"phase\":\"Running\"", size.pods));
     let mut pending = Vec::new();
     while running.at.is_none() {
         let frame = events.frame().await.ok_or("the watch ended")??;
@@ -57,7 +63,7 @@ pub async fn run(target: &Target) -> Result<Work, Failure> {
     Ok(Work { bound: bound.at.unwrap_or_default(), running: running.at.unwrap_or_default() })
 }
 
-async fn wait_for_nodes(target: &Target) -> Result<(), Failure> {
+async fn wait_for_nodes(target: &Target, count: usize) -> Result<(), Failure> {
     let nodes = kube::Api::<k8s_openapi::api::core::v1::Node>::all(target.client.clone());
     loop {
         let list = nodes.list(&kube::api::ListParams::default()).await?;
@@ -65,7 +71,7 @@ async fn wait_for_nodes(target: &Target) -> Result<(), Failure> {
             let status = node.status.as_ref().and_then(|status| status.conditions.as_ref());
             status.is_some_and(|conditions| conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
         });
-        if ready.count() >= NODES {
+        if ready.count() >= count {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -75,13 +81,14 @@ async fn wait_for_nodes(target: &Target) -> Result<(), Failure> {
 /// Pods whose events had a mark, and when all had.
 struct Seen {
     mark: &'static [u8],
+    count: usize,
     names: HashSet<Vec<u8>>,
     at: Option<Duration>,
 }
 
 impl Seen {
-    fn new(mark: &'static [u8]) -> Self {
-        Self { mark, names: HashSet::new(), at: None }
+    fn new(mark: &'static [u8], count: usize) -> Self {
+        Self { mark, count, names: HashSet::new(), at: None }
     }
 
     fn look(&mut self, line: &[u8], begun: Instant) {
@@ -91,7 +98,7 @@ impl Seen {
         let name = b"\"name\":\"load-";
         let Some(at) = find(line, name) else { return };
         self.names.insert(line[at + name.len()..].iter().copied().take_while(|&byte| byte != b'"').collect());
-        if self.names.len() == PODS {
+        if self.names.len() == self.count {
             self.at = Some(begun.elapsed());
         }
     }

@@ -63,13 +63,26 @@ fn unknown_and_double_fields_are_told() {
             assert!(ignored.warnings().is_empty(), "{:?}", ignored.warnings());
             ignored.ok();
         }
-        let yaml = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  paused: true\n  paused: false\n  unknown1: 1\n";
+        // in the order of the text
+        let strict = format!("{}?fieldValidation=Strict", here.path("apps/v1", "deployments"));
+        let first = here.ask(
+            "POST",
+            &strict,
+            &[("content-type", "application/json")],
+            Some(r#"{"metadata": {"name": "x"}, "spec": {"unknownField": 1, "replicas": 1, "replicas": 2}}"#.to_owned()),
+        );
+        let said = first.await.failed(400, "BadRequest");
+        assert!(said.ends_with(r#"strict decoding error: unknown field "spec.unknownField", duplicate field "spec.replicas""#), "{said}");
+        let yaml = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  paused: true\n  paused: false\n";
         for (method, content) in [("PUT", YAML), ("PATCH", APPLY)] {
             let path = format!("{path}?fieldValidation=Strict&fieldManager=test");
             let said = here.ask(method, &path, &[("content-type", content)], Some(yaml.to_owned())).await;
             let message = said.failed(400, "BadRequest");
             assert!(message.contains("key \"paused\" already set in map"), "{message}");
         }
+        let unknown = format!("{yaml}  unknown1: 1\n");
+        let applied = here.ask("PATCH", &format!("{path}?fieldManager=test"), &[("content-type", APPLY)], Some(unknown)).await;
+        assert!(applied.code == 500 && applied.text.contains(".spec.unknown1: field not declared in schema"), "{}", applied.said());
     });
 }
 

@@ -94,8 +94,10 @@ fn permissions(here: &Here) {
         who.shows(&["Username", "me", "us"]);
     }
     let rules = |verbs: &str| {
+        // old ones know no namespace but the object's own
+        let namespace = &here.namespace;
         format!(
-            "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: r}}\nrules: [{{apiGroups: [''], resources: [pods], verbs: [{verbs}]}}]\n"
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: r, namespace: {namespace}}}\nrules: [{{apiGroups: [''], resources: [pods], verbs: [{verbs}]}}]\n"
         )
     };
     for (verbs, says) in [("get", "reconciled"), ("get, list", "reconciled"), ("get", "unchanged")] {

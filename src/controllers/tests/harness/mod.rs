@@ -63,8 +63,12 @@ impl Drop for ControlPlane {
 impl ControlPlane {
     /// Server, controllers and scheduler, and this many nodes whose pods get ready (or do not).
     pub async fn start(nodes: usize, pods_get_ready: bool) -> Self {
+        Self::with_clock(nodes, pods_get_ready, Arc::new(SystemClock)).await
+    }
+
+    /// The same by another clock.
+    pub async fn with_clock(nodes: usize, pods_get_ready: bool, clock: Arc<dyn Clock>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &ring::rand::SystemRandom::new()).unwrap();
         let config = Config {
             store: Store::open(&directory.path().join("store"), Options::default()).unwrap(),
@@ -80,6 +84,7 @@ impl ControlPlane {
                 endpoint_port: 6443,
             },
             control: None,
+            tolerations: Default::default(),
         };
         let server = Server::new(config).unwrap();
         server.bootstrap().await.unwrap();
@@ -96,6 +101,8 @@ impl ControlPlane {
             root_ca: "CA".to_owned(),
             volumes: directory.path().join("volumes"),
             signer: None,
+            node_lifecycle: Default::default(),
+            autoscaling: Default::default(),
         };
         let mut tasks = coracle_controllers::start(context);
         let decisions = coracle_scheduler::Decisions::default();

@@ -12,6 +12,7 @@ use tokio_util::io::ReaderStream;
 use super::export::{SOURCE, archive};
 use super::{Docker, blocking, failed, io, is_missing, not_found, words};
 use crate::images::reference::Reference;
+use crate::images::registry::manifest_url;
 use crate::images::{ImageError, ImageRecord, KUBIA, build_from_host, build_kubia};
 use crate::runtime::{Credentials, Image, RuntimeError, RuntimeEvent};
 
@@ -73,6 +74,13 @@ pub(super) async fn load(client: &Client, archive: &Path) -> Result<Vec<String>,
     Ok(loaded)
 }
 
+/// A registry that did not answer: the engine tells of its first question, others of the one for the manifest.
+fn no_answer(reference: &Reference, message: &str) -> Option<String> {
+    let (url, why) = message.strip_prefix("Get \"")?.split_once("\": ")?;
+    let scheme = url.strip_suffix("/v2/")?.split_once("://")?.0;
+    Some(format!("failed to do request: Head \"{}\": {why}", manifest_url(reference, scheme)))
+}
+
 impl Docker {
     pub(super) async fn find_image(&self, name: &str) -> Result<Option<Image>, RuntimeError> {
         match self.client().inspect_image(name).await {
@@ -122,6 +130,7 @@ impl Docker {
                 Err(error) => message = words(error),
             }
         }
+        let message = no_answer(&reference, &message).unwrap_or(message);
         Err(RuntimeError::Image { message: format!("failed to pull and unpack image \"{reference}\": failed to resolve image: {message}") })
     }
 
@@ -189,5 +198,20 @@ impl Docker {
         };
         let _ = tokio::fs::remove_dir_all(scratch).await;
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn a_registry_that_does_not_answer() {
+        let reference = Reference::parse("nosuch:1").unwrap();
+        let said = no_answer(&reference, "Get \"https://registry-1.docker.io/v2/\": dial tcp: no such host");
+        let expected = "failed to do request: Head \"https://registry-1.docker.io/v2/library/nosuch/manifests/1\": dial tcp: no such host";
+        assert_eq!(said.as_deref(), Some(expected));
+        assert_eq!(no_answer(&reference, "manifest unknown"), None);
     }
 }

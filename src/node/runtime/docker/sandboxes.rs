@@ -13,6 +13,9 @@ use super::{Docker, SandboxEntry, blocking, containers, failed, is_missing, not_
 use crate::runtime::native::cgroup;
 use crate::runtime::{Limits, RuntimeError, SandboxConfig};
 
+/// How long a started process may take to become the program it is to run.
+const BECOMES: Duration = Duration::from_secs(5);
+
 impl Docker {
     pub(super) async fn start_sandbox(&self, config: &SandboxConfig) -> Result<String, RuntimeError> {
         let parent = spec::cgroup_parent(&self.0.config.cgroup_root, &config.cgroup_parent, self.0.systemd);
@@ -22,7 +25,9 @@ impl Docker {
         let begun = async {
             self.limit_pod(&config.cgroup_parent, &config.limits).await?;
             self.client().start_container(&id, None::<StartContainerOptions>).await.map_err(failed)?;
-            self.look(&id).await
+            self.look(&id).await?;
+            self.await_pause(&id).await;
+            Ok(())
         };
         if let Err(error) = begun.await {
             let _ = containers::remove(self.client(), &id).await;
@@ -30,6 +35,15 @@ impl Docker {
             return Err(error);
         }
         Ok(id)
+    }
+
+    /// A container is started before its process has become the program that it is to run.
+    async fn await_pause(&self, id: &str) {
+        let deadline = tokio::time::Instant::now() + BECOMES;
+        let own_network = || self.0.state.lock().sandboxes.get(id).is_some_and(|entry| entry.sandbox.ready && !entry.record.host_network);
+        while own_network() && self.sandbox_netns(id).is_none() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Makes the container, and its image if that is not there.

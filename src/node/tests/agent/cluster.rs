@@ -53,6 +53,7 @@ impl Cluster {
                 endpoint_port: 6443,
             },
             control: None,
+            tolerations: Default::default(),
         })
         .unwrap();
         server.bootstrap().await.unwrap();
@@ -92,6 +93,7 @@ impl Cluster {
             clock: Arc::new(SystemClock),
             capacity: Some(Capacity { cpu_milli: 4_000, memory: 8 << 30, storage: 100 << 30, pods: 110 }),
             pod_cidr: None,
+            lease_duration: Duration::from_secs(40),
             cluster_domain: "cluster.local".to_owned(),
             longest_restart_delay: Duration::from_secs(300),
         });

@@ -1,4 +1,4 @@
-//! Webhooks: a TLS server that answers admission reviews.
+//! Webhooks: a TLS server that answers reviews, of admission and of conversion.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -82,8 +82,21 @@ async fn respond(
         return std::future::pending().await;
     };
     response["uid"] = asked["uid"].clone();
-    let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
+    let answer = json!({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response});
     Ok(Response::new(Full::new(Bytes::from(answer.to_string()))))
+}
+
+/// A response to a conversion: each object in the wanted version, changed by `convert`, which is told that version.
+pub fn converted(asked: &Value, convert: impl Fn(&mut Value, &str)) -> Value {
+    let wanted = asked["desiredAPIVersion"].as_str().unwrap();
+    let each = |object: &Value| {
+        let mut object = object.clone();
+        convert(&mut object, wanted);
+        object["apiVersion"] = json!(wanted);
+        object
+    };
+    let objects: Vec<Value> = asked["objects"].as_array().unwrap().iter().map(each).collect();
+    json!({"result": {"status": "Success"}, "convertedObjects": objects})
 }
 
 /// A response that changes the object.

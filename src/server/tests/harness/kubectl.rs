@@ -37,6 +37,7 @@ impl Cluster {
             authorities: pki.authorities().unwrap(),
             bootstrap: super::bootstrap(),
             control: None,
+            tolerations: Default::default(),
         };
         let server = Server::new(config).unwrap();
         server.bootstrap().await.unwrap();

@@ -99,6 +99,7 @@ impl Cluster {
             authorities,
             bootstrap: bootstrap(),
             control: None,
+            tolerations: Default::default(),
         };
         let cluster = Self { server: Server::new(config).unwrap(), store, _directory: directory };
         cluster.server.bootstrap().await.unwrap();

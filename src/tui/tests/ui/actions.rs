@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 use crate::fake::{Fake, deployment};
 
 /// Action, the keys that lead to it and press it, and what comes of it:
-/// `text` is on the screen, `!text` is not, `>text` is in a request, `=text` is on the clipboard, `~text` is in a file kept.
-const CASES: &[(&str, &str, &[&str])] = &[
+/// `text` is on the screen, `!text` is not, `?regex` is, `>text` is in a request, `=text` is on the clipboard, `~text` is in a
+/// file kept. They hold on the server of these tests and on a real cluster alike.
+pub const CASES: &[(&str, &str, &[&str])] = &[
     ("manifest-open", ":watch FOLDER<enter><down><enter>", &["describe deployment web"]),
     ("manifest-edit", ":watch FOLDER<enter>e", &["edit file web.yaml", "replicas: 2"]),
     ("manifest-view", ":watch FOLDER<enter><down>y", &["yaml deployment web"]),
     ("manifest-apply", ":watch FOLDER<enter>a", &["is applied again"]),
+    ("manifest-pause", ":watch FOLDER<enter><space>", &["⏸ paused", "what is saved is not applied"]),
     ("manifest-delete", ":watch FOLDER<enter><down>D<enter>", &[">DELETE /apis/apps/v1/namespaces/default/deployments/web"]),
     ("use-context", ":ctx<enter>/other<enter><enter>", &["other ▸ default", "pods"]),
     ("rename-context", ":ctx<enter>/other<enter>r<ctrl-u>new<enter>", &["context other is called new now"]),
@@ -62,8 +64,8 @@ const CASES: &[(&str, &str, &[&str])] = &[
     ("aliases", "<ctrl-a>", &["aliases", "deploy"]),
     ("alias-open", "<ctrl-a>/boats<enter><enter>", &["boats 1"]),
     ("use-theme", ":themes<enter>/nord<enter><enter>:theme<enter>", &["themes"]),
-    ("rules", ":clusterroles<enter><enter>", &["rules of clusterrole reader", "✓"]),
-    ("subject-rules", ":users<enter><enter>", &["rules of user ada", "pods", "read"]),
+    ("rules", ":clusterroles<enter>/^reader<enter><enter>", &["rules of clusterrole reader", "✓"]),
+    ("subject-rules", ":users<enter>/^ada<enter><enter>", &["rules of user ada", "pods", "read"]),
     ("xray", ":deploy<enter>X", &["xray of deployment web", "replicaset web-2", "pod web-58vhc"]),
     ("fold", ":deploy<enter>X<space>", &["▸ deployment web", "!replicaset web-2"]),
     ("fold-all", ":deploy<enter>Xx", &["▸ deployment web", "!replicaset web-2"]),
@@ -110,6 +112,7 @@ const CASES: &[(&str, &str, &[&str])] = &[
     ("copy-name", "/58v<enter>c", &["=web-58vhc"]),
     ("copy-namespace", "/58v<enter>n", &["=default"]),
     ("warp", "0/cart<enter>w", &["coracle ▸ shop"]),
+    ("menu", "/58v<enter>m", &["keys here", "describe"]),
     ("mark", "<space>", &["●api-ppq9"]),
     ("mark-range", "<space><down><ctrl-space>", &["●api-ppq9", "●job-seed", "●web-58vhc"]),
     ("clear-marks", "<space><ctrl-\\>", &["!●"]),
@@ -131,12 +134,14 @@ const CASES: &[(&str, &str, &[&str])] = &[
     ("copy-text", "/58v<enter>yc", &["=kind: Pod"]),
     ("edit-this", ":deploy<enter>ye", &["edit deployment web"]),
     ("follow", "/58v<enter>ls", &["standing still"]),
-    ("timestamps", "/58v<enter>lt", &["11:42:05.000 Kubia"]),
+    ("timestamps", "/58v<enter>lt", &[r"?\d\d:\d\d:\d\d\.\d{3} Kubia"]),
     ("all-containers", "/58v<enter><enter><enter>a", &["logs of pod web-58vhc"]),
-    ("histogram", "/58v<enter>li", &["11:42:05 ", "█"]),
+    ("histogram", "/58v<enter>li", &[r"?\d\d:\d\d:\d\d .*█"]),
     ("wrap", "/58v<enter>lw", &["Kubia server starting"]),
     ("column-lock", "/58v<enter>lL<right>", &["ver starting"]),
     ("log-previous", "/58v<enter>lp", &["previous logs of pod web-58vhc", ">previous=true"]),
+    ("log-fold", "/58v<enter>lz", &["stack traces are shown"]),
+    ("yaml-fold", "/58v<enter>yz", &["⋯", "!containerPort"]),
     ("log-search", "/58v<enter>l<ctrl-f>received<enter>", &["?received", "Kubia server starting"]),
     ("log-mark", "/58v<enter>lm", &["──────────"]),
     ("log-tail", "/58v<enter>l10", &["(tail 500)"]),
@@ -147,6 +152,15 @@ const CASES: &[(&str, &str, &[&str])] = &[
     ("log-30m", "/58v<enter>l5", &[">sinceSeconds=1800"]),
     ("log-1h", "/58v<enter>l6", &[">sinceSeconds=3600"]),
     ("clear", "/58v<enter>lC", &["!Kubia server"]),
+    ("edit-complete", ":deploy<enter>e<ctrl-f>replicas<enter><end><enter>minr<ctrl-space>", &["minReadySeconds", "integer"]),
+    ("edit-fold", ":deploy<enter>e<ctrl-f>template<enter><alt-f>", &["⋯", "!containers:"]),
+    ("edit-indent", ":deploy<enter>e<alt-right>", &["edit deployment web ●"]),
+    ("edit-outdent", ":deploy<enter>e<ctrl-f>replicas<enter><alt-left>", &["edit deployment web ●"]),
+    ("edit-comment", ":deploy<enter>e<ctrl-_>", &["# apiVersion"]),
+    ("edit-search", ":deploy<enter>e<ctrl-f>repl", &["/repl"]),
+    ("edit-next", ":deploy<enter>e<ctrl-f>name<enter><ctrl-n>", &[r"?edit deployment web +(?:[2-9]|\d\d):\d+"]),
+    ("edit-undo", ":deploy<enter>exx<ctrl-z><ctrl-z>", &["edit deployment web", "!●"]),
+    ("edit-redo", ":deploy<enter>ex<ctrl-z><ctrl-y>", &["edit deployment web ●"]),
     ("apply", ":deploy<enter>e<ctrl-f>replicas<enter><end><backspace>3<ctrl-s><enter>", &["deployment web applied"]),
     ("drop-edit", ":deploy<enter>ex<ctrl-q>", &["!edit deployment", "deployments 1"]),
     ("type-again", "/58v<enter>s<enter>", &["shell in web-58vhc/main"]),
@@ -167,7 +181,7 @@ const CASES: &[(&str, &str, &[&str])] = &[
     ("activity", ":nonsense<enter>!", &["activity", "nonsense"]),
     ("header", "<ctrl-e>", &["!coracle ▸"]),
     ("pick-namespaces", "<ctrl-n>shop<enter>", &["coracle ▸ shop"]),
-    ("all-namespaces", "0", &["cart-1", "NAMESPACE"]),
+    ("all-namespaces", "0/cart<enter>", &["cart-1", "NAMESPACE"]),
     ("events", ":events<enter>", &["Scheduled"]),
     ("manifests", ":manifests<enter>", &["no folder is watched"]),
     ("redraw", "<ctrl-r>", &["pods 4"]),
@@ -183,7 +197,7 @@ const CASES: &[(&str, &str, &[&str])] = &[
 ];
 
 /// A release as helm keeps it.
-fn release(version: u32, status: &str) -> Value {
+pub fn release(version: u32, status: &str) -> Value {
     let manifest = format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: shop\ndata:\n  {}: \"yes\"\n",
         if version == 1 { "one" } else { "two" }
@@ -252,14 +266,19 @@ pub fn cluster() -> Fake {
 
 /// A UI whose files are below `dir`, with a draft, a folder of manifests and a second context.
 pub async fn ui(fake: &Fake, dir: &std::path::Path, width: u16, height: u16) -> Headless {
+    draft(dir, "default");
+    let options = Options { state_dir: Some(dir.to_owned()), contexts: fake.contexts(), ..Options::default() };
+    fake.ui_with(options, width, height).await
+}
+
+/// Keeps a draft from before.
+pub fn draft(dir: &std::path::Path, namespace: &str) {
     let drafts = dir.join("drafts/coracle");
     std::fs::create_dir_all(&drafts).unwrap();
-    let draft = drafts.join("deployments.default.web.yaml");
+    let draft = drafts.join(format!("deployments.{namespace}.web.yaml"));
     std::fs::write(&draft, "# from before\nkind: Deployment\n").unwrap();
     let before = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_795_258_800);
     std::fs::File::options().append(true).open(&draft).unwrap().set_modified(before).unwrap();
-    let options = Options { state_dir: Some(dir.to_owned()), contexts: fake.contexts(), ..Options::default() };
-    fake.ui_with(options, width, height).await
 }
 
 fn files(dir: &std::path::Path) -> String {
@@ -273,35 +292,35 @@ fn files(dir: &std::path::Path) -> String {
     text
 }
 
-async fn check(name: &str, keys: &str, wanted: &[&str]) -> Option<String> {
-    let fake = cluster();
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("manifests");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("web.yaml"), coracle_api::yaml::to_string(&deployment("web", 2))).unwrap();
-    let mut ui = ui(&fake, dir.path(), 160, 45).await;
-    // a draft is only in the way of the others
-    if !name.starts_with("draft") {
-        std::fs::remove_dir_all(dir.path().join("drafts")).unwrap();
-    }
-    ui.press(&keys.replace("FOLDER", &folder.display().to_string())).await.unwrap();
+/// A UI, and what a case is told of it.
+pub struct Stage<'a> {
+    pub ui: Headless,
+    pub dir: &'a std::path::Path,
+    pub requests: &'a (dyn Fn() -> Vec<String> + Sync),
+}
+
+/// Presses the keys of a case and waits for what it wants; what did not come about.
+pub async fn play(mut stage: Stage<'_>, name: &str, keys: &str, wanted: &[String]) -> Option<String> {
+    let ui = &mut stage.ui;
+    ui.press(keys).await.unwrap();
     for part in wanted {
         let (sign, rest) = part.split_at(part.chars().next().map_or(0, char::len_utf8));
         let held = |ui: &mut Headless, text: &str| match sign {
             "!" => !text.contains(rest),
-            ">" => fake.requests().iter().any(|request| request.contains(rest)),
+            ">" => (stage.requests)().iter().any(|request| request.contains(rest)),
+            "?" => regex::Regex::new(rest).unwrap().is_match(text),
             "=" => ui.app.shared.clipboard.as_deref().is_some_and(|text| text.contains(rest)),
-            "~" => files(dir.path()).contains(rest),
+            "~" => files(stage.dir).contains(rest),
             _ => text.contains(part),
         };
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
         loop {
             let text = ui.text();
-            if held(&mut ui, &text) {
+            if held(ui, &text) {
                 break;
             }
             if tokio::time::Instant::now() > deadline {
-                let asked = fake.requests();
+                let asked = (stage.requests)();
                 let asked: Vec<&String> = asked.iter().rev().filter(|request| *request != "GET /version").take(6).collect();
                 return Some(format!("{name}: {part} did not come about after {keys}:\n{text}\n{asked:#?}"));
             }
@@ -309,6 +328,31 @@ async fn check(name: &str, keys: &str, wanted: &[&str]) -> Option<String> {
         }
     }
     None
+}
+
+/// Writes the folder of manifests a case may watch.
+pub fn folder(dir: &std::path::Path, namespace: &str) -> std::path::PathBuf {
+    let folder = dir.join("manifests");
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut web = deployment("web", 2);
+    web["metadata"] = json!({"name": "web", "namespace": namespace});
+    web.as_object_mut().unwrap().remove("status");
+    std::fs::write(folder.join("web.yaml"), coracle_api::yaml::to_string(&web)).unwrap();
+    folder
+}
+
+async fn check(name: &str, keys: &str, wanted: &[&str]) -> Option<String> {
+    let fake = cluster();
+    let dir = tempfile::tempdir().unwrap();
+    let folder = folder(dir.path(), "default");
+    let ui = ui(&fake, dir.path(), 160, 45).await;
+    // a draft is only in the way of the others
+    if !name.starts_with("draft") {
+        std::fs::remove_dir_all(dir.path().join("drafts")).unwrap();
+    }
+    let wanted: Vec<String> = wanted.iter().map(|&part| part.to_owned()).collect();
+    let stage = Stage { ui, dir: dir.path(), requests: &|| fake.requests() };
+    play(stage, name, &keys.replace("FOLDER", &folder.display().to_string()), &wanted).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

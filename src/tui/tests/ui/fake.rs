@@ -32,6 +32,8 @@ struct State {
     logs: BTreeMap<String, String>,
     refused: Option<Value>,
     rules: Option<Value>,
+    /// It says what is used.
+    measures: bool,
     requests: Vec<String>,
 }
 
@@ -41,6 +43,7 @@ pub struct Fake {
     state: Arc<Mutex<State>>,
     changes: broadcast::Sender<(String, String, Value)>,
     down: Arc<AtomicBool>,
+    silent: Arc<AtomicBool>,
     cut: broadcast::Sender<()>,
 }
 
@@ -66,8 +69,13 @@ const KINDS: &[(&str, &str, &str, bool, bool)] = &[
 
 impl Fake {
     pub fn new() -> Self {
-        let fake =
-            Self { state: Arc::default(), changes: broadcast::channel(100_000).0, down: Arc::default(), cut: broadcast::channel(16).0 };
+        let fake = Self {
+            state: Arc::default(),
+            changes: broadcast::channel(100_000).0,
+            down: Arc::default(),
+            silent: Arc::default(),
+            cut: broadcast::channel(16).0,
+        };
         for name in ["default", "kube-system", "shop"] {
             fake.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}, "status": {"phase": "Active"}}));
         }
@@ -123,12 +131,25 @@ impl Fake {
         self.state.lock().rules = Some(rules);
     }
 
+    /// The server says what is used, by one pod and the node.
+    pub fn measure(&self) {
+        self.state.lock().measures = true;
+        let mut node = self.get("nodes//laptop").unwrap();
+        node["status"]["allocatable"] = json!({"cpu": "4", "memory": "2Gi"});
+        self.put(node);
+    }
+
     /// The server goes away, or comes back.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
         if down {
             let _ = self.cut.send(());
         }
+    }
+
+    /// The server takes requests and never answers them, or answers again.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::SeqCst);
     }
 
     /// Writes so far, as `METHOD path`.
@@ -170,7 +191,7 @@ impl Fake {
             server: "127.0.0.1:6443".to_owned(),
             namespace: Some("default".to_owned()),
             embedded: true,
-            folder: None,
+            folders: Vec::new(),
         }
     }
 
@@ -181,6 +202,9 @@ impl Fake {
             async move {
                 if fake.down.load(Ordering::SeqCst) {
                     return Err(std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused"));
+                }
+                if fake.silent.load(Ordering::SeqCst) {
+                    std::future::pending::<()>().await;
                 }
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await.unwrap().to_bytes();
@@ -209,10 +233,47 @@ impl Fake {
                     None => reply(404, &status(404, "NotFound", "no reviews here")),
                 };
             }
+            "/openapi/v3" => {
+                let paths = json!({"apis/apps/v1": {"serverRelativeURL": "/openapi/v3/apis/apps/v1?hash=1"}});
+                return reply(200, &json!({"paths": paths}));
+            }
+            "/openapi/v3/apis/apps/v1" => return reply(200, &openapi()),
+            "/apis/metrics.k8s.io/v1beta1/pods" if self.state.lock().measures => {
+                let pod = json!({"metadata": {"name": "web-58vhc", "namespace": "default"},
+                    "containers": [{"name": "main", "usage": {"cpu": "31250000n", "memory": "33Mi"}}]});
+                return reply(200, &json!({"items": [pod]}));
+            }
+            "/apis/metrics.k8s.io/v1beta1/nodes" if self.state.lock().measures => {
+                let node = json!({"metadata": {"name": "laptop"}, "usage": {"cpu": "1", "memory": "1Gi"}});
+                return reply(200, &json!({"items": [node]}));
+            }
             "/version" => return reply(200, &json!({"gitVersion": "v1.36.0"})),
             "/api" => return reply(200, &discovery(|version| !version.contains('/'))),
-            "/apis" => return reply(200, &discovery(|version| version.contains('/'))),
+            "/apis" => {
+                let mut found = discovery(|version| version.contains('/'));
+                if self.state.lock().measures {
+                    let of =
+                        |plural: &str, kind: &str| json!({"resource": plural, "responseKind": {"kind": kind}, "verbs": ["get", "list"]});
+                    let resources = [of("pods", "PodMetrics"), of("nodes", "NodeMetrics")];
+                    found["items"].as_array_mut().unwrap().push(
+                        json!({"metadata": {"name": "metrics.k8s.io"}, "versions": [{"version": "v1beta1", "resources": resources}]}),
+                    );
+                }
+                return reply(200, &found);
+            }
             _ => {}
+        }
+        if let Some(version) =
+            path.strip_prefix("/apis/").or(path.strip_prefix("/api/")).filter(|version| KINDS.iter().any(|kind| kind.0 == *version))
+        {
+            let resources: Vec<Value> = KINDS
+                .iter()
+                .filter(|kind| kind.0 == version)
+                .map(|(_, kind, plural, namespaced, _)| {
+                    json!({"name": plural, "singularName": kind.to_lowercase(), "kind": kind, "namespaced": namespaced, "verbs": ["get", "list", "patch"]})
+                })
+                .collect();
+            return reply(200, &json!({"kind": "APIResourceList", "groupVersion": version, "resources": resources}));
         }
         let trimmed = path.trim_start_matches("/apis/").trim_start_matches("/api/");
         let known = KINDS.iter().find_map(|kind| Some((kind.0, trimmed.strip_prefix(kind.0)?.strip_prefix('/')?)));
@@ -479,6 +540,31 @@ fn discovery(belongs: impl Fn(&str) -> bool) -> Value {
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items})
 }
 
+/// The schema of deployments, cut down.
+fn openapi() -> Value {
+    let of = |kind: &str, doc: &str| json!({"type": kind, "description": doc});
+    let object = |properties: Value| json!({"type": "object", "properties": properties});
+    let any = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let container = object(json!({"name": of("string", "Name of the container."), "image": of("string", "Container image name."),
+        "imagePullPolicy": {"type": "string", "enum": ["Always", "IfNotPresent", "Never"]}, "ports": {"type": "array", "items": {"type": "object"}}}));
+    let template = object(json!({"metadata": object(json!({"labels": any})),
+        "spec": object(json!({"containers": {"type": "array", "items": container}, "serviceAccountName": of("string", "The account it runs as.")}))}));
+    let spec = object(json!({
+        "replicas": of("integer", "Number of desired pods. Defaults to 1."),
+        "minReadySeconds": of("integer", "How long a pod must be ready before it counts as available."),
+        "paused": of("boolean", "Whether the deployment is paused."),
+        "selector": object(json!({"matchLabels": any})),
+        "template": template,
+    }));
+    let metadata = object(json!({"name": of("string", "Name of the object."), "namespace": of("string", "Its namespace."), "labels": any,
+        "annotations": any}));
+    json!({"components": {"schemas": {"io.k8s.api.apps.v1.Deployment": {
+        "x-kubernetes-group-version-kind": [{"group": "apps", "version": "v1", "kind": "Deployment"}],
+        "type": "object",
+        "properties": {"apiVersion": of("string", "Version of the schema."), "kind": of("string", "What it is."), "metadata": metadata, "spec": spec},
+    }}}})
+}
+
 pub fn status(code: u16, reason: &str, message: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": message})
 }
@@ -500,7 +586,7 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-fn decode(text: &str) -> String {
+pub fn decode(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

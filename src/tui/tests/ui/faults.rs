@@ -40,3 +40,16 @@ async fn a_refused_write_says_why() {
     ui.press(":deploy<enter>s<ctrl-u>3<enter>").await.unwrap();
     assert!(ui.text().contains("not today"), "{}", ui.text());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_said_and_found_again() {
+    let fake = Fake::new();
+    fake.pod("default", "web-1", "Running", 0);
+    fake.set_silent(true);
+    let mut ui = fake.ui(100, 20).await;
+    let text = ui.text();
+    assert!(text.contains("no answer for"), "{text}");
+    assert!(!text.contains("no pods") && !text.contains("live"), "what is not known is neither empty nor live: {text}");
+    fake.set_silent(false);
+    ui.until(|text| text.contains("web-1") && text.contains("live")).await.unwrap();
+}

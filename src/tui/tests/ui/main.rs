@@ -8,4 +8,6 @@ mod fake;
 mod faults;
 mod manifests;
 mod many;
+mod pictures;
+mod real;
 mod screens;

@@ -92,14 +92,38 @@ async fn frames(#[case] name: &str, #[case] keys: &str) {
 #[case("drafts", ":drafts<enter>")]
 #[case("logs-histogram", "/58v<enter>li")]
 #[case("shell-refused", "/58v<enter>s")]
+#[case("menu", "/58v<enter>m")]
+#[case("editor-completing", ":deploy<enter>e<ctrl-f>image:<enter><end><enter>imageP<tab>")]
+#[case("editor-folded", ":deploy<enter>e<ctrl-f>template<enter><alt-f>")]
+#[case("editor-mistaken", ":deploy<enter>e<ctrl-f>replicas<enter><end><backspace>two")]
+#[case("yaml-folded", ":deploy<enter>yz")]
+#[case("rightsize", ":rightsize<enter>")]
+#[case("screendumps", ":sd<enter>")]
+#[case("benchmarks", ":be<enter>")]
+#[case("events", ":events<enter>")]
+#[case("tasks", ":tasks<enter>")]
+#[case("groups", ":groups<enter>")]
+#[case("replicasets", ":deploy<enter>z")]
+#[case("set-image", ":deploy<enter>i")]
+#[case("manifests", ":watch MANIFESTS<enter>")]
 #[case("header-off", "<ctrl-e>")]
 #[tokio::test]
 async fn frames_of_views(#[case] name: &str, #[case] keys: &str) {
     for (width, height) in [(80, 24), (160, 45)] {
         let dir = tempfile::tempdir().unwrap();
         let fake = crate::actions::cluster();
+        let folder = crate::actions::folder(dir.path(), "default");
         let mut ui = crate::actions::ui(&fake, dir.path(), width, height).await;
-        ui.press(keys).await.unwrap();
+        if name.starts_with("editor") {
+            std::fs::remove_dir_all(dir.path().join("drafts")).unwrap();
+        }
+        ui.press(&keys.replace("MANIFESTS", &folder.display().to_string())).await.unwrap();
+        if name == "manifests" {
+            // when it was applied and how long that took is another time another
+            let text = ui.until(|text| text.contains("web ") && text.contains(" ms")).await.unwrap();
+            assert!(text.contains("Deployment   default/web") && text.contains("● 2/2"), "{text}");
+            continue;
+        }
         let mut text = ui.text().replace(&dir.path().display().to_string(), "DIR");
         // the system chose the port
         if let Some(listens) = ui.app.shared.forwards.all().first().map(|forward| forward.listens.clone()) {
@@ -149,6 +173,97 @@ async fn all_sizes_and_all_names() {
             }
         }
     }
+}
+
+/// Keys that lead to each view.
+const VIEWS: &[&str] = &[
+    "",
+    "0",
+    "/58v<enter><enter>",
+    "/58v<enter>d",
+    "/58v<enter>y",
+    "/58v<enter>l",
+    ":deploy<enter>",
+    ":deploy<enter>e",
+    ":deploy<enter>H",
+    ":deploy<enter>H<down><enter>",
+    ":deploy<enter>T",
+    ":deploy<enter>X",
+    ":xray deploy<enter>",
+    ":pulse<enter>",
+    ":helm<enter>",
+    ":helm<enter><enter>",
+    ":ctx<enter>",
+    ":pf<enter>",
+    ":can u:ada<enter>",
+    ":who-can list pods<enter>",
+    ":users<enter>",
+    ":groups<enter>",
+    ":workloads<enter>",
+    ":images<enter>",
+    ":fleet<enter>",
+    ":rightsize<enter>",
+    ":aliases<enter>",
+    ":themes<enter>",
+    ":keys<enter>",
+    ":drafts<enter>",
+    ":sd<enter>",
+    ":be<enter>",
+    ":events<enter>",
+    ":tasks<enter>",
+    ":no<enter>",
+    ":ns<enter>",
+    ":boat<enter>",
+    ":cm<enter>/settings<enter>u",
+    "/api<enter>W",
+    "/58v<enter>:timeline<enter>",
+    "|:deploy<enter>",
+    "_:svc<enter>",
+    "\\",
+    "?",
+    "!",
+    ":de",
+    "<ctrl-o>web",
+    "C",
+    "m",
+    "<ctrl-n>",
+    "<ctrl-d>",
+    ":theme<enter>",
+];
+
+/// Every view stands on the smallest and the largest screen: the header says where one is, the object under the cursor
+/// is named in full, and nothing runs into what is beside it.
+#[tokio::test]
+async fn every_view_at_the_smallest_and_the_largest_size() {
+    let fake = crate::actions::cluster();
+    let dir = tempfile::tempdir().unwrap();
+    let mut wrong = Vec::new();
+    for (width, height) in [(60, 15), (300, 100)] {
+        for keys in VIEWS {
+            let mut ui = crate::actions::ui(&fake, dir.path(), width, height).await;
+            std::fs::remove_dir_all(dir.path().join("drafts")).unwrap();
+            ui.press(keys).await.unwrap();
+            let text = ui.text();
+            let lines: Vec<&str> = text.lines().collect();
+            let at = format!("{keys} at {width}x{height}:\n{text}");
+            // help and what is picked from may cover the header
+            if !lines[0].starts_with(" coracle ") && !["?", "C", "<ctrl-o>web"].contains(keys) {
+                wrong.push(format!("no header: {at}"));
+            }
+            let name = ui.app.view().and_then(|view| view.target()).map(|target| target.name).unwrap_or_default();
+            if lines.len() != usize::from(height) || !text.contains(&name) {
+                wrong.push(format!("{name} is cut: {at}"));
+            }
+            // between two columns of a table there is a space, at least
+            let heading = lines.iter().find(|line| line.trim_start().starts_with("NAME")).copied().unwrap_or_default();
+            for word in ["NAMESTATUS", "NAMEREADY", "READYSTATUS", "STATUSRESTARTS", "RESTARTSAGE", "NAMECLUSTER"] {
+                if heading.contains(word) {
+                    wrong.push(format!("{word}: {at}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} frames:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[tokio::test]
@@ -333,4 +448,98 @@ async fn the_start_is_shown_step_by_step() {
     let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(80, 12)).unwrap();
     terminal.draw(|frame| app.draw(frame)).unwrap();
     insta::assert_snapshot!("boot@80x12", terminal.backend());
+}
+
+#[tokio::test]
+async fn what_is_used_is_shown_where_the_server_says_so() {
+    let fake = crate::actions::cluster();
+    fake.measure();
+    let dir = tempfile::tempdir().unwrap();
+    let mut ui = crate::actions::ui(&fake, dir.path(), 160, 45).await;
+    let text = ui.until(|text| text.contains("cpu ▃ 25 %")).await.unwrap();
+    assert!(text.contains("mem ▅ 50 %"), "{text}");
+    let line = text.lines().find(|line| line.contains("web-58vhc")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert!(words.windows(2).any(|pair| pair == ["32", "33"]), "{line}");
+    ui.press("/cpu>30<enter>").await.unwrap();
+    assert!(ui.text().contains("pods /cpu>30 1/4"), "{}", ui.text());
+    ui.press(":rightsize<enter>").await.unwrap();
+    let text = ui.until(|text| text.contains("nothing is asked for; ask for 40m")).await.unwrap();
+    assert!(text.contains("web-58vhc"), "{text}");
+    ui.press(":no<enter>").await.unwrap();
+    let text = ui.text();
+    let line = text.lines().find(|line| line.contains("▶laptop")).unwrap();
+    assert!(line.split_whitespace().collect::<Vec<_>>().windows(4).any(|four| four == ["1000", "25", "1024", "50"]), "{text}");
+}
+
+#[tokio::test]
+async fn dividers_follow_the_mouse() {
+    use coracle_tui::input::{Input, MouseKind};
+    let mut ui = cluster().ui(120, 30).await;
+    ui.press("|").await.unwrap();
+    let divider = |ui: &mut coracle_tui::Headless| ui.text().lines().nth(5).unwrap().chars().position(|c| c == '│').unwrap();
+    let before = u16::try_from(divider(&mut ui)).unwrap();
+    ui.input(Input::Mouse(MouseKind::Click, before, 5));
+    ui.input(Input::Mouse(MouseKind::Drag, before + 20, 5));
+    let after = divider(&mut ui);
+    assert!(after.abs_diff(usize::from(before) + 20) <= 1, "{before} {after}");
+}
+
+#[tokio::test]
+async fn jumps_of_k9s_lead_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("jumps.yaml"),
+        "jumps:\n  example.com/v1/boats:\n    targetGVR: v1/pods\n    labelSelector: 'app=web'\n    fieldSelector: 'metadata.namespace={{.metadata.namespace}}'\n",
+    )
+    .unwrap();
+    std::fs::write(dir.path().join("config.yaml"), "k9s:\n  readOnly: true\n  defaultView: boats\n  portForwardAddress: 0.0.0.0\n")
+        .unwrap();
+    let mut ui = cluster().ui_with(Options { k9s_dir: Some(dir.path().to_owned()), ..Options::default() }, 120, 30).await;
+    assert!(ui.text().contains("boats 1") && ui.text().contains("read-only"), "{}", ui.text());
+    ui.press("<enter>").await.unwrap();
+    assert!(ui.text().contains("pods of boat coracle 2"), "{}", ui.text());
+}
+
+#[tokio::test]
+async fn deleting_says_what_goes_too_and_what_would_miss_it() {
+    let fake = crate::actions::cluster();
+    let dir = tempfile::tempdir().unwrap();
+    let mut ui = crate::actions::ui(&fake, dir.path(), 160, 45).await;
+    ui.press(":deploy<enter><ctrl-d>").await.unwrap();
+    ui.until(|text| text.contains("With it go: replicaset web-1") && text.contains("more.")).await.unwrap();
+    ui.press("<esc>:cm<enter>/settings<enter><ctrl-d>").await.unwrap();
+    ui.until(|text| text.contains("In use by pod web-58vhc")).await.unwrap();
+}
+
+#[tokio::test]
+async fn help_and_prompt_are_made_of_the_table_of_actions() {
+    use coracle_tui::action::{ACTIONS, Section};
+    let mut ui = cluster().ui(160, 120).await;
+    ui.press("?").await.unwrap();
+    let text = ui.text();
+    let scopes = ui.app.scopes();
+    let here: Vec<_> = ACTIONS.iter().filter(|action| action.scopes.meet(scopes) && !action.keys.is_empty()).collect();
+    assert!(here.len() > 60);
+    for action in &here {
+        let start: String = action.doc.chars().take(28).collect();
+        assert!(text.contains(&start), "{} is not in the help:\n{text}", action.name);
+    }
+    ui.press("<esc>").await.unwrap();
+    for action in here.iter().filter(|action| action.section != Section::Everywhere) {
+        ui.press(&format!(":{}", action.name)).await.unwrap();
+        let text = ui.text();
+        let start: String = action.doc.chars().take(20).collect();
+        assert!(text.contains(&start), "{} is not offered:\n{text}", action.name);
+        ui.press("<esc>").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn numbers_that_rise_are_marked_for_a_while() {
+    let fake = cluster();
+    let mut ui = fake.ui(100, 24).await;
+    assert!(!ui.text().contains("41↑"));
+    fake.pod("default", "api-ppq9", "CrashLoopBackOff", 42);
+    ui.until(|text| text.contains("42↑")).await.unwrap();
 }

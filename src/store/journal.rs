@@ -1,0 +1,123 @@
+//! The journal: a file of fixed size in which one short sequential write makes a batch durable, long before the tables have it.
+//!
+//! A batch is a frame: length and CRC-32 of what follows, then for each record its revision, its length and itself. When the
+//! tables durably have all of it, the journal is written from its beginning again. What is read back ends with the first frame
+//! that is torn or whose revisions do not go on where the frame before it ended: that one is of an earlier round.
+
+use std::sync::Arc;
+
+use redb::{Database, StorageBackend};
+
+use crate::error::StoreError;
+use crate::record::Record;
+
+/// Length and checksum.
+pub(crate) const HEAD: usize = 8;
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+pub(crate) type Backend = Arc<dyn StorageBackend>;
+
+pub(crate) struct Journal {
+    file: Backend,
+    size: u64,
+    end: u64,
+}
+
+/// A batch as the journal holds it.
+pub(crate) fn frame(batch: &[Record]) -> Vec<u8> {
+    let mut out = vec![0; HEAD];
+    for record in batch {
+        out.extend_from_slice(&record.entry.revision.to_le_bytes());
+        let at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        record.encode(&mut out);
+        let length = (out.len() - at - 4) as u32;
+        out[at..at + 4].copy_from_slice(&length.to_le_bytes());
+    }
+    let (length, sum) = ((out.len() - HEAD) as u32, crc32fast::hash(&out[HEAD..]));
+    out[..4].copy_from_slice(&length.to_le_bytes());
+    out[4..HEAD].copy_from_slice(&sum.to_le_bytes());
+    out
+}
+
+impl Journal {
+    /// A journal of at least `size` bytes. They are written once, so that later writes change no metadata of the file.
+    pub(crate) fn open(file: Backend, size: u64) -> std::io::Result<Self> {
+        let mut length = file.len()?;
+        while length < size {
+            let step = (size - length).min(ZEROS.len() as u64);
+            file.set_len(length + step)?;
+            file.write(length, &ZEROS[..step as usize])?;
+            length += step;
+            if length == size {
+                file.sync_data()?;
+            }
+        }
+        Ok(Self { file, size: length, end: 0 })
+    }
+
+    /// Whether so many bytes have room.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.end + bytes as u64 <= self.size
+    }
+
+    /// Adds a frame that has room; when this returns, it survives a loss of power.
+    pub(crate) fn append(&mut self, frame: &[u8]) -> std::io::Result<()> {
+        self.file.write(self.end, frame)?;
+        self.file.sync_data()?;
+        self.end += frame.len() as u64;
+        Ok(())
+    }
+
+    /// Begins anew: the tables have everything.
+    pub(crate) fn restart(&mut self) {
+        self.end = 0;
+    }
+
+    /// The records after a revision.
+    pub(crate) fn read(&self, after: u64) -> Result<Vec<Record>, StoreError> {
+        let mut bytes = vec![0; self.size as usize];
+        self.file.read(0, &mut bytes).map_err(redb::Error::Io)?;
+        let mut rest = bytes.as_slice();
+        let (mut records, mut last) = (Vec::new(), None);
+        while let Some((body, behind)) = whole_frame(rest) {
+            let Some(batch) = batch(body, last) else { break };
+            last = batch.last().map(|record: &Record| record.entry.revision).or(last);
+            records.extend(batch.into_iter().filter(|record| record.entry.revision > after));
+            rest = behind;
+        }
+        match records.first().map(|record| record.entry.revision) {
+            Some(first) if first > after + 1 => {
+                Err(StoreError::Damaged { what: format!("the journal goes on at revision {first}, the tables end at {after}") })
+            }
+            _ => Ok(records),
+        }
+    }
+}
+
+fn whole_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = bytes.split_at_checked(HEAD)?;
+    let word = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
+    let (body, rest) = rest.split_at_checked(word(0)? as usize)?;
+    (!body.is_empty() && crc32fast::hash(body) == word(4)?).then_some((body, rest))
+}
+
+/// The records of a frame, if they follow the revision `last`.
+fn batch(mut body: &[u8], mut last: Option<u64>) -> Option<Vec<Record>> {
+    let mut records = Vec::new();
+    while !body.is_empty() {
+        let (head, rest) = body.split_at_checked(12)?;
+        let revision = u64::from_le_bytes(head[..8].try_into().ok()?);
+        let (bytes, rest) = rest.split_at_checked(u32::from_le_bytes(head[8..].try_into().ok()?) as usize)?;
+        if last.is_some_and(|last| revision != last + 1) {
+            return None;
+        }
+        last = Some(revision);
+        records.push(Record::decode(revision, bytes).ok()?);
+        body = rest;
+    }
+    Some(records)
+}
+
+/// Opens tables and journal.
+pub(crate) type Opener = Box<dyn Fn(&mut redb::Builder) -> Result<(Database, Backend), redb::DatabaseError> + Send + Sync>;

@@ -1,1 +1,0 @@
-//! Rows of `[sig-api-machinery]` about custom resources.
