@@ -396,8 +396,8 @@ impl Life {
         let deadline = self.deadline();
         if deadline.is_some_and(|deadline| deadline <= now) {
             let message = "Pod was active on the node longer than the specified deadline";
-            self.agent.event(&self.pod, None, EventType::Normal, "DeadlineExceeded", message);
-            self.verdict = Some(Reason { reason: "DeadlineExceeded".to_owned(), message: message.to_owned() });
+            self.agent.event(&self.pod, None, EventType::Normal, status::DEADLINE, message);
+            self.verdict = Some(Reason { reason: status::DEADLINE.to_owned(), message: message.to_owned() });
             return Ok(self.begin_ending());
         }
         let evicted = self.worker.evicted.lock().clone();
