@@ -37,7 +37,8 @@ pub(crate) async fn run(context: Context) -> Run {
     let pods: Informer<Pod> = context.informers.of();
     let controller = Arc::new(Controller {
         client: context.client(NAME),
-        recorder: context.recorder("taint-eviction-controller"),
+        // it has no account of its own
+        recorder: EventRecorder::with_clock(context.client(NAME), "taint-eviction-controller", "", context.clock.clone()),
         clock: context.clock.clone(),
         nodes: context.informers.of(),
         pods_on: pods.index("node", |pod| Some(pods::node(pod).to_owned()).filter(|node| !node.is_empty()).into_iter().collect()),

@@ -256,8 +256,13 @@ pub(crate) async fn connect(insider: &Insider, address: SocketAddr) -> io::Resul
     Ok(stream)
 }
 
-/// Forwards between pods; a pod is not told that another one is nearer than the gateway, it knows the way to the gateway only.
+/// Forwards between pods; a pod is not told that another one is nearer than the gateway, it knows the way to the gateway
+/// only. Packets meet our tables where they are routed, not already in the bridge: there a pod that is led to itself is lost.
 fn configure() -> io::Result<()> {
+    let in_bridge = std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
+    if in_bridge.exists() {
+        fs::write(in_bridge, "0")?;
+    }
     for scope in ["all", "default"] {
         fs::write(format!("/proc/sys/net/ipv4/conf/{scope}/send_redirects"), "0")?;
     }

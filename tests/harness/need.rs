@@ -2,7 +2,9 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 
+use super::cluster::with_containers;
 use super::{kubectl, network};
 
 /// Something that not every machine has.
@@ -20,11 +22,19 @@ pub enum Need {
     Nft,
     /// Python's client library, in `target/python`.
     Python,
+    /// A runtime that mounts images: the native one, or an engine that can.
+    ImageMounts,
 }
 
 /// The Python that has the client library.
 pub fn python() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/python"))
+}
+
+fn engine_mounts_images() -> bool {
+    let asked = Command::new("docker").args(["version", "--format", "{{.Server.APIVersion}}"]).output();
+    let version = asked.map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned()).unwrap_or_default();
+    version.split_once('.').is_some_and(|(_, minor)| minor.parse().is_ok_and(|minor: u32| minor >= 48))
 }
 
 impl Need {
@@ -36,6 +46,7 @@ impl Need {
             Self::Busybox => "busybox",
             Self::Nft => "nft",
             Self::Python => "python",
+            Self::ImageMounts => "image-mounts",
         }
     }
 
@@ -51,6 +62,9 @@ impl Need {
             Self::Kubectl => kubectl::program().is_none().then_some("kubectl is not installed"),
             Self::Busybox => (!std::path::Path::new("/usr/bin/busybox").exists()).then_some("busybox is not installed"),
             Self::Nft => (!["/usr/sbin/nft", "/sbin/nft"].iter().any(|file| Path::new(file).exists())).then_some("nft is not installed"),
+            Self::ImageMounts => {
+                (with_containers() == "docker" && !engine_mounts_images()).then_some("the engine's API is older than 1.48")
+            }
             Self::Python => (!python().is_file()).then_some(
                 "the client library is not installed: python3 -m venv target/python && target/python/bin/pip install kubernetes",
             ),

@@ -217,10 +217,18 @@ async fn open(lab: &Lab, listen: Listen, choice: Arc<Choice>) -> std::io::Result
 /// Gives services of type LoadBalancer the node's address, and takes it from those that are no longer of that type.
 async fn assign_addresses(services: &[Arc<Service>], config: &ProxyConfig) {
     for service in services {
-        let wanted: BTreeSet<String> = if is_load_balancer(service) { [config.node_address.to_string()].into() } else { BTreeSet::new() };
+        let own: BTreeSet<String> = [config.node_address.to_string()].into();
+        let ours = is_load_balancer(service);
         let ingress = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()).and_then(|lb| lb.ingress.as_ref());
         let present: BTreeSet<String> = ingress.into_iter().flatten().filter_map(|ingress| ingress.ip.clone()).collect();
-        if wanted == present || service.metadata.deletion_timestamp.is_some() {
+        // other classes' addresses are theirs, and what others wrote into other services stays
+        let is_balancer = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
+        let wanted = match (ours, present == own) {
+            (true, false) => own,
+            (false, true) if !is_balancer => BTreeSet::new(),
+            _ => continue,
+        };
+        if service.metadata.deletion_timestamp.is_some() {
             continue;
         }
         let (Some(namespace), Some(name)) = (&service.metadata.namespace, &service.metadata.name) else { continue };

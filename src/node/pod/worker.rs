@@ -37,6 +37,8 @@ use crate::volumes;
 pub(crate) struct PodWorker {
     pub(crate) uid: String,
     pod: Mutex<Arc<Pod>>,
+    /// Revisions of the worker's own writes that the informer has not brought yet.
+    written: Mutex<Vec<u64>>,
     /// The object is gone from the API server.
     removed: AtomicBool,
     /// A config map or secret of the pod's namespace changed.
@@ -54,6 +56,7 @@ impl PodWorker {
         Self {
             uid: uid(&pod).to_owned(),
             pod: Mutex::new(pod),
+            written: Mutex::default(),
             removed: AtomicBool::new(false),
             objects_changed: AtomicBool::new(false),
             wake: Notify::new(),
@@ -68,34 +71,40 @@ impl PodWorker {
         self.pod.lock().clone()
     }
 
-    /// A newer version of the object. The echo of the worker's own write replaces its copy and wakes nobody.
+    /// Another version of the object. The echo of the worker's own write wakes nobody. What others wrote just before does,
+    /// though that write's answer, which has it too, came first.
     pub(crate) fn update(&self, pod: Arc<Pod>) {
         if pod.metadata.deletion_timestamp.is_some() {
             self.ending.cancel();
         }
-        let echo = {
-            let mut known = self.pod.lock();
-            let (new, old) = (revision_of(pod.as_ref()), revision_of(known.as_ref()));
-            if new < old {
-                return;
-            }
-            // Volumes, and what a container waits for, may show these.
-            if pod.metadata.labels != known.metadata.labels || pod.metadata.annotations != known.metadata.annotations {
-                self.objects_changed.store(true, Ordering::Release);
-            }
-            *known = pod;
-            new == old
-        };
+        let mut known = self.pod.lock();
+        let revision = revision_of(pod.as_ref());
+        let mut written = self.written.lock();
+        let echo = written.contains(&revision);
+        written.retain(|&own| own > revision);
+        if revision >= revision_of(known.as_ref()) {
+            self.replace(&mut known, pod);
+        }
         if !echo {
             self.wake.notify_one();
         }
     }
 
+    fn replace(&self, known: &mut Arc<Pod>, pod: Arc<Pod>) {
+        // Volumes, and what a container waits for, may show these.
+        if pod.metadata.labels != known.metadata.labels || pod.metadata.annotations != known.metadata.annotations {
+            self.objects_changed.store(true, Ordering::Release);
+        }
+        *known = pod;
+    }
+
     /// What a write answered, until the informer has it.
     fn wrote(&self, pod: Pod) {
         let mut known = self.pod.lock();
-        if revision_of(&pod) > revision_of(known.as_ref()) {
-            *known = Arc::new(pod);
+        let revision = revision_of(&pod);
+        if revision > revision_of(known.as_ref()) {
+            self.written.lock().push(revision);
+            self.replace(&mut known, Arc::new(pod));
         }
     }
 
@@ -399,8 +408,8 @@ impl Life {
         let deadline = self.deadline();
         if deadline.is_some_and(|deadline| deadline <= now) {
             let message = "Pod was active on the node longer than the specified deadline";
-            self.agent.event(&self.pod, None, EventType::Normal, "DeadlineExceeded", message);
-            self.verdict = Some(Reason { reason: "DeadlineExceeded".to_owned(), message: message.to_owned() });
+            self.agent.event(&self.pod, None, EventType::Normal, status::DEADLINE, message);
+            self.verdict = Some(Reason { reason: status::DEADLINE.to_owned(), message: message.to_owned() });
             return Ok(self.begin_ending());
         }
         let evicted = self.worker.evicted.lock().clone();
@@ -712,4 +721,34 @@ fn next_plan(life: &Life, observed: &Observed) -> Plan {
 pub(crate) fn go_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use futures::FutureExt;
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(revision: u64, generation: i64) -> Pod {
+        serde_json::from_value(
+            json!({"metadata": {"name": "p", "uid": "u", "resourceVersion": revision.to_string(), "generation": generation}}),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn what_others_wrote_before_our_own_write_wakes() {
+        let worker = PodWorker::new(Arc::new(pod(1, 1)), &CancellationToken::new());
+        let woken = || worker.wake.notified().now_or_never().is_some();
+        worker.wrote(pod(3, 2));
+        worker.update(Arc::new(pod(2, 2)));
+        assert!(woken());
+        worker.update(Arc::new(pod(3, 2)));
+        assert!(!woken());
+        worker.update(Arc::new(pod(4, 3)));
+        assert!(woken());
+        assert_eq!(worker.pod().metadata.generation, Some(3));
+    }
 }

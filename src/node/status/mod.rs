@@ -20,6 +20,9 @@ use crate::pod::resize::Resizes;
 use crate::pod::resources::{pod_limits, pod_requests, qos_class};
 use crate::pod::{init_members, is_sidecar, main_members, restart_policy};
 
+/// Reason of a pod that ran longer than it may.
+pub(crate) const DEADLINE: &str = "DeadlineExceeded";
+
 /// Why a container is not running, as its `waiting` state says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reason {
@@ -64,9 +67,10 @@ pub(crate) struct Inputs<'a> {
 pub(crate) fn generate(inputs: &Inputs<'_>) -> PodStatus {
     let pod = inputs.pod;
     let lists = containers::lists(inputs);
-    let phase = match inputs.old.phase.as_deref() {
-        Some(over @ ("Succeeded" | "Failed")) => over.to_owned(),
-        _ if inputs.verdict.is_some() && !inputs.observed.running().any(|_| true) => verdict_phase(&lists).to_owned(),
+    let verdict = inputs.verdict.filter(|_| !inputs.observed.running().any(|_| true));
+    let phase = match (inputs.old.phase.as_deref(), verdict) {
+        (Some(over @ ("Succeeded" | "Failed")), _) => over.to_owned(),
+        (_, Some(verdict)) => verdict_phase(verdict, &lists).to_owned(),
         _ => phase(pod, &lists, inputs.ending).to_owned(),
     };
     let generation = pod.metadata.generation;
@@ -153,10 +157,10 @@ pub(crate) fn finish(mut status: PodStatus, pod: &Pod) -> PodStatus {
     status
 }
 
-/// The phase of a pod that the node ended: Failed, unless everything exited with 0.
-fn verdict_phase(lists: &containers::Lists) -> &'static str {
+/// The phase of a pod that the node ended: Failed, unless everything exited with 0; at its deadline also then.
+fn verdict_phase(verdict: &Reason, lists: &containers::Lists) -> &'static str {
     let all = !lists.main.is_empty() && lists.main.iter().all(containers::succeeded);
-    if all { "Succeeded" } else { "Failed" }
+    if all && verdict.reason != DEADLINE { "Succeeded" } else { "Failed" }
 }
 
 /// The phase that the containers' states add up to.

@@ -148,13 +148,16 @@ fn the_generation_counts_changes() {
         let mut made = pod("p", LIVE, json!({"terminationGracePeriodSeconds": 5}), json!({"resources": {"requests": {"cpu": "1m"}}}));
         made["metadata"]["generation"] = json!(100);
         assert_eq!(here.post(&here.path("v1", "pods"), &made).await.ok()["metadata"]["generation"], 1);
-        until(here, "is observed", "p", |pod| pod["status"]["phase"] == "Running" && is_observed(pod, 1)).await;
+        let seen = until(here, "is observed", "p", |pod| pod["status"]["phase"] == "Running" && is_observed(pod, 1)).await;
+        // none may be taken away
+        let mut tolerations = seen["spec"]["tolerations"].clone();
+        tolerations.as_array_mut().unwrap().push(json!({"key": "k", "operator": "Exists", "effect": "NoSchedule"}));
         let added = json!({"name": "e", "image": IMAGE, "command": ["true"]});
         let changes = [
             ("", json!({}), 1),
             ("", json!({"metadata": {"labels": {"x": "y"}, "annotations": {"x": "y"}}}), 1),
             ("", json!({"spec": {"activeDeadlineSeconds": 1000}}), 2),
-            ("", json!({"spec": {"tolerations": [{"key": "k", "operator": "Exists", "effect": "NoSchedule"}]}}), 3),
+            ("", json!({"spec": {"tolerations": tolerations}}), 3),
             ("/ephemeralcontainers", json!({"spec": {"ephemeralContainers": [added]}}), 4),
             ("/resize", json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "2m"}}}]}}), 5),
             ("", json!({"spec": {"containers": [{"name": "c", "image": "coracle.local/kubia:latest"}]}}), 6),

@@ -13,10 +13,10 @@ fn often(handler: Value) -> Value {
     probe
 }
 
-/// A probe every second that a busy machine may fail twice.
+/// A probe every second that a busy machine may fail some times.
 fn patiently(handler: Value) -> Value {
     let mut probe = often(handler);
-    probe["failureThreshold"] = json!(3);
+    probe["failureThreshold"] = json!(4);
     probe
 }
 

@@ -166,8 +166,10 @@ async fn a_pod_that_does_not_fit_is_rejected() {
 async fn a_deadline_ends_a_pod() {
     let mut spec = spec("Always", &["c"]);
     spec["activeDeadlineSeconds"] = json!(1);
-    let told = told(spec, script(&[("stop-code", "1")]), "Failed/DeadlineExceeded [c=Error(1)]").await;
-    assert!(told.contains("Running [c=running+]"), "{told}");
+    for (code, end) in [("1", "Error(1)"), ("0", "Completed(0)")] {
+        let told = told(spec.clone(), script(&[("stop-code", code)]), &format!("Failed/DeadlineExceeded [c={end}]")).await;
+        assert!(told.contains("Running [c=running+]"), "{told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
