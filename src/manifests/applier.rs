@@ -132,16 +132,22 @@ fn refusal(error: &kube::Error) -> Refusal {
     }
 }
 
-/// A decode error without its preamble, `Deployment in version "v1" cannot be handled as a Deployment: `: the document
-/// beside it says that.
+/// A decode error without its preamble, `Deployment in version "v1" cannot be handled as a Deployment: ` or
+/// `failed to create typed patch object (default/web; apps/v1, Kind=Deployment): `: the document beside it says that.
 fn essence(message: &str) -> &str {
-    let after = message.split_once(" cannot be handled as a ").and_then(|(_, after)| after.split_once(": "));
-    after.map_or(message, |(_, essence)| essence)
+    let after = |preamble| message.split_once(preamble).and_then(|(_, after): (_, &str)| after.split_once(": "));
+    let typed = after("failed to create typed patch object (");
+    typed.or_else(|| after(" cannot be handled as a ")).map_or(message, |(_, essence)| essence)
 }
 
-/// The field that a decode error names: `… unknown field "spec.replcas"`, or after the name of a type
+/// The field that a decode error names: `… unknown field "spec.replcas"`, before what is wrong with it
+/// `.spec.replcas: field not declared in schema`, or after the name of a type
 /// `… into Go struct field Deployment.spec.replicas of type int32`.
 fn named_field(message: &str) -> Option<String> {
+    let word = |line: &str| line.strip_suffix(": field not declared in schema")?.rsplit(' ').next()?.strip_prefix('.').map(str::to_owned);
+    if let Some(field) = message.lines().find_map(word) {
+        return Some(field);
+    }
     let quoted = message.split_once("unknown field \"").and_then(|(_, after)| after.split_once('"'));
     let typed = || message.split_once("Go struct field ")?.1.split_once(' ')?.0.split_once('.');
     quoted.map(|(field, _)| field).or_else(|| typed().map(|(_, field)| field)).map(str::to_owned)
@@ -172,6 +178,14 @@ mod tests {
             ("strict decoding error: unknown field \"spec.replcas\"", Some("spec.replcas")),
             ("json: cannot unmarshal string into Go struct field Deployment.spec.replicas of type int32", Some("spec.replicas")),
             ("json: cannot unmarshal array into Go struct field ConfigMap.data of type string", Some("data")),
+            (
+                "failed to create typed patch object (default/x; apps/v1, Kind=Deployment): .spec.replcas: field not declared in schema",
+                Some("spec.replcas"),
+            ),
+            (
+                "failed to create typed patch object (/x; apps/v1, Kind=Deployment): errors:\n  .spec.a: field not declared in schema\n  .b: field not declared in schema",
+                Some("spec.a"),
+            ),
             ("admission denied", None),
         ] {
             assert_eq!(named_field(message).as_deref(), field, "{message}");
