@@ -7,6 +7,8 @@ use kube::core::GroupVersionKind;
 use kube::discovery::{self, Scope};
 use serde_json::Value;
 
+use crate::applyset::PART_OF;
+
 /// Owner of the fields that are applied.
 const MANAGER: &str = "coracle";
 /// Owner of the fields that the person at the terminal UI changes.
@@ -36,12 +38,14 @@ pub(crate) struct Refusal {
 pub(crate) struct Applier {
     client: kube::Client,
     namespace: String,
+    /// The id of the set that what is applied belongs to.
+    set: String,
     kinds: HashMap<(String, String), (ApiResource, bool)>,
 }
 
 impl Applier {
-    pub(crate) fn new(client: kube::Client, namespace: String) -> Self {
-        Self { client, namespace, kinds: HashMap::new() }
+    pub(crate) fn new(client: kube::Client, namespace: String, set: String) -> Self {
+        Self { client, namespace, set, kinds: HashMap::new() }
     }
 
     /// The namespace an object goes to; empty for kinds without one.
@@ -65,6 +69,11 @@ impl Applier {
             Api::namespaced_with(self.client.clone(), &namespace, &resource)
         };
         let before = api.get_metadata_opt(name).await.map_err(|error| refusal(&error))?;
+        let other = before.as_ref().and_then(|object| object.metadata.labels.as_ref()?.get(PART_OF)).filter(|id| **id != self.set);
+        if let Some(other) = other {
+            return Err(taken(other));
+        }
+        let object = &self.labelled(object);
         let params = PatchParams { field_validation: Some(kube::api::ValidationDirective::Strict), ..PatchParams::apply(MANAGER) };
         let patch = Patch::Apply(object);
         let after = match api.patch(name, &params, &patch).await {
@@ -78,6 +87,20 @@ impl Applier {
             Some(before) if before.metadata.resource_version == after.metadata.resource_version => Applied::Unchanged,
             Some(_) => Applied::Changed,
         })
+    }
+
+    fn labelled(&self, object: &Value) -> Value {
+        let mut object = object.clone();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            let labels = metadata.entry("labels").or_insert_with(|| Value::Object(Default::default()));
+            if labels.is_null() {
+                *labels = Value::Object(Default::default());
+            }
+            if let Some(labels) = labels.as_object_mut() {
+                labels.insert(PART_OF.to_owned(), self.set.clone().into());
+            }
+        }
+        object
     }
 
     async fn resource(&mut self, object: &Value) -> Result<(ApiResource, bool), Refusal> {
@@ -98,6 +121,12 @@ impl Applier {
         self.kinds.insert(key, known.clone());
         Ok(known)
     }
+}
+
+/// An object of another folder, or of another tool's set.
+fn taken(other: &str) -> Refusal {
+    let message = format!("the object belongs to another set: its label {PART_OF} is {other}");
+    Refusal { message, conflict: true, field: Some("metadata.labels".into()), transient: false }
 }
 
 fn unknown((version, kind): &(String, String)) -> Refusal {
