@@ -310,7 +310,6 @@ impl Keeper {
     }
 
     async fn one(&mut self, place: Place, manifest: &Manifest, text: &str) -> Outcome {
->>>>>>> e03f721 (Cron jobs ask the server where a cache is behind; stateful sets fill claims of waiting pods; manifest folders: apply sets, pruning, .coracleignore, overlays named; bench rows for 10,000 pods and idle actors)
         let begun = Instant::now();
         let mut status = described(&manifest.object);
         let namespace = self.applier.namespace_of(&manifest.object).await;
