@@ -23,6 +23,8 @@ const QUIET: Duration = Duration::from_millis(50);
 /// What may help itself is tried again after this time, and then ever later.
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
+/// After a change the folder is read once more: the system may not have told of what came into a folder that is new itself.
+const ONCE_MORE: Duration = Duration::from_secs(1);
 
 /// Why a folder cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -189,10 +191,15 @@ impl Keeper {
     async fn run(mut self, mut changes: mpsc::UnboundedReceiver<()>) {
         let mut retry = RETRY;
         let control = self.control.clone();
+        let mut once_more = true;
         loop {
             let settled = self.round().await;
             retry = if settled { RETRY } else { (retry * 2).min(LONGEST_RETRY) };
-            let wait = if settled { Duration::MAX } else { retry };
+            let wait = match settled {
+                true if once_more => ONCE_MORE,
+                true => Duration::MAX,
+                false => retry,
+            };
             tokio::select! {
                 change = changes.recv() => {
                     if change.is_none() {
@@ -200,9 +207,10 @@ impl Keeper {
                     }
                     while changes.try_recv().is_ok() {}
                     retry = RETRY;
+                    once_more = true;
                 }
                 () = control.0.wake.notified() => retry = RETRY,
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(wait) => once_more &= !settled,
             }
         }
     }
