@@ -128,7 +128,8 @@ impl Plan {
         let job = new_job(cron, spec, at, zone);
         let known = |one: &ObjectReference| one.name == job.metadata.name;
         let running = self.status.active.clone().unwrap_or_default();
-        if running.iter().any(known) || jobs.iter().any(|one| one.metadata.name == job.metadata.name) {
+        // One that is there and not listed was made just now, and is listed when it is found to be there.
+        if running.iter().any(known) {
             return;
         }
         match spec.concurrency_policy.as_deref() {
