@@ -201,7 +201,10 @@ fn tidy(root: &Path) {
 }
 
 fn read(root: &Path) -> BTreeMap<String, String> {
-    let texts = files(root).into_iter().filter(|file| file.extension().is_some_and(|it| it == "yaml")).map(|file| fs::read_to_string(file).unwrap());
+    let texts = files(root)
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|it| it == "yaml"))
+        .map(|file| fs::read_to_string(file).unwrap());
     let value = |text: &str, key: &str| text.split_once(key).unwrap().1.split_whitespace().next().unwrap().trim_matches('"').to_owned();
     texts.map(|text| (value(&text, "name: "), value(&text, "value: "))).collect()
 }

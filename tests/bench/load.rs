@@ -63,7 +63,11 @@ async fn main() -> Result<(), Failure> {
         let server = Server::start(2).await?;
         server.node_ready().await?;
         for node in ["node-1", "node-2"] {
-            server.target.client.request_text(hyper::Request::post(format!("/coracle/v1/nodes/stop?name={node}")).body(Vec::new())?).await?;
+            server
+                .target
+                .client
+                .request_text(hyper::Request::post(format!("/coracle/v1/nodes/stop?name={node}")).body(Vec::new())?)
+                .await?;
         }
         tokio::time::sleep(LOST).await;
         report.ours(Row::IdleActors, server.processor(LOOK).await?.as_secs_f64() * 1e3);
