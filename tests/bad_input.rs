@@ -39,7 +39,7 @@ fn faults_in_a_watched_folder_are_said_with_file_line_and_column() {
         says(&mut cluster, &["good.yaml", "ConfigMap", "good", "created"]);
         says(&mut cluster, &["broken.yaml: line 6, column 5: unclosed bracket"]);
         says(&mut cluster, &["unknown-kind.yaml: line 2, column 1", "no matches for kind \"Podd\" in version \"v1\""]);
-        says(&mut cluster, &["unknown-field.yaml: line 5, column 1", "unknown field \"datta\""]);
+        says(&mut cluster, &["unknown-field.yaml: line 5, column 1: ", ".datta: field not declared in schema"]);
         says(&mut cluster, &["wrong-type.yaml: line 5, column 1", "cannot unmarshal array into Go struct field ConfigMap.data"]);
         cluster.place.write("manifests/broken.yaml", config_map("broken", "data: {now: fine}"));
         says(&mut cluster, &["broken.yaml", "ConfigMap", "broken", "created"]);

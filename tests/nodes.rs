@@ -162,8 +162,11 @@ fn a_lost_node_loses_its_pods(cluster: &Cluster) {
             cluster.kubectl(&["get", "pods", "-o", "wide"]).said(),
         )
     });
-    let memo = cluster.get(&["pod", "memo-0"]);
-    assert!(memo["metadata"]["deletionTimestamp"].is_string(), "nobody says that it has ended: {memo}");
+    // Nobody says that it has ended.
+    let memo = until("the pod of the stateful set is going, and stays so", SOON, || {
+        let memo = cluster.get(&["pod", "memo-0"]);
+        if memo["metadata"]["deletionTimestamp"].is_string() { Ok(memo) } else { Err(memo.to_string()) }
+    });
     let conditions = memo["status"]["conditions"].as_array().unwrap();
     assert!(conditions.iter().any(|one| one["type"] == "DisruptionTarget" && one["reason"] == "DeletionByTaintManager"), "{memo}");
 

@@ -133,7 +133,7 @@ fn teaches(cluster: &Cluster, number: &str) {
         }
         "06" => {
             let notes = || cluster.kubectl(&["exec", "memo-0", "--", "cat", "/data/notes"]);
-            assert_eq!(notes().ok(), "started");
+            assert_eq!(notes().ok().trim(), "started");
             cluster.kubectl(&["delete", "pod", "memo-0"]).ok();
             until("the same name has the same volume", SOON, || {
                 let text = notes().text();

@@ -52,6 +52,8 @@ pub struct Pace {
 impl Pace {
     /// The kubelet's, by default (eventBurst, eventRecordQPS).
     pub const KUBELET: Self = Self { burst: 100, per_second: 50 };
+    /// The scheduler's: what it tells gives way to what it does. (Upstream's client for events has a burst of 100 too.)
+    pub const SCHEDULER: Self = Self { burst: 100, per_second: 200 };
 }
 
 /// What a pace leaves to be used: the moment at which the last event that was let through would have been due.

@@ -7,6 +7,8 @@ use kube::core::GroupVersionKind;
 use kube::discovery::{self, Scope};
 use serde_json::Value;
 
+use crate::applyset::PART_OF;
+
 /// Owner of the fields that are applied.
 const MANAGER: &str = "coracle";
 /// Owner of the fields that the person at the terminal UI changes.
@@ -36,12 +38,14 @@ pub(crate) struct Refusal {
 pub(crate) struct Applier {
     client: kube::Client,
     namespace: String,
+    /// The id of the set that what is applied belongs to.
+    set: String,
     kinds: HashMap<(String, String), (ApiResource, bool)>,
 }
 
 impl Applier {
-    pub(crate) fn new(client: kube::Client, namespace: String) -> Self {
-        Self { client, namespace, kinds: HashMap::new() }
+    pub(crate) fn new(client: kube::Client, namespace: String, set: String) -> Self {
+        Self { client, namespace, set, kinds: HashMap::new() }
     }
 
     /// The namespace an object goes to; empty for kinds without one.
@@ -65,6 +69,11 @@ impl Applier {
             Api::namespaced_with(self.client.clone(), &namespace, &resource)
         };
         let before = api.get_metadata_opt(name).await.map_err(|error| refusal(&error))?;
+        let other = before.as_ref().and_then(|object| object.metadata.labels.as_ref()?.get(PART_OF)).filter(|id| **id != self.set);
+        if let Some(other) = other {
+            return Err(taken(other));
+        }
+        let object = &self.labelled(object);
         let params = PatchParams { field_validation: Some(kube::api::ValidationDirective::Strict), ..PatchParams::apply(MANAGER) };
         let patch = Patch::Apply(object);
         let after = match api.patch(name, &params, &patch).await {
@@ -78,6 +87,20 @@ impl Applier {
             Some(before) if before.metadata.resource_version == after.metadata.resource_version => Applied::Unchanged,
             Some(_) => Applied::Changed,
         })
+    }
+
+    fn labelled(&self, object: &Value) -> Value {
+        let mut object = object.clone();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            let labels = metadata.entry("labels").or_insert_with(|| Value::Object(Default::default()));
+            if labels.is_null() {
+                *labels = Value::Object(Default::default());
+            }
+            if let Some(labels) = labels.as_object_mut() {
+                labels.insert(PART_OF.to_owned(), self.set.clone().into());
+            }
+        }
+        object
     }
 
     async fn resource(&mut self, object: &Value) -> Result<(ApiResource, bool), Refusal> {
@@ -98,6 +121,12 @@ impl Applier {
         self.kinds.insert(key, known.clone());
         Ok(known)
     }
+}
+
+/// An object of another folder, or of another tool's set.
+fn taken(other: &str) -> Refusal {
+    let message = format!("the object belongs to another set: its label {PART_OF} is {other}");
+    Refusal { message, conflict: true, field: Some("metadata.labels".into()), transient: false }
 }
 
 fn unknown((version, kind): &(String, String)) -> Refusal {
@@ -132,16 +161,22 @@ fn refusal(error: &kube::Error) -> Refusal {
     }
 }
 
-/// A decode error without its preamble, `Deployment in version "v1" cannot be handled as a Deployment: `: the document
-/// beside it says that.
+/// A decode error without its preamble, `Deployment in version "v1" cannot be handled as a Deployment: ` or
+/// `failed to create typed patch object (default/web; apps/v1, Kind=Deployment): `: the document beside it says that.
 fn essence(message: &str) -> &str {
-    let after = message.split_once(" cannot be handled as a ").and_then(|(_, after)| after.split_once(": "));
-    after.map_or(message, |(_, essence)| essence)
+    let after = |preamble| message.split_once(preamble).and_then(|(_, after): (_, &str)| after.split_once(": "));
+    let typed = after("failed to create typed patch object (");
+    typed.or_else(|| after(" cannot be handled as a ")).map_or(message, |(_, essence)| essence)
 }
 
-/// The field that a decode error names: `… unknown field "spec.replcas"`, or after the name of a type
+/// The field that a decode error names: `… unknown field "spec.replcas"`, before what is wrong with it
+/// `.spec.replcas: field not declared in schema`, or after the name of a type
 /// `… into Go struct field Deployment.spec.replicas of type int32`.
 fn named_field(message: &str) -> Option<String> {
+    let word = |line: &str| line.strip_suffix(": field not declared in schema")?.rsplit(' ').next()?.strip_prefix('.').map(str::to_owned);
+    if let Some(field) = message.lines().find_map(word) {
+        return Some(field);
+    }
     let quoted = message.split_once("unknown field \"").and_then(|(_, after)| after.split_once('"'));
     let typed = || message.split_once("Go struct field ")?.1.split_once(' ')?.0.split_once('.');
     quoted.map(|(field, _)| field).or_else(|| typed().map(|(_, field)| field)).map(str::to_owned)
@@ -172,6 +207,14 @@ mod tests {
             ("strict decoding error: unknown field \"spec.replcas\"", Some("spec.replcas")),
             ("json: cannot unmarshal string into Go struct field Deployment.spec.replicas of type int32", Some("spec.replicas")),
             ("json: cannot unmarshal array into Go struct field ConfigMap.data of type string", Some("data")),
+            (
+                "failed to create typed patch object (default/x; apps/v1, Kind=Deployment): .spec.replcas: field not declared in schema",
+                Some("spec.replcas"),
+            ),
+            (
+                "failed to create typed patch object (/x; apps/v1, Kind=Deployment): errors:\n  .spec.a: field not declared in schema\n  .b: field not declared in schema",
+                Some("spec.a"),
+            ),
             ("admission denied", None),
         ] {
             assert_eq!(named_field(message).as_deref(), field, "{message}");

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use coracle_api::yaml::{self, YamlError};
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use serde_json::Value;
 
 /// A manifest larger than this is not read: it is none.
@@ -32,22 +33,43 @@ pub struct Manifest {
     pub object: Value,
 }
 
-/// The manifests below `folder` (or the one file it is), sorted by path. Hidden files and folders, and files that are
-/// neither YAML nor JSON, are left out.
+/// Names what is left out, in the syntax of `.gitignore`.
+const IGNORE: &str = ".coracleignore";
+
+/// The manifests below `folder` (or the one file it is), sorted by path. Hidden files and folders, files that are neither
+/// YAML nor JSON, and what `.coracleignore` names are left out.
 pub fn read(folder: &Path) -> io::Result<Vec<ManifestFile>> {
     let mut out = Vec::new();
     if fs::metadata(folder)?.is_file() {
         out.push(read_file(folder, PathBuf::from(folder.file_name().unwrap_or_default())));
     } else {
-        collect(folder, Path::new(""), 0, &mut out)?;
+        let mut ignored = GitignoreBuilder::new(folder);
+        if let Some(error) = ignored.add(folder.join(IGNORE)).filter(|error| error.io_error().is_none()) {
+            tracing::warn!(folder = %folder.display(), %error, "a line of {IGNORE} is not understood");
+        }
+        let ignored = ignored.build().unwrap_or_else(|_| Gitignore::empty());
+        collect(folder, Path::new(""), 0, &ignored, &mut out)?;
     }
     out.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(out)
 }
 
-fn collect(root: &Path, below: &Path, depth: usize, out: &mut Vec<ManifestFile>) -> io::Result<()> {
-    for entry in fs::read_dir(root.join(below))? {
-        let entry = entry?;
+/// A folder that is an overlay to be built, not manifests to be applied as they are.
+const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// Whether a file says how an overlay is built.
+pub fn is_kustomization(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| KUSTOMIZATIONS.iter().any(|known| name == *known))
+}
+
+fn collect(root: &Path, below: &Path, depth: usize, ignored: &Gitignore, out: &mut Vec<ManifestFile>) -> io::Result<()> {
+    let entries = fs::read_dir(root.join(below))?.collect::<io::Result<Vec<_>>>()?;
+    if let Some(overlay) = entries.iter().map(|entry| below.join(entry.file_name())).find(|path| is_kustomization(path)) {
+        let message = "kustomize overlays are not supported: build this one with `kubectl kustomize`, and watch what it prints";
+        out.push(ManifestFile { path: overlay, text: Err(message.to_owned()) });
+        return Ok(());
+    }
+    for entry in entries {
         let name = entry.file_name();
         let path = below.join(&name);
         if name.to_string_lossy().starts_with('.') {
@@ -55,8 +77,11 @@ fn collect(root: &Path, below: &Path, depth: usize, out: &mut Vec<ManifestFile>)
         }
         // a link counts as what it leads to; one that leads nowhere is passed over
         let Ok(metadata) = fs::metadata(entry.path()) else { continue };
+        if ignored.matched(&path, metadata.is_dir()).is_ignore() {
+            continue;
+        }
         if metadata.is_dir() && depth < DEEPEST {
-            match collect(root, &path, depth + 1, out) {
+            match collect(root, &path, depth + 1, ignored, out) {
                 // a folder that goes while we look is none
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => other?,
@@ -136,6 +161,14 @@ mod tests {
         std::os::unix::fs::symlink("nowhere.yaml", directory.path().join("d.yaml")).unwrap();
         let paths: Vec<_> = read(directory.path()).unwrap().into_iter().map(|file| file.path.display().to_string()).collect();
         assert_eq!(paths, ["b.yaml", "c.json", "sub/a.yml"]);
+        write(".coracleignore", "*.json\n/sub/\n!keep.yaml\n");
+        let paths: Vec<_> = read(directory.path()).unwrap().into_iter().map(|file| file.path.display().to_string()).collect();
+        assert_eq!(paths, ["b.yaml"]);
+        fs::remove_file(directory.path().join(".coracleignore")).unwrap();
+        write("sub/kustomization.yaml", "resources: [a.yml]");
+        let files = read(directory.path()).unwrap();
+        assert_eq!(files[2].path, Path::new("sub/kustomization.yaml"));
+        assert!(files[2].text.as_ref().unwrap_err().starts_with("kustomize overlays are not supported"));
     }
 
     #[test]

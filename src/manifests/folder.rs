@@ -1,6 +1,6 @@
 //! A folder that is kept applied.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::applier::{Applied, Applier, Refusal};
+use crate::applyset::{ApplySet, Member};
 use crate::documents::{self, Manifest, ManifestFile};
 use crate::status::{DocumentState, DocumentStatus, FileStatus, FolderStatus};
 
@@ -22,6 +23,8 @@ const QUIET: Duration = Duration::from_millis(50);
 /// What may help itself is tried again after this time, and then ever later.
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
+/// After a change the folder is read once more: the system may not have told of what came into a folder that is new itself.
+const ONCE_MORE: Duration = Duration::from_secs(1);
 
 /// Why a folder cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -135,8 +138,10 @@ impl Folder {
         .map_err(failed)?;
         watcher.watch(&dir, RecursiveMode::Recursive).map_err(failed)?;
         let (sender, status) = watch::channel(FolderStatus { dir: dir.clone(), files: Vec::new() });
-        let applier = Applier::new(client, namespace.to_owned());
-        let keeper = Keeper { applier, dir, sender, applied: HashMap::new(), control: control.clone() };
+        let set = ApplySet::new(client.clone(), &dir, namespace);
+        let applier = Applier::new(client, namespace.to_owned(), set.id().to_owned());
+        let (applied, places) = (HashMap::new(), HashMap::new());
+        let keeper = Keeper { applier, set, dir, sender, applied, places, control: control.clone() };
         Ok(Self { status, control, task: tokio::spawn(keeper.run(changes)), _watcher: watcher })
     }
 
@@ -157,16 +162,26 @@ impl Drop for Folder {
     }
 }
 
-/// Kind, namespace and name.
-type ObjectKey = (String, String, String);
-
 struct Keeper {
     applier: Applier,
+    set: ApplySet,
     dir: PathBuf,
     sender: watch::Sender<FolderStatus>,
     /// What was sent last for each object and taken, with its status.
-    applied: HashMap<ObjectKey, (Value, DocumentStatus)>,
+    applied: HashMap<Member, (Value, DocumentStatus)>,
+    /// The file that an object was last read from.
+    places: HashMap<Member, PathBuf>,
     control: Control,
+}
+
+/// What became of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Taken,
+    /// The same again would be refused again.
+    Refused,
+    /// Worth another try.
+    Later,
 }
 
 /// Where a document stands in the status.
@@ -176,10 +191,15 @@ impl Keeper {
     async fn run(mut self, mut changes: mpsc::UnboundedReceiver<()>) {
         let mut retry = RETRY;
         let control = self.control.clone();
+        let mut once_more = true;
         loop {
             let settled = self.round().await;
             retry = if settled { RETRY } else { (retry * 2).min(LONGEST_RETRY) };
-            let wait = if settled { Duration::MAX } else { retry };
+            let wait = match settled {
+                true if once_more => ONCE_MORE,
+                true => Duration::MAX,
+                false => retry,
+            };
             tokio::select! {
                 change = changes.recv() => {
                     if change.is_none() {
@@ -187,9 +207,10 @@ impl Keeper {
                     }
                     while changes.try_recv().is_ok() {}
                     retry = RETRY;
+                    once_more = true;
                 }
                 () = control.0.wake.notified() => retry = RETRY,
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(wait) => once_more &= !settled,
             }
         }
     }
@@ -205,11 +226,12 @@ impl Keeper {
             }
         };
         let parsed: Vec<(FileStatus, Vec<Manifest>)> = files.iter().map(parse).collect();
-        let mut work: Vec<(Place, Manifest)> = Vec::new();
+        let (mut work, mut named) = (Vec::<(Place, Manifest)>::new(), Vec::new());
         let mut statuses = Vec::new();
         for (at, (mut status, manifests)) in parsed.into_iter().enumerate() {
             status.paused = self.control.is_paused(&status.path);
             let again = self.control.take_again(&status.path);
+            named.extend(manifests.iter().map(|manifest| (at, manifest.object.clone())));
             if again {
                 // what is not remembered is sent
                 self.applied.retain(|key, _| !manifests.iter().any(|manifest| is_of(key, &manifest.object)));
@@ -223,14 +245,69 @@ impl Keeper {
             }
             statuses.push(status);
         }
+        let readable = statuses.iter().all(|file: &FileStatus| file.error.is_none() || documents::is_kustomization(&file.path));
         self.sender.send_modify(|folder| folder.files = statuses);
         work.sort_by_key(|(place, manifest)| (rank(&manifest.object), *place));
-        let mut settled = true;
+        let members = self.members(&named, &files).await;
+        let announced = self.set.announce(&members, &self.dir).await;
+        if let Err(error) = &announced {
+            tracing::warn!(folder = %self.dir.display(), %error, "the parent of the folder's objects was not written");
+            // It may not be, or its namespace comes with the documents: what is applied without it is not pruned.
+            if !matches!(error, kube::Error::Api(status) if matches!(status.code, 403 | 404)) {
+                return false;
+            }
+        }
+        let mut outcomes = Vec::new();
         for (place, manifest) in work {
             let text = files[place.0].text.as_deref().unwrap_or_default();
-            settled &= self.one(place, &manifest, text).await;
+            outcomes.push(self.one(place, &manifest, text).await);
         }
-        settled
+        let taken = outcomes.iter().all(|outcome| *outcome == Outcome::Taken);
+        let pruned = match &announced {
+            Ok(()) if readable && taken && !members.is_empty() => self.prune(&members).await,
+            Err(kube::Error::Api(status)) => status.code == 403,
+            _ => true,
+        };
+        pruned && !outcomes.contains(&Outcome::Later)
+    }
+
+    /// The objects that the documents name, those of paused files too; objects of kinds that are not known yet are no
+    /// members yet.
+    async fn members(&mut self, named: &[(usize, Value)], files: &[ManifestFile]) -> BTreeSet<Member> {
+        let mut members = BTreeSet::new();
+        for (file, object) in named {
+            let Ok(namespace) = self.applier.namespace_of(object).await else { continue };
+            let member = member(object, namespace);
+            self.places.insert(member.clone(), files[*file].path.clone());
+            members.insert(member);
+        }
+        members
+    }
+
+    /// Deletes what no document names any more, and says so beside the file it came from.
+    async fn prune(&mut self, members: &BTreeSet<Member>) -> bool {
+        let gone = match self.set.prune(members, &self.dir).await {
+            Ok(gone) => gone,
+            Err(error) => {
+                tracing::warn!(folder = %self.dir.display(), %error, "not all that no document names was deleted");
+                return false;
+            }
+        };
+        for member in gone {
+            self.applied.remove(&member);
+            let path = self.places.remove(&member).unwrap_or_default();
+            let Member { kind, namespace, name, .. } = member;
+            let applied_at = Zoned::now().strftime("%H:%M:%S").to_string();
+            let status = DocumentStatus { kind, namespace, name, state: DocumentState::Pruned, applied_at, ..DocumentStatus::default() };
+            self.sender.send_modify(|folder| match folder.files.iter_mut().find(|file| file.path == path) {
+                Some(file) => file.documents.push(status),
+                None => {
+                    folder.files.push(FileStatus { path, documents: vec![status], ..FileStatus::default() });
+                    folder.files.sort_by(|a, b| a.path.cmp(&b.path));
+                }
+            });
+        }
+        true
     }
 
     /// What became of an object when it was sent last.
@@ -240,25 +317,24 @@ impl Keeper {
         }
     }
 
-    async fn one(&mut self, place: Place, manifest: &Manifest, text: &str) -> bool {
+    async fn one(&mut self, place: Place, manifest: &Manifest, text: &str) -> Outcome {
         let begun = Instant::now();
         let mut status = described(&manifest.object);
         let namespace = self.applier.namespace_of(&manifest.object).await;
         if let Ok(namespace) = &namespace {
             status.namespace.clone_from(namespace);
         }
-        let key = (format!("{}/{}", manifest.object["apiVersion"], status.kind), status.namespace.clone(), status.name.clone());
-        if let Some((sent, known)) = self.applied.get(&key).filter(|(sent, _)| *sent == manifest.object) {
-            let _ = sent;
+        let key = member(&manifest.object, status.namespace.clone());
+        if let Some((_, known)) = self.applied.get(&key).filter(|(sent, _)| *sent == manifest.object) {
             let known = known.clone();
             self.tell(place, known);
-            return true;
+            return Outcome::Taken;
         }
         let result = match namespace {
             Ok(_) => self.applier.apply(&manifest.object).await,
             Err(refusal) => Err(refusal),
         };
-        let settled = match result {
+        let outcome = match result {
             Ok(applied) => {
                 status.state = if applied == Applied::Unchanged { DocumentState::Unchanged } else { DocumentState::Applied };
                 match applied {
@@ -270,17 +346,17 @@ impl Keeper {
                 status.applied_at = Zoned::now().strftime("%H:%M:%S").to_string();
                 status.took = Some(begun.elapsed());
                 self.applied.insert(key, (manifest.object.clone(), status.clone()));
-                true
+                Outcome::Taken
             }
             Err(refusal) => {
                 self.applied.remove(&key);
-                let transient = refusal.transient;
+                let outcome = if refusal.transient { Outcome::Later } else { Outcome::Refused };
                 refused(&mut status, refusal, manifest, text);
-                !transient
+                outcome
             }
         };
         self.tell(place, status);
-        settled
+        outcome
     }
 
     fn tell(&self, (file, document): Place, status: DocumentStatus) {
@@ -293,11 +369,17 @@ impl Keeper {
     }
 }
 
-/// Whether an object is the one of this key; without a namespace of its own it may be in any.
-fn is_of((kind, namespace, name): &ObjectKey, object: &Value) -> bool {
+/// Whether an object is this member; without a namespace of its own it may be in any.
+fn is_of(key: &Member, object: &Value) -> bool {
+    let own = member(object, object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default().to_owned());
+    let namespace = if own.namespace.is_empty() { key.namespace.clone() } else { own.namespace.clone() };
+    *key == Member { namespace, ..own }
+}
+
+fn member(object: &Value, namespace: String) -> Member {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let own = text("/metadata/namespace");
-    *kind == format!("{}/{}", text("/apiVersion"), text("/kind")) && name == text("/metadata/name") && (own.is_empty() || own == namespace)
+    let group = text("/apiVersion").split_once('/').map_or("", |(group, _)| group).to_owned();
+    Member { group, kind: text("/kind").to_owned(), namespace, name: text("/metadata/name").to_owned() }
 }
 
 /// Namespaces first, then definitions of kinds, then the rest.

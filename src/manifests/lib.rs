@@ -6,9 +6,11 @@
 //!
 //! Invariants: a file that cannot be read or parsed changes nothing in the cluster; a document that did not change since
 //! it was applied is not sent again; a file that is saved wins over what the same person did in the terminal UI, and over
-//! nobody else; order is namespaces, then custom resource definitions, then the rest.
+//! nobody else; order is namespaces, then custom resource definitions, then the rest; what no document names any more is
+//! deleted, if every file could be read and every document was taken, and never because the folder is empty or gone.
 
 mod applier;
+mod applyset;
 pub mod documents;
 mod folder;
 mod status;

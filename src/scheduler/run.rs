@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coracle_api::clock::Clock;
 use coracle_api::identity::Identity;
-use coracle_client::{Change, EventRecorder, EventType, Informer, is_conflict, is_not_found};
+use coracle_client::{Change, EventRecorder, EventType, Informer, Pace, is_conflict, is_not_found};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -54,7 +54,7 @@ pub(crate) async fn run(context: Context) {
     let client = context.clients.as_identity(Identity::new("system:kube-scheduler", &[]));
     let (failed, mut failures) = mpsc::unbounded_channel();
     let mut scheduler = Scheduler {
-        recorder: EventRecorder::with_clock(client.clone(), "default-scheduler", "", context.clock.clone()),
+        recorder: EventRecorder::paced(client.clone(), "default-scheduler", "", context.clock.clone(), Some(Pace::SCHEDULER)),
         client,
         clock: context.clock,
         pods: context.informers.of::<Pod>(),

@@ -38,6 +38,8 @@ const STARTS: usize = 5;
 /// How long a cluster is left alone before it counts as idle, and for how long it is then looked at.
 const SETTLE: Duration = Duration::from_secs(8);
 const LOOK: Duration = Duration::from_secs(60);
+/// After this time what becomes of lost nodes is done, but for their pods.
+const LOST: Duration = Duration::from_secs(75);
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<(), Failure> {
@@ -54,6 +56,21 @@ async fn main() -> Result<(), Failure> {
         let used = server.processor(LOOK).await?;
         report.ours(Row::IdleProcessor, used.as_secs_f64() / LOOK.as_secs_f64() * 100.0);
         report.ours(Row::IdleMinute, used.as_secs_f64() * 1e3);
+        server.stop().await?;
+    }
+    if wanted("actors") {
+        // Without nodes: what is left is the server, the controllers and the scheduler.
+        let server = Server::start(2).await?;
+        server.node_ready().await?;
+        for node in ["node-1", "node-2"] {
+            server
+                .target
+                .client
+                .request_text(hyper::Request::post(format!("/coracle/v1/nodes/stop?name={node}")).body(Vec::new())?)
+                .await?;
+        }
+        tokio::time::sleep(LOST).await;
+        report.ours(Row::IdleActors, server.processor(LOOK).await?.as_secs_f64() * 1e3);
         server.stop().await?;
     }
     if wanted("requests") {

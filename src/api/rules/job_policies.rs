@@ -205,7 +205,7 @@ fn indexes(text: &str, completions: i64) -> Result<i64, String> {
             ));
         }
         let number = |text: &str| text.parse::<i64>().map_err(|_| format!("cannot convert string to integer for index: {text:?}"));
-        let (low, high) = (number(first)?, number(limits.last().copied().unwrap_or(first))?);
+        let (low, high) = (number(first)?, number(limits.last().copied().unwrap_or_default())?);
         if let Some(index) = [low, high].into_iter().find(|index| *index >= completions) {
             return Err(format!("too large index: {index:?}"));
         }

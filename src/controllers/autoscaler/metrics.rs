@@ -217,7 +217,7 @@ mod tests {
     #[case::near(50, &[Some(520), Some(520)], 2)]
     #[case::unknown_counts_as_idle(50, &[Some(1000), None], 2)]
     #[case::unknown_counts_as_busy(50, &[Some(100), None], 2)]
-    #[case::unknown_counts_as_busy_as_may_be(200, &[Some(100), Some(100), None], 3)]
+    #[case::unknown_counts_as_busy_as_may_be(200, &[Some(100), Some(100), None], 2)]
     #[case::starting_counts_as_idle(30, &[Some(1000), Some(-900)], 4)]
     #[case::starting_does_not_count(50, &[Some(100), Some(-900)], 1)]
     fn replicas(#[case] target: i32, #[case] used: &[Option<i64>], #[case] expected: i32) {

@@ -13,6 +13,7 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Resource};
 
 use crate::Context;
+use crate::job::finish::is_finished;
 use crate::ownership::{controller_key, controller_of};
 use crate::pod_control::{is_ending, message_of};
 use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, uid_of, work};
@@ -60,7 +61,7 @@ pub(crate) async fn run(context: Context) -> Run {
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Outcome {
         let Some(cron) = self.crons.get(&key.namespace, &key.name) else { return Ok(None) };
-        let jobs = self.jobs_of.get(uid_of(cron.as_ref()));
+        let Some((cron, jobs)) = self.caught_up(cron).await? else { return Ok(None) };
         let plan = plan::plan(&cron, &jobs, self.clock.now());
         let mut status = plan.status;
         for (kind, reason, message) in plan.events {
@@ -77,6 +78,25 @@ impl Controller {
         }
         self.write_status(&cron, status).await?;
         Ok(plan.again)
+    }
+
+    /// The cron job and its jobs, asked of the server where one cache is ahead of the other; `None` when it is gone.
+    async fn caught_up(&self, cron: Arc<CronJob>) -> Result<Option<(Arc<CronJob>, Vec<Arc<Job>>)>, kube::Error> {
+        let (mut cron, mut jobs) = (cron.clone(), self.jobs_of.get(uid_of(cron.as_ref())));
+        let crons = Api::<CronJob>::namespaced(self.client.clone(), namespace_of(cron.as_ref()));
+        if jobs.iter().any(|job| !is_finished(job) && !plan::lists(&cron, job)) {
+            match crons.get_opt(name_of(cron.as_ref())).await? {
+                Some(newest) if newest.metadata.uid == cron.metadata.uid => cron = Arc::new(newest),
+                _ => return Ok(None),
+            }
+        }
+        let api = Api::<Job>::namespaced(self.client.clone(), namespace_of(cron.as_ref()));
+        let active = cron.status.iter().flat_map(|status| status.active.iter().flatten());
+        for reference in active.filter(|one| !jobs.iter().any(|job| one.uid == job.metadata.uid)).cloned().collect::<Vec<_>>() {
+            let found = api.get_opt(reference.name.as_deref().unwrap_or_default()).await?;
+            jobs.extend(found.filter(|job| job.metadata.uid == reference.uid).map(Arc::new));
+        }
+        Ok(Some((cron, jobs)))
     }
 
     /// `None` when nothing can be created any more.

@@ -43,6 +43,12 @@ pub(super) fn plan(cron: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Plan {
     plan
 }
 
+/// The job is in the list of those that run.
+pub(super) fn lists(cron: &CronJob, job: &Job) -> bool {
+    let active = cron.status.iter().flat_map(|status| status.active.iter().flatten());
+    active.into_iter().any(|one| one.uid.as_deref() == Some(uid_of(job)))
+}
+
 fn condition(job: &Job) -> &'static str {
     let conditions = || job.status.iter().flat_map(|status| status.conditions.iter().flatten());
     if conditions().any(|one| one.type_ == "Complete" && one.status == "True") { "Complete" } else { "Failed" }
@@ -122,7 +128,8 @@ impl Plan {
         let job = new_job(cron, spec, at, zone);
         let known = |one: &ObjectReference| one.name == job.metadata.name;
         let running = self.status.active.clone().unwrap_or_default();
-        if running.iter().any(known) || jobs.iter().any(|one| one.metadata.name == job.metadata.name) {
+        // One that is there and not listed was made just now, and is listed when it is found to be there.
+        if running.iter().any(known) {
             return;
         }
         match spec.concurrency_policy.as_deref() {

@@ -18,7 +18,7 @@ use coracle_client::{EventType, Informer, Queue, is_exists, is_not_found};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use serde_json::json;
 
 use crate::Context;
@@ -75,6 +75,7 @@ impl Controller {
         let plan = plan::plan(&set, &versions, &all, self.clock.now());
         if set.metadata.deletion_timestamp.is_none() {
             self.keep_claims(&set, &all).await?;
+            self.fill_claims(&set, &all).await?;
         }
         let mut outcome = Ok(plan.again);
         for action in plan.actions {
@@ -200,11 +201,26 @@ impl Controller {
                     continue;
                 }
                 let Some(owners) = claims::owners(set, pod, ordinal, &claim) else { continue };
-                let patch = json!({"metadata": {"uid": claim.metadata.uid, "resourceVersion": claim.metadata.resource_version,
-                    "ownerReferences": owners}});
-                match self.claim_api(set).patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
+                // Written whole: its role may update claims, not patch them.
+                let mut update = PersistentVolumeClaim::clone(&claim);
+                update.metadata.owner_references = Some(owners);
+                match self.claim_api(set).replace(&name, &PostParams::default(), &update).await {
                     Err(error) if !is_not_found(&error) => return Err(error),
                     _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A pod that waits may wait for a claim that somebody deleted.
+    async fn fill_claims(&self, set: &StatefulSet, all: &[Arc<Pod>]) -> Result<(), kube::Error> {
+        let waits = |pod: &&Arc<Pod>| crate::pods::phase(pod) == "Pending" && !crate::pods::is_terminating(pod);
+        for pod in all.iter().filter(waits) {
+            let Some(ordinal) = pod::ordinal_of(set, pod) else { continue };
+            for claim in pod::claims(set, ordinal) {
+                if self.claims.get(namespace_of(set), name_of(&claim)).is_none() {
+                    self.create_claim(set, &claim, name_of(pod.as_ref())).await?;
                 }
             }
         }

@@ -1,0 +1,210 @@
+//! A folder that is kept applied by the real binary: whatever happens to its files, the cluster ends as they are.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use harness::kubectl::name;
+use harness::wait::so;
+use harness::{Cluster, Need, Place, story, until};
+
+const SOON: Duration = Duration::from_secs(90);
+/// All that a folder made has this label, whatever its value.
+const PART_OF: &str = "applyset.kubernetes.io/part-of";
+
+fn config_map(name: &str, value: u32) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  value: \"{value}\"\n")
+}
+
+/// Names and values of the config maps that folders made.
+fn made(cluster: &Cluster) -> BTreeMap<String, String> {
+    let maps = cluster.items(&["configmaps", "-l", PART_OF]);
+    maps.iter().map(|map| (name(map), map["data"]["value"].as_str().unwrap_or_default().to_owned())).collect()
+}
+
+fn watching(folder: &Path) -> Cluster {
+    Cluster::start(Place::new(), &["--runtime", "simulated", "--watch", folder.to_str().unwrap()])
+}
+
+#[test]
+fn a_folder_is_followed_and_what_it_names_no_more_goes() {
+    story("manifest folder", &[Need::Kubectl], || {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("a.yaml", &format!("{}---\n{}", config_map("one", 1), config_map("two", 2)));
+        write("deep/b.yaml", &config_map("three", 3));
+        write("left-out/c.yaml", &config_map("never", 0));
+        write(".coracleignore", "left-out/\n");
+        let cluster = watching(directory.path());
+        let until_made = |wanted: &[(&str, &str)]| {
+            let wanted: BTreeMap<String, String> = wanted.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            until("the cluster is as the folder", SOON, || {
+                let made = made(&cluster);
+                so(made == wanted, made)
+            });
+        };
+        until_made(&[("one", "1"), ("three", "3"), ("two", "2")]);
+        let parents = cluster.items(&["secrets", "-l", "applyset.kubernetes.io/id"]);
+        assert_eq!(parents[0]["metadata"]["annotations"]["applyset.kubernetes.io/contains-group-kinds"], "ConfigMap", "{parents:?}");
+
+        // A document is taken out, another one changes.
+        write("a.yaml", &config_map("one", 11));
+        until_made(&[("one", "11"), ("three", "3")]);
+
+        // Nothing is deleted while a file cannot be read.
+        write("broken.yaml", "kind: [");
+        fs::remove_file(directory.path().join("deep/b.yaml")).unwrap();
+        write("a.yaml", &config_map("one", 12));
+        until_made(&[("one", "12"), ("three", "3")]);
+        fs::remove_file(directory.path().join("broken.yaml")).unwrap();
+        until_made(&[("one", "12")]);
+
+        // A kind and an object of it, in one file: what needs the kind waits for it.
+        write("kind.yaml", BOAT);
+        until("the boat is there", SOON, || cluster.kubectl(&["get", "boat", "coracle"]).try_ok());
+        fs::remove_file(directory.path().join("kind.yaml")).unwrap();
+        until("the kind is gone", SOON, || {
+            let kinds = cluster.kubectl(&["get", "customresourcedefinitions", "-o", "name"]).ok();
+            so(!kinds.contains("boats"), kinds)
+        });
+
+        // An overlay is not applied by halves; what is taken out beside it goes nevertheless.
+        write("overlay/kustomization.yaml", "resources: [d.yaml]\n");
+        write("overlay/d.yaml", &config_map("four", 4));
+        write("a.yaml", &config_map("five", 5));
+        until_made(&[("five", "5")]);
+
+        // An empty folder is no wish.
+        fs::remove_dir_all(directory.path().join("overlay")).unwrap();
+        fs::remove_file(directory.path().join("a.yaml")).unwrap();
+        write("b.yaml", &config_map("six", 6));
+        until_made(&[("six", "6")]);
+        fs::remove_file(directory.path().join("b.yaml")).unwrap();
+        cluster.kubectl(&["create", "configmap", "marker"]).ok();
+        assert_eq!(made(&cluster).keys().collect::<Vec<_>>(), ["six"]);
+        cluster.down();
+    });
+}
+
+const BOAT: &str = "apiVersion: boats.example.com/v1
+kind: Boat
+metadata:
+  name: coracle
+spec:
+  seats: 1
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: boats.boats.example.com
+spec:
+  group: boats.example.com
+  scope: Namespaced
+  names: {plural: boats, singular: boat, kind: Boat}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        x-kubernetes-preserve-unknown-fields: true
+";
+
+/// A thousand operations on files, as fast as they go; in the end the cluster is as the folder.
+#[test]
+fn a_thousand_random_operations_end_well() {
+    story("manifest operations", &[Need::Kubectl], || {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("always.yaml"), config_map("always", 0)).unwrap();
+        let cluster = watching(directory.path());
+        let mut random = Random(20_261_121);
+        for step in 0..1_000 {
+            operate(directory.path(), step, &mut random);
+        }
+        tidy(directory.path());
+        let wanted = read(directory.path());
+        assert!(wanted.len() > 1, "{wanted:?}");
+        until("the cluster is as the folder", SOON, || {
+            let made = made(&cluster);
+            so(made == wanted, format!("made {made:?}, wanted {wanted:?}"))
+        });
+        cluster.down();
+    });
+}
+
+/// The same numbers in every run (a linear congruential generator).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+fn operate(root: &Path, step: u32, random: &mut Random) {
+    let folder = |random: &mut Random| root.join(["", "x", "y", "x/z"][random.below(4) as usize]);
+    let number = random.below(12);
+    let file = folder(random).join(format!("f{number}.yaml"));
+    let _ = fs::create_dir_all(file.parent().unwrap());
+    let text = config_map(&format!("m{number}"), step);
+    let other = folder(random).join(format!("f{number}.yaml"));
+    // What does not go, since there is nothing to rename or delete, is no operation.
+    let _ = match random.below(8) {
+        0..3 => fs::write(&file, text),
+        3 => fs::write(&file, &text[..text.len() / 2]),
+        4 => {
+            let next = file.with_extension("tmp");
+            fs::write(&next, text).and_then(|()| fs::rename(next, &file))
+        }
+        5 => fs::rename(&file, &other),
+        6 => fs::remove_file(&file),
+        _ => fs::rename(root.join("x"), root.join("w")).and_then(|()| fs::rename(root.join("w"), root.join("x"))),
+    };
+}
+
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).unwrap().flatten() {
+        match entry.path() {
+            path if path.is_dir() => found.extend(files(&path)),
+            path => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Completes what was half-written, and leaves one file of each name.
+fn tidy(root: &Path) {
+    let mut seen = BTreeMap::new();
+    for file in files(root) {
+        let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
+        if stem == "always" {
+            continue;
+        }
+        if seen.insert(stem.clone(), ()).is_some() {
+            fs::remove_file(&file).unwrap();
+        } else {
+            fs::write(&file, config_map(&stem.replace('f', "m"), 7)).unwrap();
+        }
+    }
+}
+
+fn read(root: &Path) -> BTreeMap<String, String> {
+    let texts = files(root)
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|it| it == "yaml"))
+        .map(|file| fs::read_to_string(file).unwrap());
+    let value = |text: &str, key: &str| text.split_once(key).unwrap().1.split_whitespace().next().unwrap().trim_matches('"').to_owned();
+    texts.map(|text| (value(&text, "name: "), value(&text, "value: "))).collect()
+}
