@@ -1,6 +1,7 @@
 //! What the engine is asked to make: pure functions from our configurations to its.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use bollard::models::{

@@ -221,8 +221,10 @@ impl Docker {
         let Command { id: exec, output, input } = command;
         let (docker, of) = (self.clone(), exec.clone());
         let pumped = tokio::spawn(pump(early, output, to_stdout, to_stderr));
-        let mut bound = Bound { docker: docker.clone(), container: id.to_owned(), exec: of.clone(), ended: false };
+        let bound = Bound { docker: docker.clone(), container: id.to_owned(), exec: of.clone(), ended: false };
         let exit = async move {
+            // All of it is in here, and goes with this.
+            let mut bound = bound;
             let _ = pumped.await;
             let code = docker.exec_code(&of).await.map_err(|error| Status::internal(error.to_string()));
             bound.ended = true;
