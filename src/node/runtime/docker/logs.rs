@@ -92,20 +92,24 @@ async fn follow(client: &Client, id: &str, path: &Path, tty: bool, log: &Mutex<O
         }
     };
     loop {
-        let whole = read(client, id, tty, log, &mut position).await;
+        let whole = read(client, id, tty, true, log, &mut position).await;
         // The end of the stream is the end of the log only when the container has ended.
         match client.inspect_container(id, None).await {
-            Ok(found) if whole && found.state.as_ref().and_then(|state| state.running) != Some(true) => return,
+            Ok(found) if whole && found.state.as_ref().and_then(|state| state.running) != Some(true) => {
+                // an engine may end what it follows before the last line
+                read(client, id, tty, false, log, &mut position).await;
+                return;
+            }
             Err(error) if is_missing(&error) => return,
             _ => tokio::time::sleep(PAUSE).await,
         }
     }
 }
 
-/// Writes what comes after `position`; says whether the stream came to its end.
-async fn read(client: &Client, id: &str, tty: bool, log: &Mutex<Option<Log>>, position: &mut Position) -> bool {
+/// Writes what is there after `position`, with `follow` also what comes; says whether the stream came to its end.
+async fn read(client: &Client, id: &str, tty: bool, follow: bool, log: &Mutex<Option<Log>>, position: &mut Position) -> bool {
     let since = position.stamp.parse::<Timestamp>().ok().and_then(|time| i32::try_from(time.as_second()).ok());
-    let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).timestamps(true).since(since.unwrap_or(0)).build();
+    let options = LogsOptionsBuilder::new().follow(follow).stdout(true).stderr(true).timestamps(true).since(since.unwrap_or(0)).build();
     let mut frames = client.logs(id, Some(options)).ready_chunks(64);
     let mut known = Position { count: 0, ..position.clone() };
     while let Some(frames) = frames.next().await {
