@@ -32,6 +32,17 @@ async fn patched_and_watched(here: &Here) {
     let mut changes = pin!(reflector(writer, watcher(maps.clone(), selected)).applied_objects());
     let map = json!({"metadata": {"name": "settings", "labels": {"made-by": "rust"}}, "data": {"k": "v"}});
     maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
+    let mut seen = async |key: &str| {
+        let seen = async {
+            while let Some(map) = changes.try_next().await.unwrap() {
+                if map.data.is_some_and(|data| data.contains_key(key)) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("the watch does not tell of {key}"));
+    };
+    seen("k").await;
     maps.patch("settings", &PatchParams::default(), &Patch::Merge(json!({"data": {"merged": "1"}}))).await.unwrap();
     maps.patch("settings", &PatchParams::default(), &Patch::Strategic(json!({"data": {"strategic": "2"}}))).await.unwrap();
     let config = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"applied": "3"}});
@@ -39,15 +50,8 @@ async fn patched_and_watched(here: &Here) {
     let wanted: BTreeMap<String, String> =
         [("applied", "3"), ("k", "v"), ("merged", "1"), ("strategic", "2")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     assert_eq!(applied.data.as_ref(), Some(&wanted));
-    let seen = async {
-        while let Some(map) = changes.try_next().await.unwrap() {
-            if map.data.as_ref() == Some(&wanted) {
-                return;
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, seen).await.expect("the watch tells of the last patch");
-    assert_eq!(cache.state().len(), 1);
+    seen("applied").await;
+    assert_eq!(cache.state()[0].data.as_ref(), Some(&wanted));
     let gone = maps.get("none").await.unwrap_err();
     assert!(matches!(gone, kube::Error::Api(status) if status.code == 404 && status.reason == "NotFound"));
 }

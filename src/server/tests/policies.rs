@@ -105,7 +105,7 @@ async fn mutating_policies_apply_and_patch() {
     let sidecar = "Object{metadata: Object.metadata{labels: {'seen': 'yes'}}, spec: Object.spec{initContainers: \
                    [Object.spec.initContainers{name: 'mesh', image: 'mesh:1', restartPolicy: 'Always'}]}}";
     let apply = json!({"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": sidecar}});
-    let patch = "[JSONPatch{op: 'add', path: '/data/' + jsonpatch.escapeKey('a/b'), value: object.metadata.name}]";
+    let patch = "[JSONPatch{op: 'add', path: '/metadata/annotations/' + jsonpatch.escapeKey('a/b'), value: object.metadata.name}]";
     let patch = json!({"patchType": "JSONPatch", "jsonPatch": {"expression": patch}});
     for (name, spec) in [("apply", policy(rule("", "pods"), apply)), ("patch", policy(rule("", "configmaps"), patch))] {
         make(&cluster, "MutatingAdmissionPolicy", name, spec).await;
@@ -119,6 +119,8 @@ async fn mutating_policies_apply_and_patch() {
     let names: Vec<_> = made.body["spec"]["initContainers"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
     assert_eq!(made.body["metadata"]["managedFields"].as_array().unwrap().len(), 1, "nobody owns what a policy adds");
-    let made = cluster.post(MAPS, &config_map("m", &json!({"k": "v"}))).await;
-    assert_eq!(made.body["data"], json!({"a/b": "m", "k": "v"}), "{}", made.body);
+    let mut map = config_map("m", &json!({}));
+    map["metadata"]["annotations"] = json!({"k": "v"});
+    let made = cluster.post(MAPS, &map).await;
+    assert_eq!(made.body["metadata"]["annotations"], json!({"a/b": "m", "k": "v"}), "{}", made.body);
 }
