@@ -8,6 +8,7 @@
 mod choice;
 mod datagrams;
 mod dnat;
+mod health;
 mod splice;
 pub(crate) mod table;
 
@@ -31,6 +32,7 @@ use crate::policy::Policies;
 use crate::ranges::Cidr;
 use choice::{Affinity, Choice};
 use dnat::Dnat;
+use health::Health;
 use table::{Backends, Listen, Place, Protocol};
 
 /// Changes that come together are applied together.
@@ -81,7 +83,10 @@ pub fn start(config: ProxyConfig, policies: Policies, shutdown: CancellationToke
                 let services = services.list();
                 let with_host_ports: Vec<_> = pods.list().into_iter().filter(|pod| table::has_host_ports(pod)).collect();
                 let wanted = table::frontends(&services, &slices.list(), &with_host_ports, &config);
-                let complete = proxy.add_ranges(&ranges.list()).await & proxy.reconcile(wanted).await;
+                let health = health::wanted(&services, &wanted, &config);
+                let mut complete = proxy.add_ranges(&ranges.list()).await;
+                complete &= proxy.reconcile(wanted).await;
+                complete &= proxy.health.reconcile(health).await;
                 assign_addresses(&services, &config).await;
                 let retry = if complete { Duration::MAX } else { RETRY };
                 tokio::select! {
@@ -138,12 +143,13 @@ struct Proxy {
     dnat: Option<Dnat>,
     /// Ranges that users added to the cluster's own.
     ranges: BTreeSet<String>,
+    health: Health,
 }
 
 impl Proxy {
     fn new(config: Arc<ProxyConfig>, policies: Policies) -> Self {
         let dnat = config.lab.as_ref().and_then(Lab::nft).map(Dnat::new);
-        Self { config, policies, open: BTreeMap::new(), affinities: HashMap::new(), dnat, ranges: BTreeSet::new() }
+        Self { config, policies, open: BTreeMap::new(), affinities: HashMap::new(), dnat, ranges: BTreeSet::new(), health: Health::default() }
     }
 
     /// Leads the host to added ranges of services; `false` when one could not be had.
