@@ -60,7 +60,9 @@ impl Certificates {
         for (name, secret) in secrets {
             match secret.as_deref().and_then(|secret| certified(secret, &self.provider)) {
                 Some(key) => drop(keys.insert(name, Arc::new(key))),
-                None => drop(useless.insert(name)),
+                None => {
+                    useless.insert(name);
+                }
             }
         }
         for secret in useless.difference(&said) {
