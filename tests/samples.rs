@@ -189,6 +189,28 @@ fn teaches(cluster: &Cluster, number: &str) {
                 so(ready == 2 && on("node-2").is_empty(), cluster.kubectl(&["get", "pods,nodes", "-o", "wide"]).said())
             });
         }
+        "13" => {
+            until("the ingress leads to the service", SOON, || {
+                let ran = cluster.run("curl", &["-s", "-m", "5", "-H", "Host: harbour.example.com", "http://127.0.0.1"]);
+                so(ran.text().contains("this is harbour-"), ran.said())
+            });
+            let row = cluster.kubectl(&["get", "ingress", "harbour"]).ok();
+            assert!(row.contains("coracle") && row.contains("harbour.example.com") && row.contains("10.244.255.253"), "{row}");
+            for (name, label) in [("stranger", "crew=no"), ("sailor", "crew=yes")] {
+                cluster.kubectl(&["run", name, "--image=coracle.local/kubia:1.1", &format!("--labels={label}")]).ok();
+                cluster.kubectl(&["wait", &format!("pod/{name}"), "--for=condition=Ready", "--timeout=60s"]).ok();
+            }
+            until("one of the crew may come", SOON, || {
+                let ran = cluster.kubectl(&["exec", "sailor", "--", "curl", "-sm", "2", "harbour"]);
+                so(ran.text().contains("this is harbour-"), ran.said())
+            });
+            if harness::need::possible("sample 13's policy", &[Need::Nft]) {
+                until("a stranger may not", SOON, || {
+                    let ran = cluster.kubectl(&["exec", "stranger", "--", "curl", "-sm", "2", "harbour"]);
+                    so(ran.code != Some(0), ran.said())
+                });
+            }
+        }
         other => panic!("sample {other} has no check here"),
     }
 }

@@ -106,7 +106,13 @@ impl Lab {
             links.up(&bridge).await?;
         }
         let pods = Arc::new(Pods::load(&config, insider.clone(), links.clone())?);
-        let nft = if config.nft { Nft::find(&config.namespace()).await } else { None };
+        let nft = Nft::find(&config.namespace()).await;
+        if let Some(nft) = nft.as_ref().filter(|_| !config.nft) {
+            // what an earlier process said holds no longer; otherwise it holds until it is said anew
+            let cleared = nft.apply(CLEAR.to_owned()).await;
+            cleared.map_err(|source| NetworkError::File { path: config.namespace(), source })?;
+        }
+        let nft = nft.filter(|_| config.nft);
         let open = config.nft && egress::open(&links, config.ranges, &config.host_link()).await?;
         Ok(Self { shared: Arc::new(Shared { config, insider, links, pods, nft, open }) })
     }
@@ -156,14 +162,26 @@ impl Lab {
         host.route(range, config.ranges.lab()).await
     }
 
-    /// Makes an address one of the lab's own, so that it can be bound; those of services are already.
-    pub(crate) async fn own(&self, address: IpAddr) -> io::Result<()> {
+    /// Makes an address one of the lab's own, so that it can be bound; those of services are already. `true` if it is to be
+    /// given back.
+    pub(crate) async fn own(&self, address: IpAddr) -> io::Result<bool> {
+        let Some(range) = self.foreign(address) else { return Ok(false) };
+        self.shared.links.own(range).await.map_err(io::Error::other)?;
+        Ok(true)
+    }
+
+    /// Gives an address back.
+    pub(crate) async fn disown(&self, address: IpAddr) -> io::Result<()> {
+        match self.foreign(address) {
+            Some(range) => self.shared.links.disown(range).await.map_err(io::Error::other),
+            None => Ok(()),
+        }
+    }
+
+    fn foreign(&self, address: IpAddr) -> Option<Cidr> {
         match address {
-            IpAddr::V4(address) if !self.shared.config.ranges.services.contains(address) => {
-                let range = Cidr { network: address, prefix: 32 };
-                self.shared.links.own(range).await.map_err(io::Error::other)
-            }
-            _ => Ok(()),
+            IpAddr::V4(network) if !self.shared.config.ranges.services.contains(network) => Some(Cidr { network, prefix: 32 }),
+            _ => None,
         }
     }
 
@@ -222,6 +240,8 @@ impl Lab {
     }
 }
 
+/// Removes the tables of services and policies.
+const CLEAR: &str = "table ip services\ndelete table ip services\ntable ip policies\ndelete table ip policies\n";
 /// Names the data directory of a lab's cluster.
 const OWNER: &str = "owner";
 

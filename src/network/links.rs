@@ -116,15 +116,20 @@ impl Links {
 
     /// Makes every address of `range` one of this namespace's own, so that each can be bound.
     pub(crate) async fn own(&self, range: Cidr) -> Result<(), NetworkError> {
-        let lo = self.present("lo").await?;
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(range.network, range.prefix)
-            .output_interface(lo)
-            .table_id(TABLE_LOCAL)
-            .scope(RouteScope::Host)
-            .kind(RouteType::Local)
-            .build();
+        let route = self.local(range).await?;
         unless(self.0.route().add(route).execute().await, EEXIST, || format!("add local route to {range}"))
+    }
+
+    /// Gives them back.
+    pub(crate) async fn disown(&self, range: Cidr) -> Result<(), NetworkError> {
+        let route = self.local(range).await?;
+        unless(self.0.route().del(route).execute().await, ESRCH, || format!("remove local route to {range}"))
+    }
+
+    async fn local(&self, range: Cidr) -> Result<RouteMessage, NetworkError> {
+        let lo = self.present("lo").await?;
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(range.network, range.prefix).output_interface(lo);
+        Ok(route.table_id(TABLE_LOCAL).scope(RouteScope::Host).kind(RouteType::Local).build())
     }
 
     /// Refuses what goes to `range` and has no other way.

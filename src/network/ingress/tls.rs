@@ -1,10 +1,10 @@
 //! Certificates of the ingress: those that the secrets hold, by the name that a client asks for; else one of our own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -19,6 +19,8 @@ pub(crate) struct Certificates {
     provider: Arc<CryptoProvider>,
     /// By `namespace/name` of their secrets.
     keys: RwLock<BTreeMap<String, Arc<CertifiedKey>>>,
+    /// Secrets that were said to hold none.
+    useless: Mutex<BTreeSet<String>>,
     fallback: Option<Arc<CertifiedKey>>,
 }
 
@@ -40,7 +42,7 @@ impl Certificates {
     pub(crate) fn new(ingresses: Arc<Ingresses>) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let fallback = own_certificate(&provider);
-        Self { ingresses, provider, keys: RwLock::default(), fallback }
+        Self { ingresses, provider, keys: RwLock::default(), useless: Mutex::default(), fallback }
     }
 
     /// How TLS is spoken with these certificates.
@@ -53,13 +55,20 @@ impl Certificates {
 
     /// Takes what the secrets hold now.
     pub(crate) fn set(&self, secrets: impl Iterator<Item = (String, Option<Arc<Secret>>)>) {
-        let mut keys = BTreeMap::new();
+        let (mut keys, mut useless) = (BTreeMap::new(), BTreeSet::new());
+        let mut said = self.useless.lock();
         for (name, secret) in secrets {
             match secret.as_deref().and_then(|secret| certified(secret, &self.provider)) {
                 Some(key) => drop(keys.insert(name, Arc::new(key))),
-                None => tracing::warn!(secret = name, "an ingress names a secret that holds no certificate with its key"),
+                None => {
+                    useless.insert(name);
+                }
             }
         }
+        for secret in useless.difference(&said) {
+            tracing::warn!(secret, "an ingress names a secret that holds no certificate with its key");
+        }
+        *said = useless;
         *self.keys.write() = keys;
     }
 }

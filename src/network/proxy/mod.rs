@@ -8,6 +8,7 @@
 mod choice;
 mod datagrams;
 mod dnat;
+mod health;
 mod splice;
 pub(crate) mod table;
 
@@ -31,6 +32,7 @@ use crate::policy::Policies;
 use crate::ranges::Cidr;
 use choice::{Affinity, Choice};
 use dnat::Dnat;
+use health::Health;
 use table::{Backends, Listen, Place, Protocol};
 
 /// Changes that come together are applied together.
@@ -81,7 +83,10 @@ pub fn start(config: ProxyConfig, policies: Policies, shutdown: CancellationToke
                 let services = services.list();
                 let with_host_ports: Vec<_> = pods.list().into_iter().filter(|pod| table::has_host_ports(pod)).collect();
                 let wanted = table::frontends(&services, &slices.list(), &with_host_ports, &config);
-                let complete = proxy.add_ranges(&ranges.list()).await & proxy.reconcile(wanted).await;
+                let health = health::wanted(&services, &wanted, &config);
+                let mut complete = proxy.add_ranges(&ranges.list()).await;
+                complete &= proxy.reconcile(wanted).await;
+                complete &= proxy.health.reconcile(health).await;
                 assign_addresses(&services, &config).await;
                 let retry = if complete { Duration::MAX } else { RETRY };
                 tokio::select! {
@@ -138,12 +143,15 @@ struct Proxy {
     dnat: Option<Dnat>,
     /// Ranges that users added to the cluster's own.
     ranges: BTreeSet<String>,
+    /// Addresses of others that the lab has for services.
+    owned: BTreeSet<IpAddr>,
+    health: Health,
 }
 
 impl Proxy {
     fn new(config: Arc<ProxyConfig>, policies: Policies) -> Self {
         let dnat = config.lab.as_ref().and_then(Lab::nft).map(Dnat::new);
-        Self { config, policies, open: BTreeMap::new(), affinities: HashMap::new(), dnat, ranges: BTreeSet::new() }
+        Self { config, policies, open: BTreeMap::new(), affinities: HashMap::new(), dnat, ranges: BTreeSet::new(), owned: BTreeSet::new(), health: Health::default() }
     }
 
     /// Leads the host to added ranges of services; `false` when one could not be had.
@@ -177,6 +185,11 @@ impl Proxy {
         self.open.retain(|listen, _| wanted.contains_key(listen));
         let owners: BTreeSet<&str> = wanted.values().filter(|backends| backends.affinity.is_some()).map(|b| b.owner.as_str()).collect();
         self.affinities.retain(|owner, _| owners.contains(owner.as_str()));
+        let used: BTreeSet<IpAddr> = wanted.keys().filter(|listen| listen.place == Place::Lab).map(|listen| listen.address.ip()).collect();
+        let unused: Vec<IpAddr> = self.owned.extract_if(.., |address| !used.contains(address)).collect();
+        for address in unused {
+            complete &= lab.disown(address).await.is_ok();
+        }
         for (listen, backends) in wanted {
             if let Some(frontend) = self.open.get(&listen).filter(|frontend| !frontend.serving.is_finished()) {
                 frontend.choice.set(backends);
@@ -186,6 +199,9 @@ impl Proxy {
                 Some(_) => self.affinities.entry(backends.owner.clone()).or_default().clone(),
                 None => Arc::default(),
             };
+            if listen.place == Place::Lab && lab.own(listen.address.ip()).await.unwrap_or(false) {
+                self.owned.insert(listen.address.ip());
+            }
             let choice = Arc::new(Choice::new(lab.clone(), self.policies.clone(), backends, affinity));
             match open(&lab, listen, choice).await {
                 Ok(frontend) => drop(self.open.insert(listen, frontend)),
@@ -201,9 +217,6 @@ impl Proxy {
 
 async fn open(lab: &Lab, listen: Listen, choice: Arc<Choice>) -> std::io::Result<Frontend> {
     let address = listen.address;
-    if listen.place == Place::Lab {
-        lab.own(address.ip()).await?;
-    }
     let sharing = choice.clone();
     let serving = match (listen.place, listen.protocol) {
         (Place::Lab, Protocol::Tcp) => tokio::spawn(splice::accept(lab.listen_tcp(address).await?, sharing)),

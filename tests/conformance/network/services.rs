@@ -296,11 +296,18 @@ fn services_have_policies() {
 
         let mut spec = web(json!([{"port": 18080, "targetPort": 8080}]));
         spec["type"] = json!("LoadBalancer");
+        spec["externalTrafficPolicy"] = json!("Local");
         make_service(here, "balancer", spec).await;
         let has = |seen: &Value| seen["status"]["loadBalancer"]["ingress"][0]["ip"].is_string();
         let seen = here.until_object("an address", &here.path("v1", "services/balancer"), has).await;
         let ip = seen["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().unwrap();
         until_served(here, &socket(ip, 18080), &["a"]).await;
         until_served(here, "127.0.0.1:18080", &["a"]).await;
+        let health = socket(ip, u16::try_from(seen["spec"]["healthCheckNodePort"].as_u64().unwrap()).unwrap());
+        here.until("its health is told", async || match get(&health, "/").await? {
+            told if told.starts_with("HTTP/1.1 200") && told.contains(r#""localEndpoints":1"#) => Ok(()),
+            other => Err(other),
+        })
+        .await;
     });
 }
