@@ -313,8 +313,10 @@ impl EditorView {
             return area;
         }
         let row = self.cursor().0;
-        let (Some(place), Some(schema)) = (self.place(), self.schema_of(shared, row)) else { return area };
-        let path = place.field();
+        // wherever in the line the cursor is, it is the line's field that is meant
+        let end = self.area.lines().get(row).map_or(0, |line| line.chars().count());
+        let (Some(place), Some(schema)) = (place(self.area.lines(), row, end), self.schema_of(shared, row)) else { return area };
+        let path = if schema.about(&place.field()).is_some() { place.field() } else { place.map.clone() };
         let name = |step: &Step| match step {
             Step::Field(name) => name.clone(),
             Step::Item => "[]".to_owned(),
