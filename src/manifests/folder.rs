@@ -247,7 +247,8 @@ impl Keeper {
         if let Ok(namespace) = &namespace {
             status.namespace.clone_from(namespace);
         }
-        let key = (format!("{}/{}", manifest.object["apiVersion"], status.kind), status.namespace.clone(), status.name.clone());
+        let version = manifest.object["apiVersion"].as_str().unwrap_or_default();
+        let key = (format!("{version}/{}", status.kind), status.namespace.clone(), status.name.clone());
         if let Some((sent, known)) = self.applied.get(&key).filter(|(sent, _)| *sent == manifest.object) {
             let _ = sent;
             let known = known.clone();

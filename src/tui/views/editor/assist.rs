@@ -348,7 +348,9 @@ impl EditorView {
         let kind = shown.iter().map(|choice| cell_width(&choice.kind)).max().unwrap_or(0).min(24);
         let width = u16::try_from(word + kind + 4).unwrap_or(40).min(area.width);
         let height = u16::try_from(shown.len()).unwrap_or(1);
-        let x = at.0.min(area.right().saturating_sub(width));
+        // under what is being typed
+        let begun = at.0.saturating_sub(u16::try_from(completions.typed + 1).unwrap_or_default());
+        let x = begun.max(area.x).min(area.right().saturating_sub(width));
         let y = if at.1 + 1 + height <= area.bottom() { at.1 + 1 } else { at.1.saturating_sub(height).max(area.y) };
         let place = Rect::new(x, y, width, height.min(area.bottom().saturating_sub(y)));
         frame.render_widget(Clear, place);
