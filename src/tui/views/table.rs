@@ -574,7 +574,8 @@ impl TableView {
                 format!("none of {} {} passes the filter {}", self.rows.total(), self.kind.plural, self.shown_filter())
             }
             None if self.kind.namespaced && matches!(self.choice, Choice::Namespaces | Choice::Made(_)) => {
-                format!("no {} in namespace {}", self.kind.plural, shared.namespaces.shown())
+                let place = if shared.namespaces == Namespaces::All { "any namespace".to_owned() } else { format!("namespace {}", shared.namespaces.shown()) };
+                format!("no {} in {place}", self.kind.plural)
             }
             None => format!("no {}", self.kind.plural),
         }
@@ -833,7 +834,8 @@ impl View for TableView {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.trouble.as_ref().map(|fault| fault.message.clone())
+        // what has never come is not out of date: why it does not come stands in its place
+        self.trouble.as_ref().filter(|_| self.listed).map(|fault| fault.message.clone())
     }
 
     fn next_change(&self, shared: &Shared) -> Option<i64> {

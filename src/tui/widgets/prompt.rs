@@ -219,7 +219,9 @@ impl Prompt {
                 || crate::action::by_name(last).is_some()
                 || crate::command::is_word(last)
                 || shared.config.alias(last).is_some());
-        let pick = self.selected.or((words.is_empty() && !known).then_some(0)).and_then(|index| completions.get(index));
+        // what was not picked must at least begin alike: a slip is an error, not another command
+        let alike = completions.first().is_some_and(|first| last.chars().next().is_some_and(|letter| first.word.starts_with(letter)));
+        let pick = self.selected.or((words.is_empty() && !known && alike).then_some(0)).and_then(|index| completions.get(index));
         if let Some(completion) = pick {
             let word = completion.word.clone();
             self.complete(&word);

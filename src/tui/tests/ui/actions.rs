@@ -50,7 +50,7 @@ pub const CASES: &[(&str, &str, &[&str])] = &[
     ),
     ("pause-rollout", ":deploy<enter>HP", &["deployment web paused", ">PATCH /apis/apps/v1/namespaces/default/deployments/web"]),
     ("history", ":deploy<enter>T", &["versions of deployment web", "created"]),
-    ("version-diff", ":deploy<enter>s<ctrl-u>5<enter>T<enter>", &["-   replicas: 2", "+   replicas: 5"]),
+    ("version-diff", ":deploy<enter>s<ctrl-u>5<enter>T/spec.replicas<enter><enter>", &["-   replicas: 2", "+   replicas: 5"]),
     ("version-yaml", ":deploy<enter>Ty", &["deployment web at revision", "replicas: 2"]),
     ("restore", ":deploy<enter>s<ctrl-u>5<enter>TGr<enter>", &["deployment web restored"]),
     ("version-table", ":deploy<enter>Tt", &["deployments at revision", "web"]),

@@ -63,7 +63,9 @@ fn step() -> impl Strategy<Value = Vec<Step>> {
 
 #[test]
 fn no_keys_break_it() {
-    let config = Config { cases: 40, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    // a soak sets thousands
+    let cases = std::env::var("CORACLE_TEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(100);
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runner

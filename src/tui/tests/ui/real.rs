@@ -260,8 +260,11 @@ async fn check(
     let dir = tempfile::tempdir().unwrap();
     let requests = Requests::default();
     let there = |text: &str| {
-        let text = names.iter().fold(text.to_owned(), |text, (here, there)| text.replace(here, there));
-        text.replace("default", &namespace)
+        // a name of there may have one of here in it: marks stand between
+        let mark = |index: usize| char::from_u32(0xe000 + u32::try_from(index).unwrap()).unwrap().to_string();
+        let marked = names.iter().enumerate().fold(text.to_owned(), |text, (index, (here, _))| text.replace(here, &mark(index)));
+        let text = marked.replace("default", &namespace);
+        names.iter().enumerate().fold(text, |text, (index, (_, there))| text.replace(&mark(index), there))
     };
     let folder = folder(dir.path(), &namespace);
     if name.starts_with("draft") {

@@ -543,3 +543,12 @@ async fn numbers_that_rise_are_marked_for_a_while() {
     fake.pod("default", "api-ppq9", "CrashLoopBackOff", 42);
     ui.until(|text| text.contains("42↑")).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_slip_in_a_command_is_said_and_not_taken_for_another() {
+    let mut ui = cluster().ui(120, 30).await;
+    ui.press(":epo<enter>").await.unwrap();
+    assert!(ui.text().contains("no kind and no command is called epo") && ui.text().contains("pods 4"), "{}", ui.text());
+    ui.press(":dply<enter>").await.unwrap();
+    assert!(ui.text().contains("deployments 1"), "{}", ui.text());
+}

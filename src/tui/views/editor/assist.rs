@@ -313,8 +313,10 @@ impl EditorView {
             return area;
         }
         let row = self.cursor().0;
-        let (Some(place), Some(schema)) = (self.place(), self.schema_of(shared, row)) else { return area };
-        let path = place.field();
+        // wherever in the line the cursor is, it is the line's field that is meant
+        let end = self.area.lines().get(row).map_or(0, |line| line.chars().count());
+        let (Some(place), Some(schema)) = (place(self.area.lines(), row, end), self.schema_of(shared, row)) else { return area };
+        let path = if schema.about(&place.field()).is_some() { place.field() } else { place.map.clone() };
         let name = |step: &Step| match step {
             Step::Field(name) => name.clone(),
             Step::Item => "[]".to_owned(),
@@ -346,7 +348,9 @@ impl EditorView {
         let kind = shown.iter().map(|choice| cell_width(&choice.kind)).max().unwrap_or(0).min(24);
         let width = u16::try_from(word + kind + 4).unwrap_or(40).min(area.width);
         let height = u16::try_from(shown.len()).unwrap_or(1);
-        let x = at.0.min(area.right().saturating_sub(width));
+        // under what is being typed
+        let begun = at.0.saturating_sub(u16::try_from(completions.typed + 1).unwrap_or_default());
+        let x = begun.max(area.x).min(area.right().saturating_sub(width));
         let y = if at.1 + 1 + height <= area.bottom() { at.1 + 1 } else { at.1.saturating_sub(height).max(area.y) };
         let place = Rect::new(x, y, width, height.min(area.bottom().saturating_sub(y)));
         frame.render_widget(Clear, place);
