@@ -29,7 +29,7 @@ pub const CASES: &[(&str, &str, &[&str])] = &[
     ),
     ("helm-history", ":helm<enter><enter>", &["helm revisions of shop", "superseded", "deployed"]),
     ("helm-values", ":helm<enter>v", &["values of shop revision 2", "replicas: 2"]),
-    ("helm-manifest", ":helm<enter>y", &["manifest of shop revision 2", "two: yes"]),
+    ("helm-manifest", ":helm<enter>y", &["manifest of shop revision 2", "two: \"yes\""]),
     ("helm-notes", ":helm<enter>d", &["notes of shop revision 2", "Enjoy"]),
     ("helm-revision", ":helm<enter><enter><down><enter>", &["values of shop revision 1", "replicas: 1"]),
     (
@@ -95,7 +95,7 @@ pub const CASES: &[(&str, &str, &[&str])] = &[
     ("sanitize", "z<enter>", &[">DELETE /api/v1/namespaces/default/pods/job-seed"]),
     ("port-forward", "/58v<enter>F<tab><ctrl-u>0<enter>", &["goes to port 8080 of pod web-58vhc", "⇄ 1"]),
     ("show-forwards", "/58v<enter>F<tab><ctrl-u>0<enter>f", &["port-forwards of pod web-58vhc", "active"]),
-    ("bench", ":svc<enter>b<tab><ctrl-u>3<enter>", &[">GET /api/v1/namespaces/default/services/web:80/proxy/"]),
+    ("bench", ":svc<enter>/^web<enter>b<tab><ctrl-u>3<enter>", &[">GET /api/v1/namespaces/default/services/web:80/proxy/"]),
     ("replicasets", ":deploy<enter>z", &["replicasets of deployment web", "web-1", "web-2"]),
     ("rollback-to", ":rs<enter>/web-1<enter><ctrl-l><enter>", &["deployment web rolled back to revision 1"]),
     ("trigger", ":cronjobs<enter>t", &[">POST /apis/batch/v1/namespaces/default/jobs", "started"]),
@@ -129,7 +129,7 @@ pub const CASES: &[(&str, &str, &[&str])] = &[
     ("clear-filter", "/web<enter><ctrl-u>", &["api-ppq9"]),
     ("next-match", "/58v<enter>y/name<enter>n", &["match 2/"]),
     ("previous-match", "/58v<enter>y/name<enter>nN", &["match 1/"]),
-    ("managed-fields", ":deploy<enter>ym", &["manager: kubectl"]),
+    ("managed-fields", ":deploy<enter>ym", &["managedFields:", "manager: "]),
     ("decode", ":secrets<enter>/token<enter>yx", &["password: hello"]),
     ("copy-text", "/58v<enter>yc", &["=kind: Pod"]),
     ("edit-this", ":deploy<enter>ye", &["edit deployment web"]),
@@ -202,7 +202,7 @@ pub fn release(version: u32, status: &str) -> Value {
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: shop\ndata:\n  {}: \"yes\"\n",
         if version == 1 { "one" } else { "two" }
     );
-    let release = json!({"name": "shop", "version": version, "namespace": "default", "manifest": manifest.replace("\"yes\"", "yes"), "config": {"replicas": version},
+    let release = json!({"name": "shop", "version": version, "namespace": "default", "manifest": manifest, "config": {"replicas": version},
         "chart": {"metadata": {"name": "shop", "version": "0.1.0", "appVersion": "1.2"}},
         "info": {"status": status, "notes": "Enjoy", "description": "Install complete", "last_deployed": "2026-11-21T11:00:00Z"}});
     let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);

@@ -68,7 +68,7 @@ async fn a_folder_that_is_only_looked_at_changes_nothing_before_it_is_told_to() 
     ui.until(|text| text.contains("web.yaml  ⏸ paused") && text.contains("default/web")).await.unwrap();
     assert_eq!(fake.writes(), Vec::<String>::new());
     ui.press("a").await.unwrap();
-    ui.until(|text| text.contains("applied at")).await.unwrap();
+    ui.until(|text| text.contains(" at ") && text.contains(" ms") && !text.contains("pending")).await.unwrap();
     assert_eq!(fake.get("deployments/default/web").unwrap()["spec"]["replicas"], 2);
     // from now on what is saved is applied
     ui.press("<space>").await.unwrap();
