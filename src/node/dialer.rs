@@ -150,7 +150,7 @@ impl NodeDialer for Dialer {
         // Where standard input is for one session only, its end is the container's to hear.
         let object = agent.worker(&pod.uid).map(|worker| worker.pod());
         let once = object.as_ref().and_then(|object| crate::pod::member(object, container)?.spec.stdin_once) == Some(true);
-        Ok(if streams.stdin && !(once && !streams.tty) { crate::attach::ends_with_input(session) } else { session })
+        Ok(if streams.stdin && (streams.tty || !once) { crate::attach::ends_with_input(session) } else { session })
     }
 
     async fn port_forward(&self, pod: &PodRef, port: u16) -> Result<Box<dyn Duplex>, Status> {

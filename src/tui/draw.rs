@@ -37,7 +37,10 @@ impl App {
         let (title, counts, faults) = self.view().map(|view| (view.title(), view.counts(), view.faults())).unwrap_or_default();
         let plain = theme.style(Role::Header);
         let mut right = self.draw_usage(row.width);
-        right.extend([Span::styled(shortened(self.freshness(), usize::from(row.width / 2)), plain.patch(theme.style(self.freshness_role())))]);
+        right.extend([Span::styled(
+            shortened(self.freshness(), usize::from(row.width / 2)),
+            plain.patch(theme.style(self.freshness_role())),
+        )]);
         if shared.jobs > 0 {
             right.push(Span::styled(format!("  ⚙ {} {}", shared.jobs, if shared.jobs == 1 { "job" } else { "jobs" }), plain));
         }

@@ -20,7 +20,11 @@ use super::table::Backends;
 use super::{Listen, ProxyConfig};
 
 /// Where a service's health is asked, and how many of its endpoints are ready here.
-pub(crate) fn wanted(services: &[Arc<Service>], frontends: &BTreeMap<Listen, Backends>, config: &ProxyConfig) -> BTreeMap<SocketAddr, (String, usize)> {
+pub(crate) fn wanted(
+    services: &[Arc<Service>],
+    frontends: &BTreeMap<Listen, Backends>,
+    config: &ProxyConfig,
+) -> BTreeMap<SocketAddr, (String, usize)> {
     let mut out = BTreeMap::new();
     for service in services {
         let (Some(spec), metadata) = (&service.spec, &service.metadata) else { continue };

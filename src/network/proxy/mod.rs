@@ -151,7 +151,16 @@ struct Proxy {
 impl Proxy {
     fn new(config: Arc<ProxyConfig>, policies: Policies) -> Self {
         let dnat = config.lab.as_ref().and_then(Lab::nft).map(Dnat::new);
-        Self { config, policies, open: BTreeMap::new(), affinities: HashMap::new(), dnat, ranges: BTreeSet::new(), owned: BTreeSet::new(), health: Health::default() }
+        Self {
+            config,
+            policies,
+            open: BTreeMap::new(),
+            affinities: HashMap::new(),
+            dnat,
+            ranges: BTreeSet::new(),
+            owned: BTreeSet::new(),
+            health: Health::default(),
+        }
     }
 
     /// Leads the host to added ranges of services; `false` when one could not be had.

@@ -574,7 +574,11 @@ impl TableView {
                 format!("none of {} {} passes the filter {}", self.rows.total(), self.kind.plural, self.shown_filter())
             }
             None if self.kind.namespaced && matches!(self.choice, Choice::Namespaces | Choice::Made(_)) => {
-                let place = if shared.namespaces == Namespaces::All { "any namespace".to_owned() } else { format!("namespace {}", shared.namespaces.shown()) };
+                let place = if shared.namespaces == Namespaces::All {
+                    "any namespace".to_owned()
+                } else {
+                    format!("namespace {}", shared.namespaces.shown())
+                };
                 format!("no {} in {place}", self.kind.plural)
             }
             None => format!("no {}", self.kind.plural),
