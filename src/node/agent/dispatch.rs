@@ -58,7 +58,10 @@ pub(crate) async fn run(agent: Arc<Agent>) {
                 Err(RecvError::Lagged(_)) => poke_all(&agent),
                 Err(RecvError::Closed) => return,
             },
-            _ = relist.tick() => poke_changed(&agent).await,
+            _ = relist.tick() => {
+                poke_changed(&agent).await;
+                remove_orphans(&agent).await;
+            }
             _ = &mut follow_objects => return,
         }
     }
@@ -132,13 +135,22 @@ async fn poke_changed(agent: &Agent) {
     }
 }
 
-/// Sandboxes of pods that no longer exist are ended and forgotten; so are their files and network.
+/// Sandboxes of pods that no longer exist are ended and forgotten; so are their files and network. There may be some at any
+/// time: an engine that dies may have made what it did not answer.
 async fn remove_orphans(agent: &Agent) {
-    let known: HashSet<String> = agent.by_node.get(&agent.name).iter().map(|pod| uid(pod).to_owned()).collect();
-    for sandbox in agent.runtime.sandboxes().await.unwrap_or_default() {
-        if known.contains(&sandbox.pod_uid) {
-            continue;
+    // what there is, before who is known: what a new pod makes meanwhile is not among it
+    let sandboxes = agent.runtime.sandboxes().await.unwrap_or_default();
+    let attached = agent.network.attached(&agent.name).await.unwrap_or_default();
+    let mut directories = Vec::new();
+    if let Ok(mut found) = tokio::fs::read_dir(agent.data_dir.join("pods")).await {
+        while let Ok(Some(entry)) = found.next_entry().await {
+            directories.push(entry);
         }
+    }
+    let workers: Vec<String> = agent.workers.lock().keys().cloned().collect();
+    let pods = agent.by_node.get(&agent.name);
+    let known: HashSet<String> = pods.iter().map(|pod| uid(pod).to_owned()).chain(workers).collect();
+    for sandbox in sandboxes.iter().filter(|sandbox| !known.contains(&sandbox.pod_uid)) {
         tracing::info!(node = agent.name, pod = sandbox.name, uid = sandbox.pod_uid, "a sandbox whose pod is gone is removed");
         for step in [agent.runtime.stop_sandbox(&sandbox.id).await, agent.runtime.remove_sandbox(&sandbox.id).await] {
             if let Err(error) = step {
@@ -148,7 +160,7 @@ async fn remove_orphans(agent: &Agent) {
         let logs = format!("{}_{}_{}", sandbox.namespace, sandbox.name, sandbox.pod_uid);
         let _ = tokio::fs::remove_dir_all(agent.data_dir.join("logs").join(logs)).await;
     }
-    for id in agent.network.attached(&agent.name).await.unwrap_or_default() {
+    for id in attached {
         let uid = id.rsplit_once('_').map_or(id.as_str(), |(uid, _)| uid);
         if !known.contains(uid)
             && let Err(error) = agent.network.detach(&agent.name, &id).await
@@ -156,12 +168,9 @@ async fn remove_orphans(agent: &Agent) {
             tracing::warn!(node = agent.name, id, %error, "an orphaned network was not removed");
         }
     }
-    let Ok(mut dirs) = tokio::fs::read_dir(agent.data_dir.join("pods")).await else { return };
-    while let Ok(Some(entry)) = dirs.next_entry().await {
-        if !known.contains(&*entry.file_name().to_string_lossy()) {
-            volumes::tear_down(&entry.path(), agent.runtime.has_files()).await;
-            let _ = tokio::fs::remove_dir_all(entry.path()).await;
-        }
+    for entry in directories.iter().filter(|entry| !known.contains(&*entry.file_name().to_string_lossy())) {
+        volumes::tear_down(&entry.path(), agent.runtime.has_files()).await;
+        let _ = tokio::fs::remove_dir_all(entry.path()).await;
     }
 }
 
