@@ -137,8 +137,10 @@ fn a_shell_is_used(day: &mut Day) {
     day.terminal.press("echo it-is-$((40+2)) in $(hostname)\r");
     day.terminal.shows(&[&format!("it-is-42 in {pod}")]);
     // every key goes to the program, ctrl-c too
-    day.terminal.press("sleep 1000\r");
+    day.terminal.press("echo asleep-$((1+1)); sleep 1000\r");
+    day.terminal.shows(&["asleep-2"]);
     day.terminal.press("\x03");
+    day.terminal.shows(&["^C"]);
     day.terminal.press("echo $((50+1))-after\r");
     day.terminal.shows(&["51-after"]);
     day.terminal.press("exit\r");
