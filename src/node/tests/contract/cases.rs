@@ -110,9 +110,11 @@ async fn exit_codes_and_logs(subject: &Subject) {
     let (sandbox, id) = subject.started("codes", &subject.script("c", "echo out; echo err >&2; printf rest; exit 3")).await;
     assert_eq!(subject.ended(&id).await, (3, "Error".to_owned()));
     let log = subject.log(&id, "rest").await;
-    for line in ["stdout F out\n", "stderr F err\n", "stdout F rest\n"] {
+    for line in ["stdout F out\n", "stderr F err\n"] {
         assert!(log.contains(line), "{log:?}");
     }
+    // an engine's own log does not tell that the last line has no end
+    assert!(log.contains("stdout P rest\n") || log.contains("stdout F rest\n"), "{log:?}");
     for (script, end) in [("exit 0", (0, "Completed")), ("kill -9 $$", (137, "Error"))] {
         // The first process of a namespace does not hear its own KILL: let a child die and pass its code on.
         let script = if script == "exit 0" { script.to_owned() } else { format!("sh -c '{script}'; exit $?") };
