@@ -246,7 +246,11 @@ impl Keeper {
             statuses.push(status);
         }
         let readable = statuses.iter().all(|file: &FileStatus| file.error.is_none() || documents::is_kustomization(&file.path));
+        let only_looked_at = work.is_empty() && !statuses.is_empty() && statuses.iter().all(|file| file.paused);
         self.sender.send_modify(|folder| folder.files = statuses);
+        if only_looked_at {
+            return true;
+        }
         work.sort_by_key(|(place, manifest)| (rank(&manifest.object), *place));
         let members = self.members(&named, &files).await;
         let announced = self.set.announce(&members, &self.dir).await;
