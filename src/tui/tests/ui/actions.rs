@@ -129,7 +129,7 @@ pub const CASES: &[(&str, &str, &[&str])] = &[
     ("clear-filter", "/web<enter><ctrl-u>", &["api-ppq9"]),
     ("next-match", "/58v<enter>y/name<enter>n", &["match 2/"]),
     ("previous-match", "/58v<enter>y/name<enter>nN", &["match 1/"]),
-    ("managed-fields", ":deploy<enter>ym", &["managedFields:", "manager: "]),
+    ("managed-fields", ":deploy<enter>ym", &["managedFields:"]),
     ("decode", ":secrets<enter>/token<enter>yx", &["password: hello"]),
     ("copy-text", "/58v<enter>yc", &["=kind: Pod"]),
     ("edit-this", ":deploy<enter>ye", &["edit deployment web"]),
@@ -302,7 +302,13 @@ pub struct Stage<'a> {
 /// Presses the keys of a case and waits for what it wants; what did not come about.
 pub async fn play(mut stage: Stage<'_>, name: &str, keys: &str, wanted: &[String]) -> Option<String> {
     let ui = &mut stage.ui;
-    ui.press(keys).await.unwrap();
+    // a folder is read before its rows are used
+    let watched = keys.strip_prefix(":watch ").and_then(|keys| keys.find("<enter>")).map_or(0, |at| ":watch <enter>".len() + at);
+    if watched > 0 {
+        ui.press(&keys[..watched]).await.unwrap();
+        ui.until(|text| text.contains("web.yaml") && text.contains("Deployment ")).await.unwrap();
+    }
+    ui.press(&keys[watched..]).await.unwrap();
     for part in wanted {
         let (sign, rest) = part.split_at(part.chars().next().map_or(0, char::len_utf8));
         let held = |ui: &mut Headless, text: &str| match sign {
