@@ -229,7 +229,7 @@ fn a_file_is_broken(day: &mut Day) {
     day.terminal.shows(&["✗ line", &format!("line {}, column 11", line + 1)]);
     let unknown = manifests(3, "goodbye").replace("replicas:", "replcas:");
     day.place.write("manifests/deployment.yaml", unknown);
-    day.terminal.shows(&[&format!("line {line}, column 3"), "unknown field \"spec.replcas\""]);
+    day.terminal.shows(&[&format!("line {line}, column 3"), ".spec.replcas: field not declared in schema"]);
     // what is broken changes nothing
     pods_of(day, 3);
 }
