@@ -53,10 +53,10 @@ fn a_failing_pod_is_described(cluster: &Cluster) {
         so(row.contains("1/2") && row.contains("CrashLoopBackOff"), row)
     });
     aside(&["describe", "pod", "fails"]).shows(&[
-        "Reason:       CrashLoopBackOff",
-        "Last State:     Terminated",
-        "Reason:       Error",
-        "Message:      boom",
+        "Reason:    CrashLoopBackOff",
+        "Last State:  Terminated",
+        "Reason:    Error",
+        "Message:   boom",
         "Exit Code:    9",
         "A:  1",
         "B:   (v1:status.podIP)",

@@ -235,14 +235,14 @@ fn a_file_is_broken(day: &mut Day) {
 }
 
 fn a_broken_file_is_mended_in_the_editor(day: &mut Day) {
-    day.go("manifests", &["unknown field"]);
+    day.go("manifests", &["field not declared in schema"]);
     day.terminal.press("ge");
     day.terminal.shows(&["edit file deployment.yaml", "replcas: 3"]);
     day.terminal.press(&format!("{CTRL_F}replcas\r{RIGHT}{RIGHT}{RIGHT}{RIGHT}i{CTRL_S}"));
     day.terminal.shows(&["-   replcas: 3", "+   replicas: 3", "apply"]);
     day.terminal.press("\r");
     day.terminal.shows(&["deployment.yaml written"]);
-    day.terminal.shows_no_more("unknown field");
+    day.terminal.shows_no_more("field not declared in schema");
     day.go("deployments", &["3/3"]);
 }
 

@@ -291,14 +291,17 @@ impl Controller {
             }
         };
         let ours = volume.metadata.annotations.as_ref().and_then(|all| all.get(PROVISIONED_BY)).is_some_and(|by| by == PROVISIONER);
+        self.set_phase(&api, volume.as_ref().clone(), phase).await?;
         if phase == "Released" && ours && spec.persistent_volume_reclaim_policy.as_deref() == Some("Delete") {
             self.remove_directory(&spec).await;
+            if volume.metadata.deletion_timestamp.is_some() {
+                return Ok(None);
+            }
             return match api.delete(name, &DeleteParams::default()).await {
                 Err(error) if !is_not_found(&error) => Err(error),
                 _ => Ok(None),
             };
         }
-        self.set_phase(&api, volume.as_ref().clone(), phase).await?;
         Ok(None)
     }
 
