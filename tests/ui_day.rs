@@ -243,11 +243,10 @@ fn a_broken_file_is_mended_in_the_editor(day: &mut Day) {
     day.terminal.press("\r");
     day.terminal.shows(&["deployment.yaml written"]);
     day.terminal.shows_no_more("field not declared in schema");
-    day.go("deployments", &["3/3"]);
+    day.go("deployments", &["▸ deployments 1", "3/3"]);
 }
 
 fn a_deployment_is_deleted(day: &mut Day) {
-    day.go("deployments", &["3/3"]);
     day.terminal.press(CTRL_D);
     day.terminal.shows(&["Delete", "kubia in default", "propagation"]);
     day.terminal.press("\r");
