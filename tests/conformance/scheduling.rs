@@ -264,3 +264,21 @@ fn a_priority_class_keeps_its_value() {
         here.put(&path, &class).await.failed(422, "Invalid");
     });
 }
+
+/// [sig-architecture] Conformance Tests should have at least two untainted nodes [Conformance]
+#[test]
+fn two_nodes_take_pods() {
+    row("two nodes", &[], async |here| {
+        let takes_pods = |node: &Value| {
+            let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let ready = conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+            ready && node["spec"]["taints"].is_null() && node["spec"]["unschedulable"] != true
+        };
+        here.until("two nodes take pods", async || {
+            let nodes = here.get("/api/v1/nodes").await.ok();
+            let free = nodes["items"].as_array().is_some_and(|all| all.iter().filter(|node| takes_pods(node)).count() >= 2);
+            if free { Ok(()) } else { Err(nodes.to_string()) }
+        })
+        .await;
+    });
+}
