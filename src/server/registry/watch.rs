@@ -35,11 +35,14 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const CHUNK: usize = 64 << 10;
 /// The media type of a watch in protocol buffers: each event after its length.
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf;stream=watch";
+/// How late a timer of the runtime may be: `timeoutSeconds` limits a call, so that it is over when the client looks.
+const LATENESS: Duration = Duration::from_millis(20);
 /// How long a watch lasts where the client does not say, in seconds; upstream's range.
 const DEFAULT_SECONDS: std::ops::Range<u64> = 1_800..3_600;
 
 /// Answers a WATCH.
 pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
+    let now = Instant::now();
     let options = ListOptions::parse(&call.query, true)?;
     let selection = Selection::parse(&call.kind, &call.query)?;
     let accepted = call.accepted()?;
@@ -83,7 +86,6 @@ pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
     };
     let seconds = options.timeout_seconds.filter(|seconds| *seconds > 0);
     let lasts = Duration::from_secs(seconds.unwrap_or_else(|| rand::rng().random_range(DEFAULT_SECONDS)));
-    let now = Instant::now();
     let watching = Watching {
         server: call.server.clone(),
         kind: call.kind.clone(),
@@ -98,7 +100,7 @@ pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
         definition,
         after,
         stop: call.server.stopping(),
-        ends: now + lasts,
+        ends: now + lasts.saturating_sub(LATENESS),
         bookmark: options.bookmarks.then(|| now + BOOKMARK_EVERY),
         table_begun: false,
         over: false,
