@@ -116,7 +116,7 @@ fn teaches(cluster: &Cluster, number: &str) {
         }
         "04" => {
             cluster.kubectl(&["logs", "prepared", "-c", "prepare"]).shows(&["prepared"]);
-            cluster.kubectl(&["exec", "prepared", "--", "cat", "/work/greeting"]).shows(&["Good morning"]);
+            cluster.kubectl(&["exec", "prepared", "--", "cat", "/prepared/greeting"]).shows(&["Good morning"]);
         }
         "05" => {
             let env = cluster.kubectl(&["exec", "configured", "--", "env"]);
