@@ -20,7 +20,6 @@ mod executor;
 mod headless;
 pub mod input;
 pub mod keep;
-pub mod kinds;
 pub mod manifests;
 pub mod message;
 mod panes;
@@ -38,6 +37,7 @@ pub mod widgets;
 pub use action::key_table;
 pub use boot::{Boot, BootStep, Connection, Options, StepState};
 pub use config::Program;
+pub use coracle_verbs::kinds;
 pub use headless::{Headless, snapshot, snapshot_svg};
 pub use terminal::run;
 

@@ -25,6 +25,8 @@ pub struct Kind {
     pub verbs: Vec<String>,
     /// Subresources, as `scale`.
     pub subresources: Vec<String>,
+    /// Groups of kinds that it is asked for with, as `all`.
+    pub categories: Vec<String>,
 }
 
 impl Kind {
@@ -155,6 +157,7 @@ impl Kinds {
                     namespaced,
                     verbs: Vec::new(),
                     subresources: if scale { vec!["scale".to_owned()] } else { Vec::new() },
+                    categories: Vec::new(),
                 })
             })
             .collect();
@@ -233,6 +236,7 @@ pub fn aggregated(answer: &Value) -> Vec<Kind> {
                     namespaced: text(resource, "/scope") == "Namespaced",
                     verbs: strings(resource, "verbs"),
                     subresources: items(resource, "subresources").iter().map(|sub| text(sub, "/subresource")).collect(),
+                    categories: strings(resource, "categories"),
                 });
             }
         }
@@ -264,6 +268,7 @@ pub fn plain(answer: &Value) -> Vec<Kind> {
             namespaced: resource.get("namespaced").and_then(Value::as_bool).unwrap_or_default(),
             verbs: strings(resource, "verbs"),
             subresources: Vec::new(),
+            categories: strings(resource, "categories"),
         });
     }
     // subresources may come before their resource

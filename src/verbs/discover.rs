@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::call::Call;
-use super::fault::Fault;
+use crate::call::Call;
+use crate::fault::Fault;
 use crate::kinds::{Kind, aggregated, plain};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";

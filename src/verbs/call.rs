@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Request;
 use serde_json::Value;
 
-use super::fault::Fault;
+use crate::fault::Fault;
 use crate::kinds::{Kind, Target};
 
 /// The name our writes carry in managedFields.
