@@ -4,7 +4,7 @@
 //! worker that compares the spec with what the runtime has and takes the next step. It knows the API only through
 //! `coracle-client`, and of the network only the seam `PodNetwork`; the API server reaches it through the [`Dialer`].
 //!
-//! Begin reading at `pod/plan.rs` (what to do next, a pure function), then `pod/worker.rs` (who does it), `status/mod.rs`
+//! Begin reading at `pod/plan.rs` (what to do next, a pure function), then `pod/life.rs` (who does it), `status/mod.rs`
 //! (what the API shows of it) and [`runtime::Runtime`] (what it is done with).
 //!
 //! Invariants:

@@ -11,7 +11,8 @@ use kube::Resource;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Agent;
-use crate::pod::worker::{self, PodWorker};
+use crate::pod::life;
+use crate::pod::worker::PodWorker;
 use crate::pod::{is_terminal, name, namespace, uid};
 use crate::runtime::RuntimeEvent;
 use crate::volumes;
@@ -102,7 +103,7 @@ fn observe(agent: &Arc<Agent>, pod: Arc<Pod>) {
     agent.tasks.clone().spawn(async move {
         tokio::select! {
             () = stop.cancelled() => {}
-            () = worker::run(agent, worker) => {}
+            () = life::run(agent, worker) => {}
         }
     });
 }

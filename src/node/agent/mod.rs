@@ -124,12 +124,12 @@ impl Agent {
         vec![self.network.node_address(&self.name)]
     }
 
-    /// Records an event about a pod or, with a field path, one of its containers.
     /// Waits for a turn at writing a status.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.turns.0.acquire().await.ok()
     }
 
+    /// Records an event about a pod or, with a field path, one of its containers.
     pub(crate) fn event(&self, pod: &Pod, field_path: Option<String>, kind: EventType, reason: &str, message: impl Into<String>) {
         self.events.event(&crate::pod::reference(pod, field_path), kind, reason, message);
     }

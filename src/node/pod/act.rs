@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::config::{self, TERMINATION_FILE};
+use super::life::Life;
 use super::plan::{Observed, ended, is_running};
 use super::pull::{Missing, Wanted};
-use super::worker::Life;
 use super::{Member, Role, hooks, host_network, member, resources, spec};
 use crate::runtime::{Container, ContainerState, Image, NamespaceMode, RuntimeError, SandboxConfig};
 use crate::status::Reason;

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::life::Life;
 use super::plan::{Kill, Observed, ended, is_running, should_restart};
-use super::worker::Life;
 use super::{Role, hooks, member, spec};
 use crate::agent::Agent;
 use crate::runtime::{Container, RuntimeError};

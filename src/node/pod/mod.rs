@@ -1,14 +1,17 @@
-//! A pod as its node sees it: what it is made of, what to do next ([`plan`]), and who does it ([`worker`]).
+//! A pod as its node sees it: what it is made of, what to do next ([`plan`]), and who does it ([`life`]).
 
 pub(crate) mod act;
 pub(crate) mod backoff;
 pub(crate) mod config;
+pub(crate) mod end;
 pub(crate) mod environment;
 pub(crate) mod expand;
 pub(crate) mod fields;
 pub(crate) mod hooks;
 pub(crate) mod hosts;
 pub(crate) mod kill;
+pub(crate) mod life;
+pub(crate) mod perform;
 pub(crate) mod plan;
 pub(crate) mod pull;
 pub(crate) mod resize;

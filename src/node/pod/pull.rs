@@ -7,7 +7,7 @@ use coracle_client::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
-use super::worker::Life;
+use super::life::Life;
 use super::{Member, spec};
 use crate::runtime::{Credentials, Image, RuntimeError};
 use crate::status::Reason;

@@ -13,9 +13,9 @@ use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodCondition, ResourceR
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
+use super::life::Life;
 use super::plan::{Observed, is_running};
 use super::resources::{limits, milli_of, pod_group_limits, pod_requests, whole};
-use super::worker::Life;
 use super::{Role, members};
 use crate::agent::Agent;
 use crate::runtime::Container;

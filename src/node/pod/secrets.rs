@@ -8,7 +8,7 @@ use coracle_client::EventType;
 use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize;
 
-use super::worker::Life;
+use super::life::Life;
 use super::{namespace, spec};
 use crate::runtime::Credentials;
 
