@@ -107,7 +107,7 @@ impl EventRecorder {
     pub fn paced(client: kube::Client, component: &str, host: &str, clock: Arc<dyn Clock>, pace: Option<Pace>) -> Self {
         let (waiting, queue) = mpsc::channel(WAITING);
         let (component, host) = (component.to_owned(), host.to_owned());
-        let writer = Writer { client, component, host, correlator: Correlator::default(), pace: pace.map(Tokens::new) };
+        let writer = Writer { client, component, host, correlator: Correlator::default(), pace: pace.map(Tokens::new), newest: i128::MIN };
         // Ends when the last recorder is dropped and its events are written.
         tokio::spawn(writer.run(queue));
         Self { waiting, clock }
@@ -130,6 +130,8 @@ struct Writer {
     host: String,
     correlator: Correlator,
     pace: Option<Tokens>,
+    /// The nanosecond in the newest name: no two names are alike, though a clock is coarse, stands still or goes back.
+    newest: i128,
 }
 
 impl Writer {
@@ -145,6 +147,7 @@ impl Writer {
         if let Some(pace) = &mut self.pace {
             tokio::time::sleep_until(pace.next(Instant::now())).await;
         }
+        self.newest = event.at.as_nanosecond().max(self.newest.saturating_add(1));
         let mut delay = FIRST_RETRY;
         for attempt in 1..=TRIES {
             match self.write(&event, &message, earlier.as_ref()).await {
@@ -187,7 +190,7 @@ impl Writer {
         let optional = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         Event {
             metadata: ObjectMeta {
-                name: Some(event_name(named, event.at)),
+                name: Some(event_name(named, self.newest)),
                 namespace: Some(namespace(&event.object).to_owned()),
                 ..ObjectMeta::default()
             },
@@ -211,9 +214,9 @@ fn namespace(object: &ObjectReference) -> &str {
     object.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or("default")
 }
 
-/// The object's name and the time in hexadecimal nanoseconds, at most 253 characters.
-fn event_name(object: &str, at: Timestamp) -> String {
-    let suffix = format!(".{:x}", at.as_nanosecond());
+/// The object's name and the time in hexadecimal, at most 253 characters.
+fn event_name(object: &str, nanoseconds: i128) -> String {
+    let suffix = format!(".{nanoseconds:x}");
     let keep = object.char_indices().map(|(at, _)| at).chain([object.len()]).take_while(|at| at + suffix.len() <= 253).last().unwrap_or(0);
     format!("{}{suffix}", &object[..keep])
 }
@@ -248,7 +251,7 @@ mod tests {
 
     #[test]
     fn names_are_bounded() {
-        let at = Timestamp::from_nanosecond(0x17ab_cdef_0123_4567).unwrap();
+        let at = 0x17ab_cdef_0123_4567;
         assert_eq!(event_name("kubia", at), "kubia.17abcdef01234567");
         assert_eq!(event_name(&"x".repeat(300), at).len(), 253);
     }
@@ -290,6 +293,8 @@ mod tests {
         recorder.event(&object, EventType::Normal, "Pulled", "image present");
         clock.advance(Duration::from_secs(60));
         recorder.event(&object, EventType::Normal, "Pulled", "image present");
+        recorder.event(&object, EventType::Normal, "Created", "at the same moment");
+        recorder.event(&object, EventType::Normal, "Started", "at the same moment");
 
         let (head, event) = seen.recv().await.unwrap();
         assert_eq!(head, "POST /api/v1/namespaces/apps/events");
@@ -301,5 +306,7 @@ mod tests {
         let (head, change) = seen.recv().await.unwrap();
         assert_eq!(head, format!("PATCH /api/v1/namespaces/apps/events/{name}"));
         assert_eq!(change, json!({"count": 2, "lastTimestamp": "2023-11-14T22:14:20Z", "message": "image present"}));
+        let (created, started) = (seen.recv().await.unwrap().1, seen.recv().await.unwrap().1);
+        assert_ne!(created["metadata"]["name"], started["metadata"]["name"]);
     }
 }
