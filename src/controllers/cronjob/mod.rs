@@ -7,13 +7,12 @@ mod tests;
 use std::sync::Arc;
 
 use coracle_api::clock::Clock;
-use coracle_client::{Change, EventRecorder, EventType, Index, Informer, Queue, is_exists, is_not_found};
+use coracle_client::{Change, EventRecorder, EventType, Index, Informer, Queue, is_conflict, is_exists, is_not_found, revision_of};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::{Api, Resource};
 
 use crate::Context;
-use crate::job::finish::is_finished;
 use crate::ownership::{controller_key, controller_of};
 use crate::pod_control::{is_ending, message_of};
 use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, uid_of, work};
@@ -61,8 +60,7 @@ pub(crate) async fn run(context: Context) -> Run {
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Outcome {
         let Some(cron) = self.crons.get(&key.namespace, &key.name) else { return Ok(None) };
-        let Some((cron, jobs)) = self.caught_up(cron).await? else { return Ok(None) };
-        let plan = plan::plan(&cron, &jobs, self.clock.now());
+        let plan = plan::plan(&cron, &self.jobs_of.get(uid_of(cron.as_ref())), self.clock.now());
         let mut status = plan.status;
         for (kind, reason, message) in plan.events {
             self.tell(&cron, kind, reason, message);
@@ -70,33 +68,17 @@ impl Controller {
         for job in plan.expired.iter().chain(&plan.replaced) {
             self.delete(&cron, job).await?;
         }
+        let mut created = 0;
         if let Some(job) = plan.create {
-            match self.create(&cron, &job).await? {
-                Some(created) => status.active.get_or_insert_default().push(plan::reference(&created)),
-                None => return Ok(None),
-            }
+            let Some(job) = self.create(&cron, &job).await? else { return Ok(None) };
+            created = revision_of(&job);
+            status.active.get_or_insert_default().push(plan::reference(&job));
         }
-        self.write_status(&cron, status).await?;
+        let written = self.write_status(&cron, status).await?;
+        // The next look must see both, or a job would be forgotten, and another started beside it.
+        self.jobs.reached(created).await;
+        self.crons.reached(written).await;
         Ok(plan.again)
-    }
-
-    /// The cron job and its jobs, asked of the server where one cache is ahead of the other; `None` when it is gone.
-    async fn caught_up(&self, cron: Arc<CronJob>) -> Result<Option<(Arc<CronJob>, Vec<Arc<Job>>)>, kube::Error> {
-        let (mut cron, mut jobs) = (cron.clone(), self.jobs_of.get(uid_of(cron.as_ref())));
-        let crons = Api::<CronJob>::namespaced(self.client.clone(), namespace_of(cron.as_ref()));
-        if jobs.iter().any(|job| !is_finished(job) && !plan::lists(&cron, job)) {
-            match crons.get_opt(name_of(cron.as_ref())).await? {
-                Some(newest) if newest.metadata.uid == cron.metadata.uid => cron = Arc::new(newest),
-                _ => return Ok(None),
-            }
-        }
-        let api = Api::<Job>::namespaced(self.client.clone(), namespace_of(cron.as_ref()));
-        let active = cron.status.iter().flat_map(|status| status.active.iter().flatten());
-        for reference in active.filter(|one| !jobs.iter().any(|job| one.uid == job.metadata.uid)).cloned().collect::<Vec<_>>() {
-            let found = api.get_opt(reference.name.as_deref().unwrap_or_default()).await?;
-            jobs.extend(found.filter(|job| job.metadata.uid == reference.uid).map(Arc::new));
-        }
-        Ok(Some((cron, jobs)))
     }
 
     /// `None` when nothing can be created any more.
@@ -135,15 +117,28 @@ impl Controller {
         Ok(())
     }
 
-    async fn write_status(&self, cron: &CronJob, status: CronJobStatus) -> Result<(), kube::Error> {
+    /// Writes the status, also into a cron job that others changed meanwhile: as long as they left its status alone, what was
+    /// planned holds. Answers with the revision to wait for.
+    async fn write_status(&self, cron: &CronJob, status: CronJobStatus) -> Result<u64, kube::Error> {
         if cron.status.as_ref() == Some(&status) {
-            return Ok(());
+            return Ok(0);
         }
-        let update = CronJob { status: Some(status), ..cron.clone() };
         let api = Api::<CronJob>::namespaced(self.client.clone(), namespace_of(cron));
-        match api.replace_status(name_of(cron), &PostParams::default(), &update).await {
-            Err(error) if !is_not_found(&error) => Err(error),
-            _ => Ok(()),
+        let mut current = cron.clone();
+        loop {
+            current.status = Some(status.clone());
+            let refused = match api.replace_status(name_of(cron), &PostParams::default(), &current).await {
+                Ok(written) => return Ok(revision_of(&written)),
+                Err(error) if is_not_found(&error) => return Ok(0),
+                Err(error) => error,
+            };
+            if !is_conflict(&refused) {
+                return Err(refused);
+            }
+            match api.get_opt(name_of(cron)).await? {
+                Some(newest) if newest.metadata.uid == cron.metadata.uid && newest.status == cron.status => current = newest,
+                _ => return Err(refused),
+            }
         }
     }
 

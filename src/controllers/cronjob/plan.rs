@@ -43,12 +43,6 @@ pub(super) fn plan(cron: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Plan {
     plan
 }
 
-/// The job is in the list of those that run.
-pub(super) fn lists(cron: &CronJob, job: &Job) -> bool {
-    let active = cron.status.iter().flat_map(|status| status.active.iter().flatten());
-    active.into_iter().any(|one| one.uid.as_deref() == Some(uid_of(job)))
-}
-
 fn condition(job: &Job) -> &'static str {
     let conditions = || job.status.iter().flat_map(|status| status.conditions.iter().flatten());
     if conditions().any(|one| one.type_ == "Complete" && one.status == "True") { "Complete" } else { "Failed" }
@@ -94,6 +88,14 @@ impl Plan {
                 return self.events.push((EventType::Warning, "UnparseableSchedule", message));
             }
         };
+        if named.is_some() {
+            let message = format!(
+                "CRON_TZ or TZ used in schedule {:?} is not officially supported, see \
+                https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
+                spec.schedule
+            );
+            self.events.push((EventType::Warning, "UnsupportedSchedule", message));
+        }
         let zone = match spec.time_zone.as_ref().or(named.as_ref()) {
             None => TimeZone::UTC,
             Some(name) => match TimeZone::get(name) {
@@ -128,7 +130,6 @@ impl Plan {
         let job = new_job(cron, spec, at, zone);
         let known = |one: &ObjectReference| one.name == job.metadata.name;
         let running = self.status.active.clone().unwrap_or_default();
-        // One that is there and not listed was made just now, and is listed when it is found to be there.
         if running.iter().any(known) {
             return;
         }

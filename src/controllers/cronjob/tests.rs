@@ -52,6 +52,7 @@ fn started(cron: &CronJob, jobs: &[Arc<Job>], now: &str) -> (Option<String>, Vec
 #[case::not_too_late(json!({"startingDeadlineSeconds": 60}), json!({}), "10:40:30", Some("10:40"), &[])]
 #[case::very_late(json!({"schedule": "* * * * *"}), json!({}), "15:00:00", Some("15:00"), &["TooManyMissedTimes"])]
 #[case::zone(json!({"schedule": "35 15 * * *", "timeZone": "Asia/Kolkata"}), json!({}), "10:06:00", Some("10:05"), &[])]
+#[case::zone_in_the_schedule(json!({"schedule": "TZ=Asia/Kolkata 35 15 * * *"}), json!({}), "10:06:00", Some("10:05"), &["UnsupportedSchedule"])]
 #[case::no_zone(json!({"timeZone": "Nowhere/Here"}), json!({}), "10:00:00", None, &["UnknownTimeZone"])]
 #[case::every(json!({"schedule": "@every 2m"}), json!({}), "10:00:30", Some("09:59"), &[])]
 fn starts(#[case] extra: Value, #[case] status: Value, #[case] now: &str, #[case] expected: Option<&str>, #[case] events: &[&str]) {

@@ -57,9 +57,8 @@ fn job(cron: &str, minute: i64) -> String {
     format!("{cron}-{}", ten.as_second() / 60 + minute)
 }
 
-/// What the row “CronJob should not schedule jobs when suspended [Slow]” asks for.
+/// [sig-apps] CronJob should not schedule jobs when suspended [Slow] [Conformance]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not steady: the moved clock and real actors race"]
 async fn a_suspended_cron_job_starts_nothing() {
     let plane = Plane::start().await;
     plane.cron("a-quiet", "Allow", json!({"suspend": true})).await;
@@ -74,9 +73,8 @@ async fn a_suspended_cron_job_starts_nothing() {
     plane.jobs("it goes on with the last time it missed", &[&job("a-quiet", 2), &job("b-marker", 1), &job("b-marker", 2)]).await;
 }
 
-/// What the row “CronJob should not schedule new jobs when ForbidConcurrent [Slow]” asks for.
+/// [sig-apps] CronJob should not schedule new jobs when ForbidConcurrent [Slow] [Conformance]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not steady: the moved clock and real actors race"]
 async fn a_forbidding_cron_job_waits_for_the_end() {
     let plane = Plane::start().await;
     plane.cron("one", "Forbid", json!({})).await;
@@ -88,9 +86,8 @@ async fn a_forbidding_cron_job_waits_for_the_end() {
     plane.jobs("still the first", &[&job("one", 1)]).await;
 }
 
-/// What the row “CronJob should replace jobs when ReplaceConcurrent” asks for.
+/// [sig-apps] CronJob should replace jobs when ReplaceConcurrent [Conformance]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not steady: the moved clock and real actors race"]
 async fn a_replacing_cron_job_keeps_the_newest() {
     let plane = Plane::start().await;
     plane.cron("new", "Replace", json!({})).await;
@@ -100,9 +97,8 @@ async fn a_replacing_cron_job_keeps_the_newest() {
     plane.jobs("its successor", &[&job("new", 2)]).await;
 }
 
-/// What the row “CronJob should schedule multiple jobs concurrently” asks for.
+/// [sig-apps] CronJob should schedule multiple jobs concurrently [Conformance]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "not steady: the moved clock and real actors race"]
 async fn an_allowing_cron_job_starts_several() {
     let plane = Plane::start().await;
     plane.cron("many", "Allow", json!({})).await;
