@@ -70,14 +70,12 @@ impl Engine {
         Err(reasons.join("; "))
     }
 
-    /// The names of its capabilities, unless it has all.
-    pub(super) fn capabilities(&self) -> Option<Vec<String>> {
+    /// The names of the kernel's capabilities that it lacks.
+    pub(super) fn lacks(&self) -> Vec<String> {
         // An older kernel has fewer.
         let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").ok().and_then(|text| text.trim().parse::<usize>().ok());
-        let known = || CAPABILITIES.iter().enumerate().take(last.map_or(CAPABILITIES.len(), |last| last + 1));
-        let has = |number: &usize| self.effective & (1_u64 << *number) != 0;
-        (!known().all(|(number, _)| has(&number)))
-            .then(|| known().filter(|(number, _)| has(number)).map(|(_, name)| (*name).to_owned()).collect())
+        let known = CAPABILITIES.iter().enumerate().take(last.map_or(CAPABILITIES.len(), |last| last + 1));
+        known.filter(|(number, _)| self.effective & (1_u64 << *number) == 0).map(|(_, name)| (*name).to_owned()).collect()
     }
 
     /// Whether it mounts images as volumes.
@@ -199,6 +197,8 @@ mod tests {
         assert_eq!(understand("a", &body("1.41")).unwrap().arch, "amd64");
         assert_eq!(understand("a", &body("1.40")).unwrap_err(), "its interface is 1.40, at least 1.41 is needed");
         assert!(understand("a", "hello").is_err());
+        let short = Engine { effective: !SYS_RESOURCE, ..understand("a", &body("1.50")).unwrap() };
+        assert_eq!(short.lacks(), ["CAP_SYS_RESOURCE"]);
         let engine = Engine { kernel: "other".to_owned(), ..understand("a", &body("1.50")).unwrap() };
         assert!(engine.usable().unwrap_err().contains("another kernel"));
     }

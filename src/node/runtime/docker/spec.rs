@@ -136,12 +136,12 @@ fn positive(value: i64) -> Option<i64> {
     (value > 0).then_some(value)
 }
 
-/// What a privileged container has, from an engine that is itself short of capabilities (`most` are those it has) and would
-/// ask for more: everything but these, and a writable /sys.
-fn nearly_privileged(host: &mut HostConfig, most: Vec<String>) {
+/// What a privileged container has, from an engine that itself lacks capabilities and would ask for them: everything but
+/// these, and a writable /sys. `ALL` are those that the engine has heard of, be it older than the kernel.
+fn nearly_privileged(host: &mut HostConfig, lacking: Vec<String>) {
     host.privileged = Some(false);
-    host.cap_add = Some(most);
-    host.cap_drop = None;
+    host.cap_add = Some(vec!["ALL".to_owned()]);
+    host.cap_drop = Some(lacking);
     let options = ["seccomp=unconfined", "apparmor=unconfined", "label=disable"].map(str::to_owned);
     host.security_opt.get_or_insert_default().extend(options);
     (host.masked_paths, host.readonly_paths) = (Some(Vec::new()), Some(Vec::new()));
@@ -158,7 +158,7 @@ fn nearly_privileged(host: &mut HostConfig, most: Vec<String>) {
     host.devices = Some(mapped.collect());
 }
 
-/// A container of the sandbox. `most`: the capabilities of an engine that does not have all.
+/// A container of the sandbox. `lacking`: capabilities that the engine does not have.
 pub(super) fn container(
     config: &ContainerConfig,
     sandbox: &SandboxRecord,
@@ -166,7 +166,7 @@ pub(super) fn container(
     image_user: &str,
     profile: Option<String>,
     labels: HashMap<String, String>,
-    most: Option<Vec<String>>,
+    lacking: Vec<String>,
 ) -> ContainerCreateBody {
     let joined = || format!("container:{sandbox_id}");
     let security = &config.security;
@@ -207,8 +207,8 @@ pub(super) fn container(
         }),
         ..HostConfig::default()
     };
-    if let Some(most) = most.filter(|_| security.privileged) {
-        nearly_privileged(&mut host, most);
+    if security.privileged && !lacking.is_empty() {
+        nearly_privileged(&mut host, lacking);
     }
     ContainerCreateBody {
         user: user(config, image_user),
@@ -291,11 +291,25 @@ mod tests {
     }
 
     #[test]
+    fn a_privileged_container_gets_what_the_engine_can_give() {
+        let security = Security { privileged: true, ..Security::default() };
+        let config = ContainerConfig { security, ..ContainerConfig::default() };
+        let host = |lacking: &[&str]| {
+            let lacking = lacking.iter().map(ToString::to_string).collect();
+            container(&config, &SandboxRecord::default(), "s", "", None, HashMap::new(), lacking).host_config.unwrap()
+        };
+        assert_eq!((host(&[]).privileged, host(&[]).cap_add), (Some(true), None));
+        let short = host(&["CAP_SYS_RESOURCE"]);
+        let all = |word: &str| Some(vec![word.to_owned()]);
+        assert_eq!((short.privileged, short.cap_add, short.cap_drop), (Some(false), all("ALL"), all("CAP_SYS_RESOURCE")));
+    }
+
+    #[test]
     fn a_container_joins_its_sandbox() {
         let mut sandbox = SandboxRecord { hostname: "web".to_owned(), ..SandboxRecord::default() };
         let mut config = ContainerConfig { env: vec![("A".into(), "1".into()), ("HOSTNAME".into(), "x".into())], ..Default::default() };
         let host = |config: &ContainerConfig, sandbox: &SandboxRecord| {
-            container(config, sandbox, "s", "", None, HashMap::new(), None).host_config.unwrap()
+            container(config, sandbox, "s", "", None, HashMap::new(), Vec::new()).host_config.unwrap()
         };
         assert_eq!(environment(&config, "web"), ["HOSTNAME=x", "A=1"]);
         let made = host(&config, &sandbox);
