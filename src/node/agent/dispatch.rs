@@ -50,12 +50,8 @@ pub(crate) async fn run(agent: Arc<Agent>) {
                 Err(RecvError::Closed) => return,
             },
             event = runtime.recv() => match event {
-                Ok(RuntimeEvent::Container { pod_uid } | RuntimeEvent::Sandbox { pod_uid }) => {
-                    if let Some(worker) = agent.worker(&pod_uid) {
-                        worker.poke();
-                    }
-                }
                 Ok(RuntimeEvent::Images) => agent.status_changed.notify_one(),
+                Ok(event) => on_runtime(&agent, event).await,
                 Err(RecvError::Lagged(_)) => poke_all(&agent),
                 Err(RecvError::Closed) => return,
             },
@@ -64,6 +60,19 @@ pub(crate) async fn run(agent: Arc<Agent>) {
                 remove_orphans(&agent).await;
             }
             _ = &mut follow_objects => return,
+        }
+    }
+}
+
+/// Wakes the worker of the pod that it is about; where there is none, what was found is removed.
+async fn on_runtime(agent: &Agent, event: RuntimeEvent) {
+    let (RuntimeEvent::Container { pod_uid } | RuntimeEvent::Sandbox { pod_uid }) = &event else { return };
+    if let Some(worker) = agent.worker(pod_uid) {
+        worker.poke();
+    } else if matches!(event, RuntimeEvent::Sandbox { .. }) {
+        let found = agent.runtime.sandboxes().await.unwrap_or_default();
+        if found.iter().any(|sandbox| sandbox.pod_uid == *pod_uid) {
+            remove_orphans(agent).await;
         }
     }
 }

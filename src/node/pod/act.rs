@@ -259,9 +259,11 @@ impl Life {
         known.map_or(0, |known| u32::try_from(known.restart_count).unwrap_or(0) + 1)
     }
 
-    /// Keeps the last ended instance, removes older ones.
+    /// Keeps the last ended instance, removes older ones, and those that were made and never started.
     async fn collect(&self, name: &str, observed: &Observed) {
-        for old in observed.containers.iter().filter(|container| container.name == name && ended(container).is_some()).skip(1) {
+        let own = observed.containers.iter().filter(|container| container.name == name);
+        let made = own.clone().filter(|container| container.state == ContainerState::Created);
+        for old in own.filter(|container| ended(container).is_some()).skip(1).chain(made) {
             if let Err(error) = self.agent.runtime.remove_container(&old.id).await {
                 tracing::debug!(container = old.id, %error, "an ended container was not removed");
             }

@@ -72,7 +72,7 @@ impl Docker {
         let body = |config: &ContainerConfig, refused: Option<String>| {
             let record = Record::container(&sandbox, sandbox_id, config, refused);
             let labels = record.labels(&self.0.config.cluster, &self.0.config.node, &sandbox.namespace, &sandbox.name);
-            spec::container(config, &sandbox, sandbox_id, &image.user, profile.clone(), labels, self.0.config.engine.capabilities())
+            spec::container(config, &sandbox, sandbox_id, &image.user, profile.clone(), labels, self.0.config.engine.lacks())
         };
         let options = CreateContainerOptionsBuilder::new().name(&name(&config.name, &sandbox.name, &sandbox.namespace)).build();
         let mut made = self.client().create_container(Some(options.clone()), body(&config, None)).await.map_err(words);
@@ -204,10 +204,11 @@ impl Docker {
     }
 
     pub(super) async fn forget_container(&self, id: &str) -> Result<(), RuntimeError> {
-        if self.process(id).is_err() {
-            return Ok(());
-        }
+        let Ok(process) = self.process(id) else { return Ok(()) };
         self.end_container(id, None, Duration::ZERO).await?;
+        if process.borrow().state == ContainerState::Created {
+            self.kill_strays(id).await?;
+        }
         remove(self.client(), id).await?;
         let entry = self.0.state.lock().containers.remove(id);
         if let Some(entry) = entry {

@@ -18,6 +18,7 @@ mod pause;
 mod record;
 mod sandboxes;
 mod spec;
+mod strays;
 mod streams;
 mod watching;
 
@@ -66,6 +67,8 @@ struct SandboxEntry {
     sandbox: Sandbox,
     record: SandboxRecord,
     pid: Option<i32>,
+    /// Whether it ever ran, as far as the engine knows.
+    began: bool,
     ready: watch::Sender<bool>,
     seen: u64,
 }
@@ -85,6 +88,14 @@ struct State {
     containers: HashMap<String, ContainerEntry>,
 }
 
+impl State {
+    /// Containers of a sandbox.
+    fn members(&self, sandbox: &str) -> Vec<String> {
+        let of_it = |entry: &ContainerEntry| entry.container.borrow().sandbox_id == sandbox;
+        self.containers.iter().filter(|(_, entry)| of_it(entry)).map(|(id, _)| id.clone()).collect()
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     config: DockerConfig,
@@ -97,6 +108,8 @@ struct Inner {
     looks: AtomicU64,
     events: broadcast::Sender<RuntimeEvent>,
     kubia: OnceCell<()>,
+    /// Held while the sandboxes' image is imported.
+    importing: tokio::sync::Mutex<()>,
     stop: CancellationToken,
     _stop_when_dropped: DropGuard,
 }
@@ -162,6 +175,7 @@ impl Docker {
             looks: AtomicU64::new(0),
             events: broadcast::Sender::new(256),
             kubia: OnceCell::new(),
+            importing: tokio::sync::Mutex::default(),
             _stop_when_dropped: stop.clone().drop_guard(),
             stop,
         }));

@@ -125,6 +125,11 @@ pub(super) fn sandbox(found: &ContainerInspectResponse, record: &SandboxRecord) 
     }
 }
 
+/// Whether the engine knows that it ever ran.
+pub(super) fn has_begun(found: &ContainerInspectResponse) -> bool {
+    time(found.state.as_ref().and_then(|state| state.started_at.as_ref())).is_some()
+}
+
 /// The engine's message of a start error in the words of the program that starts containers.
 pub(super) fn start_message(message: &str) -> String {
     let inner = ["error during container init: ", "unable to start container process: "].into_iter().find_map(|before| {

@@ -30,6 +30,8 @@ impl Docker {
             Ok(())
         };
         if let Err(error) = begun.await {
+            // What cannot be removed now, with the engine away, is found when it is back.
+            let _ = self.kill_strays(&id).await;
             let _ = containers::remove(self.client(), &id).await;
             let _ = self.remove_control_groups(&config.cgroup_parent).await;
             return Err(error);
@@ -57,7 +59,12 @@ impl Docker {
         self.client().create_container(Some(options), body).await.map(|made| made.id).map_err(failed)
     }
 
+    /// Once, however many sandboxes find it missing: a second import would leave the first one without a name.
     async fn import_pause(&self) -> Result<(), RuntimeError> {
+        let _alone = self.0.importing.lock().await;
+        if self.find_image(pause::PAUSE).await?.is_some() {
+            return Ok(());
+        }
         let layer = pause::layer(&self.0.config.engine.arch)?;
         let (repository, tag) = pause::PAUSE.rsplit_once(':').unwrap_or((pause::PAUSE, "1"));
         let options = CreateImageOptionsBuilder::new().from_src("-").repo(repository).tag(tag).build();
@@ -69,18 +76,19 @@ impl Docker {
     pub(super) fn note_sandbox(&self, id: &str, found: &ContainerInspectResponse, record: SandboxRecord, look: u64) -> bool {
         let sandbox = record::sandbox(found, &record);
         let pid = found.state.as_ref().and_then(|state| state.pid).and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0);
+        let began = record::has_begun(found);
         let mut state = self.0.state.lock();
         match state.sandboxes.get_mut(id) {
             Some(entry) if entry.seen > look => false,
             Some(entry) => {
                 let changed = entry.sandbox != sandbox || entry.pid != pid;
                 entry.ready.send_replace(sandbox.ready);
-                (entry.sandbox, entry.pid, entry.seen) = (sandbox, pid, look);
+                (entry.sandbox, entry.pid, entry.began, entry.seen) = (sandbox, pid, began, look);
                 changed
             }
             None => {
                 let (ready, _) = watch::channel(sandbox.ready);
-                state.sandboxes.insert(id.to_owned(), SandboxEntry { sandbox, record, pid, ready, seen: look });
+                state.sandboxes.insert(id.to_owned(), SandboxEntry { sandbox, record, pid, began, ready, seen: look });
                 true
             }
         }
@@ -99,14 +107,16 @@ impl Docker {
     }
 
     pub(super) async fn end_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
-        let (members, mut ready) = {
+        let (members, began, mut ready) = {
             let state = self.0.state.lock();
             let Some(entry) = state.sandboxes.get(id) else { return Ok(()) };
-            let members = state.containers.iter().filter(|(_, c)| c.container.borrow().sandbox_id == id).map(|(id, _)| id.clone());
-            (members.collect::<Vec<_>>(), entry.ready.subscribe())
+            (state.members(id), entry.began, entry.ready.subscribe())
         };
         let ends = members.iter().map(|member| self.end_container(member, None, Duration::ZERO));
         futures::future::try_join_all(ends).await?;
+        if !began {
+            return self.kill_strays(id).await;
+        }
         if !*ready.borrow() {
             return Ok(());
         }
@@ -116,14 +126,16 @@ impl Docker {
     }
 
     pub(super) async fn forget_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
-        let (members, cgroup) = {
+        let (members, began, cgroup) = {
             let state = self.0.state.lock();
             let Some(entry) = state.sandboxes.get(id) else { return Ok(()) };
-            let members = state.containers.iter().filter(|(_, c)| c.container.borrow().sandbox_id == id).map(|(id, _)| id.clone());
-            (members.collect::<Vec<_>>(), entry.record.cgroup.clone())
+            (state.members(id), entry.began, entry.record.cgroup.clone())
         };
         let removals = members.iter().map(|member| self.forget_container(member));
         futures::future::try_join_all(removals).await?;
+        if !began {
+            self.kill_strays(id).await?;
+        }
         containers::remove(self.client(), id).await?;
         self.0.state.lock().sandboxes.remove(id);
         self.remove_control_groups(&cgroup).await

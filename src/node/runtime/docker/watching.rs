@@ -58,11 +58,9 @@ impl Docker {
         self.relist().await?;
         let (rubbish, sandboxes) = {
             let state = self.0.state.lock();
-            let never_ran = |id: &&String| state.sandboxes.get(*id).is_some_and(|entry| !entry.sandbox.ready && entry.pid.is_none());
             let alone = state.containers.iter().filter(|(_, c)| !state.sandboxes.contains_key(&c.container.borrow().sandbox_id));
-            let members = |id: &String| state.containers.values().any(|c| c.container.borrow().sandbox_id == *id);
-            let empty = state.sandboxes.keys().filter(never_ran).filter(|id| !members(id));
-            (alone.map(|(id, _)| id.clone()).collect::<Vec<_>>(), empty.cloned().collect::<Vec<_>>())
+            let empty = state.sandboxes.iter().filter(|(id, entry)| !entry.sandbox.ready && state.members(id).is_empty());
+            (alone.map(|(id, _)| id.clone()).collect::<Vec<_>>(), empty.map(|(id, _)| id.clone()).collect::<Vec<_>>())
         };
         for id in rubbish {
             self.forget_container(&id).await?;
