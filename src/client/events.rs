@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -50,10 +51,21 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The kubelet's, by default (eventBurst, eventRecordQPS).
-    pub const KUBELET: Self = Self { burst: 100, per_second: 50 };
+    /// The nodes' of one process, all together. (A kubelet alone has a burst of 100 and 50 a second: eventBurst, eventRecordQPS.)
+    pub const NODES: Self = Self { burst: 100, per_second: 200 };
     /// The scheduler's: what it tells gives way to what it does. (Upstream's client for events has a burst of 100 too.)
     pub const SCHEDULER: Self = Self { burst: 100, per_second: 200 };
+}
+
+/// A pace that recorders keep together. Clones are one.
+#[derive(Clone)]
+pub struct Throttle(Arc<Mutex<Tokens>>);
+
+impl Throttle {
+    /// Nothing of the burst is used up.
+    pub fn new(pace: Pace) -> Self {
+        Self(Arc::new(Mutex::new(Tokens::new(pace))))
+    }
 }
 
 /// What a pace leaves to be used: the moment at which the last event that was let through would have been due.
@@ -100,14 +112,14 @@ impl EventRecorder {
 
     /// The same, with time from `clock`.
     pub fn with_clock(client: kube::Client, component: &str, host: &str, clock: Arc<dyn Clock>) -> Self {
-        Self::paced(client, component, host, clock, None)
+        Self::throttled(client, component, host, clock, None)
     }
 
-    /// The same, writing no faster than `pace` allows: what comes in a burst is written later, in order.
-    pub fn paced(client: kube::Client, component: &str, host: &str, clock: Arc<dyn Clock>, pace: Option<Pace>) -> Self {
+    /// The same, writing no faster than `throttle` allows: what comes in a burst is written later, in order.
+    pub fn throttled(client: kube::Client, component: &str, host: &str, clock: Arc<dyn Clock>, throttle: Option<Throttle>) -> Self {
         let (waiting, queue) = mpsc::channel(WAITING);
         let (component, host) = (component.to_owned(), host.to_owned());
-        let writer = Writer { client, component, host, correlator: Correlator::default(), pace: pace.map(Tokens::new), newest: i128::MIN };
+        let writer = Writer { client, component, host, correlator: Correlator::default(), throttle, newest: i128::MIN };
         // Ends when the last recorder is dropped and its events are written.
         tokio::spawn(writer.run(queue));
         Self { waiting, clock }
@@ -129,7 +141,7 @@ struct Writer {
     component: String,
     host: String,
     correlator: Correlator,
-    pace: Option<Tokens>,
+    throttle: Option<Throttle>,
     /// The nanosecond in the newest name: no two names are alike, though a clock is coarse, stands still or goes back.
     newest: i128,
 }
@@ -144,8 +156,9 @@ impl Writer {
     async fn record(&mut self, event: Recorded) {
         let subject = subject(&event);
         let Verdict::Write { key, message, earlier } = self.correlator.judge(&subject, &event.message, event.at) else { return };
-        if let Some(pace) = &mut self.pace {
-            tokio::time::sleep_until(pace.next(Instant::now())).await;
+        if let Some(Throttle(tokens)) = &self.throttle {
+            let due = tokens.lock().next(Instant::now());
+            tokio::time::sleep_until(due).await;
         }
         self.newest = event.at.as_nanosecond().max(self.newest.saturating_add(1));
         let mut delay = FIRST_RETRY;

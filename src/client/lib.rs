@@ -23,7 +23,7 @@ mod revision;
 mod supervise;
 mod transport;
 
-pub use events::{EventRecorder, EventType, Pace};
+pub use events::{EventRecorder, EventType, Pace, Throttle};
 pub use informer::{Change, Index, Informer};
 pub use informers::{Informers, Watchable};
 pub use kubeconfig::{KubeconfigError, Remote, contexts, from_kubeconfig};

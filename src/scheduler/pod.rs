@@ -112,7 +112,7 @@ impl PodInfo {
         let owner = owners.filter(|owner| owner.controller == Some(true)).map(|owner| owner.uid.clone()).next();
         let spec = pod.spec.as_ref();
         Self {
-            requests: requests(&pod, &|resources| Resources::of(resources.and_then(|resources| resources.requests.as_ref()))),
+            requests: requested(&pod),
             weight: weight(&pod),
             ports: host_ports(&pod),
             owner,
@@ -185,6 +185,11 @@ pub(crate) fn is_pending(pod: &Pod) -> bool {
     let ours = spec.scheduler_name.as_deref().is_none_or(|name| name.is_empty() || name == "default-scheduler");
     let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
     ours && !gated && node_of(pod).is_empty() && pod.metadata.deletion_timestamp.is_none() && !is_terminal(pod)
+}
+
+/// What the pod asks for.
+pub(crate) fn requested(pod: &Pod) -> Resources {
+    requests(pod, &|resources| Resources::of(resources.and_then(|resources| resources.requests.as_ref())))
 }
 
 /// The sum of the containers, or what an init container needs beside the sidecars before it, if that is more; then the

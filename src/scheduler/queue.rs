@@ -61,8 +61,8 @@ impl SchedulingQueue {
                 self.make_ready(&uid);
             }
             Some(entry) => {
-                let asks = |info: &PodInfo| (info.pod.spec.clone(), info.pod.metadata.labels.clone());
-                let changed = asks(&entry.info) != asks(&info);
+                let (old, new) = (&entry.info.pod, &info.pod);
+                let changed = old.spec != new.spec || old.metadata.labels != new.metadata.labels;
                 entry.info = info;
                 if changed && matches!(entry.place, Place::Unschedulable(_)) {
                     self.back_off(&uid, now);

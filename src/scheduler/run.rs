@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coracle_api::clock::Clock;
 use coracle_api::identity::Identity;
-use coracle_client::{Change, EventRecorder, EventType, Informer, Pace, is_conflict, is_not_found};
+use coracle_client::{Change, EventRecorder, EventType, Informer, Pace, Throttle, is_conflict, is_not_found};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -21,7 +21,7 @@ use crate::Context;
 use crate::cycle::{Cycle, Misfit, choose};
 use crate::explain::Decisions;
 use crate::plugins::volumes::{self, ClaimToBind};
-use crate::pod::{PodInfo, is_pending, is_terminal, node_of, nominated};
+use crate::pod::{self, PodInfo, is_pending, is_terminal, node_of, nominated};
 use crate::queue::SchedulingQueue;
 use crate::snapshot::Snapshot;
 use crate::world::World;
@@ -54,7 +54,13 @@ pub(crate) async fn run(context: Context) {
     let client = context.clients.as_identity(Identity::new("system:kube-scheduler", &[]));
     let (failed, mut failures) = mpsc::unbounded_channel();
     let mut scheduler = Scheduler {
-        recorder: EventRecorder::paced(client.clone(), "default-scheduler", "", context.clock.clone(), Some(Pace::SCHEDULER)),
+        recorder: EventRecorder::throttled(
+            client.clone(),
+            "default-scheduler",
+            "",
+            context.clock.clone(),
+            Some(Throttle::new(Pace::SCHEDULER)),
+        ),
         client,
         clock: context.clock,
         pods: context.informers.of::<Pod>(),
@@ -176,16 +182,16 @@ impl Scheduler {
         if !node.is_empty() {
             self.assumed.remove(&uid);
             self.queue.remove(&uid);
-            let info = PodInfo::new(pod);
-            // Nothing that counts changes in a bound pod but its requests (resize).
-            if self.snapshot.node_of(&uid).is_none() {
+            let known = self.snapshot.node_of(&uid);
+            if known.is_none() {
                 // Someone may have waited for this one to be near.
                 self.queue.wake(Instant::now(), |waiting| waiting.terms.is_some() || !waiting.spread.is_empty());
             }
-            if self.snapshot.node_of(&uid) != Some(&node) || self.snapshot.requests_of(&uid) != Some(&info.requests) {
-                self.snapshot.place(info, &node);
+            // Nothing that counts changes in a bound pod but its requests (resize).
+            if known == Some(&node) && self.snapshot.requests_of(&uid) == Some(&pod::requested(&pod)) {
+                self.snapshot.refresh(&uid, pod);
             } else {
-                self.snapshot.refresh(&uid, info.pod);
+                self.snapshot.place(PodInfo::new(pod), &node);
             }
         } else if is_pending(&pod) {
             match self.assumed.get(&uid).cloned() {

@@ -3,6 +3,8 @@
 pub(crate) mod admission;
 pub(crate) mod dispatch;
 pub(crate) mod eviction;
+pub(crate) mod forbidden;
+pub(crate) mod health;
 pub(crate) mod image_gc;
 pub(crate) mod lease;
 pub(crate) mod machine;
@@ -20,7 +22,7 @@ use std::time::Duration;
 use coracle_api::clock::Clock;
 use coracle_api::identity::Identity;
 use coracle_api::seams::PodNetwork;
-use coracle_client::{Clients, EventRecorder, EventType, Index, Informer, Informers, Pace};
+use coracle_client::{Clients, EventRecorder, EventType, Index, Informer, Informers, Pace, Throttle};
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -38,13 +40,16 @@ pub use self::machine::Capacity;
 /// the scheduler.
 const WRITES: usize = 4;
 
-/// Turns at writing statuses, shared by the nodes of a process.
+/// Turns at writing, shared by the nodes of a process: statuses, and events, which give way.
 #[derive(Clone)]
-pub struct Turns(Arc<Semaphore>);
+pub struct Turns {
+    statuses: Arc<Semaphore>,
+    events: Throttle,
+}
 
 impl Default for Turns {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(WRITES)))
+        Self { statuses: Arc::new(Semaphore::new(WRITES)), events: Throttle::new(Pace::NODES) }
     }
 }
 
@@ -74,7 +79,7 @@ pub struct NodeConfig {
     pub cluster_domain: String,
     /// Longest wait before a container that keeps failing is started again, as `crashLoopBackOff.maxContainerRestartPeriod`.
     pub longest_restart_delay: Duration,
-    /// Turns at writing statuses, shared with the process' other nodes.
+    /// Turns at writing, shared with the process' other nodes.
     pub turns: Turns,
 }
 
@@ -110,6 +115,7 @@ pub(crate) struct Agent {
     pub(crate) images_used: Mutex<HashMap<String, jiff::Timestamp>>,
     /// What the machine is short of.
     pub(crate) pressures: pressure::Watch,
+    pub(crate) health: health::Health,
     pub(crate) usages: Usages,
     pub(crate) turns: Turns,
     /// Something that the node's status shows has changed.
@@ -126,7 +132,7 @@ impl Agent {
 
     /// Waits for a turn at writing a status.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.turns.0.acquire().await.ok()
+        self.turns.statuses.acquire().await.ok()
     }
 
     /// Records an event about a pod or, with a field path, one of its containers.
@@ -165,7 +171,13 @@ impl Node {
         let by_node =
             pods.index("spec.nodeName", |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).into_iter().collect());
         let agent = Arc::new(Agent {
-            events: EventRecorder::paced(client.clone(), "kubelet", &config.name, config.clock.clone(), Some(Pace::KUBELET)),
+            events: EventRecorder::throttled(
+                client.clone(),
+                "kubelet",
+                &config.name,
+                config.clock.clone(),
+                Some(config.turns.events.clone()),
+            ),
             objects: Objects::new(client.clone(), &config.informers),
             capacity: config.capacity.unwrap_or_else(|| Capacity::of_machine(&config.data_dir)),
             nodes: config.informers.of::<NodeObject>(),
@@ -186,6 +198,7 @@ impl Node {
             pulls: Mutex::default(),
             images_used: Mutex::default(),
             pressures: pressure::Watch::default(),
+            health: health::Health::default(),
             usages: Usages::default(),
             turns: config.turns,
             status_changed: Notify::new(),
@@ -205,6 +218,7 @@ impl Node {
         spawn("dispatch", Box::pin(dispatch::run(agent.clone())));
         spawn("status", Box::pin(register::run(agent.clone())));
         spawn("lease", Box::pin(lease::run(agent.clone())));
+        spawn("health", Box::pin(health::run(agent.clone())));
         spawn("eviction", Box::pin(eviction::run(agent.clone())));
         spawn("images", Box::pin(image_gc::run(agent.clone())));
         Self { agent }
