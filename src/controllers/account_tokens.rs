@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_client::{Change, Informer, Queue, is_not_found};
+use coracle_client::{Change, Informer, Queue};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
@@ -12,7 +12,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 
 use crate::Context;
-use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, uid_of, work};
+use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, uid_of, unless_gone, work};
 
 const NAME: &str = "tokens-controller";
 const TYPE: &str = "kubernetes.io/service-account-token";
@@ -111,10 +111,7 @@ impl Controller {
             (Plan::Fill { token }, Some(account)) => self.fill(&api, &secret, &account, token).await,
             _ => Ok(()),
         };
-        match done {
-            Err(error) if !is_not_found(&error) => Err(error),
-            _ => Ok(None),
-        }
+        unless_gone(done).map(|()| None)
     }
 
     async fn fill(&self, api: &Api<Secret>, secret: &Secret, account: &ServiceAccount, token: bool) -> Result<(), kube::Error> {

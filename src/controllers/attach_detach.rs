@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::clock::Clock;
-use coracle_client::{EventRecorder, EventType, Informer, Queue, is_exists, is_not_found};
+use coracle_client::{EventRecorder, EventType, Informer, Queue, is_exists};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{CSIPersistentVolumeSource, PersistentVolume, PersistentVolumeClaim, PersistentVolumeSpec, Pod, Volume};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment, VolumeAttachmentSource, VolumeAttachmentSpec};
@@ -14,7 +14,7 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, Resource};
 use ring::digest::{SHA256, digest};
 
-use crate::wiring::{Key, Outcome, Run, follow_latest, name_of, namespace_of, work};
+use crate::wiring::{Key, Outcome, Run, follow_latest, name_of, namespace_of, unless_gone, work};
 use crate::{Context, pods};
 
 const NAME: &str = "attachdetach-controller";
@@ -173,10 +173,7 @@ impl Controller {
         for known in self.attachments.list() {
             let name = name_of(&*known);
             if !wanted.contains_key(name) && known.metadata.deletion_timestamp.is_none() && self.is_ours(&known) {
-                match api.delete(name, &DeleteParams::default()).await {
-                    Err(error) if !is_not_found(&error) => return Err(error),
-                    _ => {}
-                }
+                unless_gone(api.delete(name, &DeleteParams::default()).await)?;
             }
         }
         self.waits.lock().retain(|name, _| wanted.contains_key(name));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use coracle_api::clock::Clock;
 use coracle_api::identity::Identity;
-use coracle_client::{Index, Informer, Queue, is_exists, is_not_found};
+use coracle_client::{Index, Informer, Queue, is_exists};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::{IPAddress, IPAddressSpec, ParentReference, ServiceCIDR, ServiceCIDRStatus};
@@ -16,7 +16,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 
 use crate::Context;
-use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, work};
+use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, unless_gone, work};
 
 const FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
 const FAMILY: &str = "ipaddress.kubernetes.io/ip-family";
@@ -124,10 +124,7 @@ impl Ranges {
                 self.api.replace_status(&key.name, &PostParams::default(), &object).await
             }
         };
-        match written {
-            Err(error) if !is_not_found(&error) => Err(error),
-            _ => Ok(None),
-        }
+        unless_gone(written).map(|()| None)
     }
 }
 
@@ -178,10 +175,7 @@ impl Addresses {
             },
             (owner, Some(address)) if is_ours(&address) && !owner.as_ref().is_some_and(|service| belongs(&address, service)) => {
                 let preconditions = Some(Preconditions { uid: address.metadata.uid.clone(), resource_version: None });
-                match self.api.delete(ip, &DeleteParams { preconditions, ..DeleteParams::default() }).await {
-                    Err(error) if !is_not_found(&error) => Err(error),
-                    _ => Ok(None),
-                }
+                unless_gone(self.api.delete(ip, &DeleteParams { preconditions, ..DeleteParams::default() }).await).map(|()| None)
             }
             _ => Ok(None),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use coracle_api::clock::Clock;
 use coracle_api::placement::tolerates;
-use coracle_client::{Change, EventRecorder, EventType, Index, Informer, Queue, is_not_found};
+use coracle_client::{Change, EventRecorder, EventType, Index, Informer, Queue};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::Context;
 use crate::pod_control::same_pod;
 use crate::pods;
-use crate::wiring::{Key, Outcome, Run, follow, name_of, namespace_of, work};
+use crate::wiring::{Key, Outcome, Run, follow, name_of, namespace_of, unless_gone, work};
 
 const NAME: &str = "node-controller";
 
@@ -128,10 +128,7 @@ impl Controller {
             api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await.map(drop),
             api.delete(&key.name, &same_pod(&pod)).await.map(drop),
         ] {
-            match outcome {
-                Err(error) if !is_not_found(&error) => return Err(error),
-                _ => {}
-            }
+            unless_gone(outcome)?;
         }
         Ok(None)
     }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Informer, Queue, is_not_found};
+use coracle_client::{Informer, Queue};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 
 use crate::Context;
-use crate::wiring::{Key, Run, follow_latest, work};
+use crate::wiring::{Key, Run, follow_latest, unless_gone, work};
 
 const NAME: &str = "ttl-after-finished-controller";
 
@@ -35,10 +35,7 @@ pub(crate) async fn run(context: Context) -> Run {
             let mut parameters = DeleteParams::foreground();
             parameters.preconditions =
                 Some(Preconditions { uid: job.metadata.uid.clone(), resource_version: job.metadata.resource_version.clone() });
-            match Api::<Job>::namespaced(client, &key.namespace).delete(&key.name, &parameters).await {
-                Err(error) if !is_not_found(&error) => Err(error),
-                _ => Ok(None),
-            }
+            unless_gone(Api::<Job>::namespaced(client, &key.namespace).delete(&key.name, &parameters).await).map(|()| None)
         }
     });
     tokio::join!(changes, workers).1

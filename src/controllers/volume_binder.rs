@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coracle_api::quantity::Quantity as Number;
-use coracle_client::{Change, EventRecorder, EventType, Informer, Queue, is_exists, is_not_found};
+use coracle_client::{Change, EventRecorder, EventType, Informer, Queue, is_exists};
 use k8s_openapi::api::core::v1::{
     HostPathVolumeSource, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, ObjectReference, PersistentVolume,
     PersistentVolumeClaim, PersistentVolumeSpec, VolumeNodeAffinity,
@@ -18,7 +18,7 @@ use kube::core::{Selector, SelectorExt};
 use kube::{Api, Resource};
 
 use crate::Context;
-use crate::wiring::{Key, Outcome, Run, follow, name_of, namespace_of, uid_of, work};
+use crate::wiring::{Key, Outcome, Run, follow, name_of, namespace_of, uid_of, unless_gone, work};
 
 const NAME: &str = "persistent-volume-binder";
 /// The provisioner of classes whose volumes are directories of this machine.
@@ -297,10 +297,7 @@ impl Controller {
             if volume.metadata.deletion_timestamp.is_some() {
                 return Ok(None);
             }
-            return match api.delete(name, &DeleteParams::default()).await {
-                Err(error) if !is_not_found(&error) => Err(error),
-                _ => Ok(None),
-            };
+            return unless_gone(api.delete(name, &DeleteParams::default()).await).map(|()| None);
         }
         Ok(None)
     }

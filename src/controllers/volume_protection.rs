@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_client::{Informer, Queue, Watchable, is_not_found};
+use coracle_client::{Informer, Queue, Watchable};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::Context;
 use crate::pods::node;
-use crate::wiring::{Key, Outcome, Run, follow_latest, name_of, namespace_of, work};
+use crate::wiring::{Key, Outcome, Run, follow_latest, name_of, namespace_of, unless_gone, work};
 
 /// The API of a kind in a namespace.
 type ApiIn<K> = Box<dyn Fn(&str) -> Api<K> + Send + Sync>;
@@ -31,10 +31,7 @@ impl<K: Watchable + Serialize> Protector<K> {
         let Some(finalizers) = plan(object.meta(), self.finalizer, || (self.is_used)(&object)) else { return Ok(None) };
         let mut object = K::clone(&object);
         object.meta_mut().finalizers = Some(finalizers);
-        match (self.api)(&key.namespace).replace(&key.name, &PostParams::default(), &object).await {
-            Err(error) if !is_not_found(&error) => Err(error),
-            _ => Ok(None),
-        }
+        unless_gone((self.api)(&key.namespace).replace(&key.name, &PostParams::default(), &object).await).map(|()| None)
     }
 
     async fn run(self, queue: Queue<Key>) -> Run {

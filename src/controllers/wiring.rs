@@ -86,6 +86,14 @@ pub(crate) async fn together<F: Future>(futures: Vec<F>, most: usize) -> Vec<F::
     futures::stream::iter(futures).buffer_unordered(most).collect().await
 }
 
+/// What became of a write to an object that may be gone: that it is gone is no failure.
+pub(crate) fn unless_gone<T>(answer: Result<T, kube::Error>) -> Result<(), kube::Error> {
+    match answer {
+        Err(error) if !is_not_found(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Reconciles the keys of `queue` with `count` workers, until aborted. Failures are retried with back-off.
 pub(crate) async fn work<T, F, Fut>(queue: Queue<T>, count: usize, reconcile: F) -> Run
 where

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::clock::Clock;
-use coracle_client::is_not_found;
 use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequestCondition;
 use kube::Api;
@@ -14,7 +13,7 @@ use x509_parser::pem::parse_x509_pem;
 
 use super::{ACCOUNT, Request, conditions, each, is_issued};
 use crate::Context;
-use crate::wiring::{Outcome, Run, name_of};
+use crate::wiring::{Outcome, Run, name_of, unless_gone};
 
 const DECIDED: Duration = Duration::from_secs(60 * 60);
 const PENDING: Duration = Duration::from_secs(24 * 60 * 60);
@@ -52,10 +51,7 @@ async fn reconcile(client: kube::Client, clock: Arc<dyn Clock>, request: Arc<Req
     {
         return Ok(Some(left));
     }
-    match Api::<Request>::all(client).delete(name_of(&*request), &DeleteParams::default()).await {
-        Err(error) if !is_not_found(&error) => Err(error),
-        _ => Ok(None),
-    }
+    unless_gone(Api::<Request>::all(client).delete(name_of(&*request), &DeleteParams::default()).await).map(|()| None)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::clock::Clock;
-use coracle_client::{Change, EventType, Informer, Queue, is_not_found, revision_of};
+use coracle_client::{Change, EventType, Informer, Queue, revision_of};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -28,7 +28,7 @@ use crate::pod_control::{PodControl, is_ending};
 use crate::pods;
 use crate::replicaset::expectations::Expectations;
 use crate::revisions::{self, Failure};
-use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, together, uid_of, work};
+use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, together, uid_of, unless_gone, work};
 use plan::Plan;
 
 const NAME: &str = "daemon-set-controller";
@@ -194,10 +194,7 @@ impl Controller {
         }
         let update = DaemonSet { status: Some(status), ..set.clone() };
         let api = Api::<DaemonSet>::namespaced(self.hands.client.clone(), namespace_of(set));
-        match api.replace_status(name_of(set), &PostParams::default(), &update).await {
-            Err(error) if !is_not_found(&error) => Err(error),
-            _ => Ok(()),
-        }
+        unless_gone(api.replace_status(name_of(set), &PostParams::default(), &update).await)
     }
 
     async fn trim(&self, set: &DaemonSet, history: &[Arc<ControllerRevision>], newest: &str, all: &[Arc<Pod>]) -> Result<(), kube::Error> {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::clock::Clock;
-use coracle_client::{Change, EventRecorder, EventType, Index, Informer, Queue, is_exists, is_not_found};
+use coracle_client::{Change, EventRecorder, EventType, Index, Informer, Queue, is_exists};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use crate::Context;
 use crate::ownership::{claim_all, controller_key, controller_of, matches, orphans_key, selector};
 use crate::pods;
-use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, uid_of, work};
+use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, uid_of, unless_gone, work};
 use plan::{Plan, Write};
 pub(crate) use replicas::scaled;
 
@@ -160,10 +160,7 @@ impl Controller {
         for set in &plan.deletes {
             let preconditions = Preconditions { uid: set.metadata.uid.clone(), resource_version: None };
             let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
-            match api.delete(name_of(set), &parameters).await {
-                Err(error) if !is_not_found(&error) => return Err(error),
-                _ => {}
-            }
+            unless_gone(api.delete(name_of(set), &parameters).await)?;
         }
         let mut current = deployment.clone();
         if let Some(revision) = plan.revision {
@@ -247,10 +244,7 @@ impl Controller {
             return Ok(());
         }
         deployment.status = Some(status);
-        match self.api(&deployment).replace_status(name_of(&deployment), &PostParams::default(), &deployment).await {
-            Err(error) if !is_not_found(&error) => Err(error),
-            _ => Ok(()),
-        }
+        unless_gone(self.api(&deployment).replace_status(name_of(&deployment), &PostParams::default(), &deployment).await)
     }
 
     fn api(&self, deployment: &Deployment) -> Api<Deployment> {

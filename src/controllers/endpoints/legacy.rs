@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coracle_client::{Informer, Queue, is_not_found};
+use coracle_client::{Informer, Queue};
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
@@ -13,7 +13,7 @@ use super::ports::{TargetPort, target_ports};
 use super::{enqueue_services, host_name, inherited_labels, is_reachable, publishes_unready, selector_of, selects};
 use crate::Context;
 use crate::pods;
-use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, work};
+use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, unless_gone, work};
 
 const NAME: &str = "endpoint-controller";
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
@@ -58,10 +58,7 @@ impl Controller {
             // Someone's own Endpoints without a service stay.
             let ours = |endpoints: &Arc<Endpoints>| label(endpoints, MANAGED_BY) == Some(NAME);
             if known.as_ref().is_some_and(ours) {
-                match api.delete(&key.name, &DeleteParams::default()).await {
-                    Err(error) if !is_not_found(&error) => return Err(error),
-                    _ => {}
-                }
+                unless_gone(api.delete(&key.name, &DeleteParams::default()).await)?;
             }
             return Ok(None);
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use coracle_client::{Index, Informer, Queue, is_exists, is_not_found};
+use coracle_client::{Index, Informer, Queue, is_exists};
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointSubset, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -15,7 +15,7 @@ use super::selector_of;
 use super::slicing::{MANAGED_BY, SERVICE_NAME};
 use crate::Context;
 use crate::ownership::{controller_key, controller_reference};
-use crate::wiring::{Key, Outcome, Run, follow_latest, name_of, namespace_of, uid_of, work};
+use crate::wiring::{Key, Outcome, Run, follow_latest, name_of, namespace_of, uid_of, unless_gone, work};
 
 const NAME: &str = "endpointslicemirroring-controller";
 const MANAGER: &str = "endpointslicemirroring-controller.k8s.io";
@@ -145,10 +145,7 @@ impl Controller {
             }
         }
         for slice in known.iter().filter(|one| !wanted.iter().any(|slice| name_of(slice) == name_of(one.as_ref()))) {
-            match api.delete(name_of(slice.as_ref()), &DeleteParams::default()).await {
-                Err(error) if !is_not_found(&error) => return Err(error),
-                _ => {}
-            }
+            unless_gone(api.delete(name_of(slice.as_ref()), &DeleteParams::default()).await)?;
         }
         Ok(None)
     }

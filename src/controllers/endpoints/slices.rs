@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use coracle_client::{Index, Informer, Queue, is_not_found, revision_of};
+use coracle_client::{Index, Informer, Queue, revision_of};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::slicing::{self, MANAGED_BY, MANAGER, SERVICE_NAME};
 use super::{enqueue_services, selector_of, selects};
 use crate::Context;
-use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, work};
+use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, unless_gone, work};
 
 const NAME: &str = "endpointslice-controller";
 
@@ -100,10 +100,7 @@ impl Controller {
             self.note(key, &updated);
         }
         for slice in &plan.delete {
-            match api.delete(name_of(slice.as_ref()), &DeleteParams::default()).await {
-                Err(error) if !is_not_found(&error) => return Err(error),
-                _ => {}
-            }
+            unless_gone(api.delete(name_of(slice.as_ref()), &DeleteParams::default()).await)?;
         }
         Ok(None)
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::clock::Clock;
-use coracle_client::{Change, EventRecorder, EventType, Informer, is_not_found};
+use coracle_client::{Change, EventRecorder, EventType, Informer};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
@@ -25,7 +25,7 @@ use serde_json::json;
 
 use crate::Context;
 use crate::pods;
-use crate::wiring::{Run, name_of, namespace_of};
+use crate::wiring::{Run, name_of, namespace_of, unless_gone};
 use zones::{Zones, zone_of};
 
 const NAME: &str = "node-controller";
@@ -255,10 +255,7 @@ impl Controller {
             let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [
                 {"type": "Ready", "status": "False", "lastTransitionTime": Time(now)}]}});
             let api = Api::<Pod>::namespaced(self.client.clone(), namespace_of(pod.as_ref()));
-            match api.patch_status(name_of(pod.as_ref()), &PatchParams::default(), &Patch::Strategic(patch)).await {
-                Err(error) if !is_not_found(&error) => return Err(error),
-                _ => {}
-            }
+            unless_gone(api.patch_status(name_of(pod.as_ref()), &PatchParams::default(), &Patch::Strategic(patch)).await)?;
         }
         Ok(())
     }
