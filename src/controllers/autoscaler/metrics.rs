@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v2::MetricTarget;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde_json::Value;
 
 use super::Autoscaling;
 use crate::pods;
@@ -19,7 +20,7 @@ pub(super) struct Sample {
     pub at: Option<Timestamp>,
     /// Over how long it was measured.
     pub window: SignedDuration,
-    /// Thousandths of the resource by container.
+    /// Thousandths of the resource by container; of a metric about the whole pod, by the empty name.
     pub containers: BTreeMap<String, i64>,
 }
 
@@ -29,6 +30,7 @@ pub(super) type Usage = BTreeMap<String, Sample>;
 /// What a metric is about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Metric<'a> {
+    /// Empty for a metric that is no resource.
     pub resource: &'a str,
     /// One container of each pod; all without.
     pub container: Option<&'a str>,
@@ -48,8 +50,19 @@ pub(super) struct Proposal {
     pub average: i64,
 }
 
-fn milli(quantity: Option<&Quantity>) -> i64 {
+pub(super) fn milli(quantity: Option<&Quantity>) -> i64 {
     quantity.and_then(|quantity| quantity.0.parse::<Number>().ok()).map_or(0, |number| number.milli_value())
+}
+
+/// Thousandths of a quantity in an answer; some servers write whole ones as numbers.
+pub(super) fn milli_of(value: &Value) -> i64 {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.parse::<Number>().map_or(0, |number| number.milli_value())
+}
+
+/// So near to the target that nothing is changed.
+pub(super) fn is_near(ratio: f64, tolerance: Tolerance) -> bool {
+    (1.0 - tolerance.0..=1.0 + tolerance.1).contains(&ratio)
 }
 
 impl Metric<'_> {
@@ -137,12 +150,14 @@ pub(super) fn propose(
     }
     let request = |pod: &Pod| if metric.target.average_utilization.is_some() { metric.requested(pod) } else { Ok(0) };
     let (mut counted, mut starting, mut missing) = (Vec::new(), Vec::new(), Vec::new());
-    for pod in all.iter().filter(|pod| !pods::is_terminating(pod) && pods::phase(pod) != "Failed") {
+    for pod in all {
+        let request = request(pod)?;
         match usage.get(name_of(pod.as_ref())) {
-            _ if pods::phase(pod) == "Pending" => starting.push(request(pod)?),
-            None => missing.push(request(pod)?),
-            Some(sample) if metric.resource == "cpu" && is_starting(pod, sample, options, now) => starting.push(request(pod)?),
-            Some(sample) => counted.push((metric.used(sample), request(pod)?)),
+            _ if pods::is_terminating(pod) || pods::phase(pod) == "Failed" => {}
+            _ if pods::phase(pod) == "Pending" => starting.push(request),
+            None => missing.push(request),
+            Some(sample) if metric.resource == "cpu" && is_starting(pod, sample, options, now) => starting.push(request),
+            Some(sample) => counted.push((metric.used(sample), request)),
         }
     }
     if counted.is_empty() {
@@ -152,7 +167,7 @@ pub(super) fn propose(
     let utilization = metric.target.average_utilization.map(|_| i32::try_from(total * 100 / requests.max(1)).unwrap_or(i32::MAX));
     let average = total / length(&counted);
     let keep = |replicas| Ok(Proposal { replicas, utilization, average });
-    let near = |ratio: f64| (1.0 - tolerance.0..=1.0 + tolerance.1).contains(&ratio);
+    let near = |ratio| is_near(ratio, tolerance);
     let first = metric.ratio(&counted);
     let grows_with_starting = !starting.is_empty() && first > 1.0;
     if !grows_with_starting && missing.is_empty() {
@@ -176,7 +191,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use rstest::rstest;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     const NEAR: Tolerance = (0.1, 0.1);
 

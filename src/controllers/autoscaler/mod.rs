@@ -1,36 +1,40 @@
-//! Horizontal pod autoscalers: replicas follow what pods use, by the resource metrics API.
+//! Horizontal pod autoscalers: replicas follow what pods use, or figures that others know.
 //!
-//! `metrics` says how many replicas the use calls for, `behavior` how fast to get there. This file asks and scales.
+//! `sources` asks the APIs of metrics; `metrics` (figures of each pod) and `values` (one figure for all) say how many replicas
+//! they call for, `proposals` which of them applies; `behavior` says how fast to get there. This file looks and scales.
 
 mod behavior;
 mod metrics;
+mod proposals;
+mod sources;
+mod values;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::clock::Clock;
-use coracle_api::quantity::Quantity as Number;
-use coracle_client::{EventRecorder, EventType, Informer, Queue, is_not_found};
+use coracle_api::selector::LabelSelector;
+use coracle_client::{EventRecorder, EventType, Informer, Queue};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::autoscaling::v2::{
-    ContainerResourceMetricStatus, HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition,
-    HorizontalPodAutoscalerStatus, MetricSpec, MetricStatus, MetricValueStatus, ResourceMetricStatus,
+    HPAScalingRules, HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition, HorizontalPodAutoscalerStatus, MetricStatus,
 };
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Resource};
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use crate::Context;
-use crate::wiring::{Key, Outcome, Run, follow_latest, name_of, namespace_of, uid_of, work};
+use crate::pod_control::message_of;
+use crate::wiring::{Key, Outcome, Run, follow_latest, name_of, namespace_of, uid_of, unless_gone, work};
 use behavior::{History, bound, minimum};
-use metrics::{Metric, Proposal, Sample, Usage, propose};
+use metrics::{Tolerance, milli};
+use proposals::Target;
+use sources::{Sources, no_match};
 
 const NAME: &str = "horizontal-pod-autoscaler";
 /// The longest period a policy may have.
@@ -66,24 +70,27 @@ impl Default for Autoscaling {
 
 struct Controller {
     options: Autoscaling,
-    client: kube::Client,
+    sources: Sources,
     recorder: EventRecorder,
     clock: Arc<dyn Clock>,
     autoscalers: Informer<HorizontalPodAutoscaler>,
     pods: Informer<Pod>,
     /// By uid of the autoscaler.
     histories: Mutex<HashMap<String, History>>,
+    /// What the autoscalers' targets select, as last seen.
+    selectors: Mutex<BTreeMap<Key, LabelSelector>>,
 }
 
 pub(crate) async fn run(context: Context) -> Run {
     let controller = Arc::new(Controller {
         options: context.autoscaling.clone(),
-        client: context.client(NAME),
+        sources: Sources(context.client(NAME)),
         recorder: context.recorder(NAME),
         clock: context.clock.clone(),
         autoscalers: context.informers.of(),
         pods: context.informers.of(),
         histories: Mutex::default(),
+        selectors: Mutex::default(),
     });
     controller.autoscalers.synced().await;
     controller.pods.synced().await;
@@ -121,51 +128,12 @@ fn note(status: &mut HorizontalPodAutoscalerStatus, kind: &str, holds: bool, rea
     }
 }
 
-/// A metric that pods' use decides.
-fn by_use(metric: &MetricSpec) -> Option<Metric<'_>> {
-    match (&metric.resource, &metric.container_resource) {
-        (Some(one), _) => Some(Metric { resource: &one.name, container: None, target: &one.target }),
-        (None, Some(one)) => Some(Metric { resource: &one.name, container: Some(&one.container), target: &one.target }),
-        (None, None) => None,
-    }
-}
-
-/// Why a metric of another source cannot be read: nothing of this project serves those.
-fn unserved(metric: &MetricSpec) -> (&'static str, String) {
-    let custom = |name: &str| format!("unable to get metric {name}: no custom metrics API (custom.metrics.k8s.io) registered");
-    match (&metric.pods, &metric.object, &metric.external) {
-        (Some(pods), _, _) => ("FailedGetPodsMetric", custom(&pods.metric.name)),
-        (_, Some(object), _) => ("FailedGetObjectMetric", custom(&object.metric.name)),
-        (_, _, Some(external)) => {
-            let name = &external.metric.name;
-            (
-                "FailedGetExternalMetric",
-                format!("unable to get external metric {name}: no external metrics API (external.metrics.k8s.io) registered"),
-            )
-        }
-        _ => ("InvalidMetricSourceType", format!("unknown metric source type {:?}", metric.type_)),
-    }
-}
-
-fn shown(spec: &MetricSpec, metric: Metric, proposal: &Proposal) -> MetricStatus {
-    let average = if metric.resource == "cpu" { format!("{}m", proposal.average) } else { (proposal.average / 1000).to_string() };
-    let current = MetricValueStatus { average_utilization: proposal.utilization, average_value: Some(Quantity(average)), value: None };
-    let mut status = MetricStatus { type_: spec.type_.clone(), ..MetricStatus::default() };
-    let name = metric.resource.to_owned();
-    match metric.container {
-        None => status.resource = Some(ResourceMetricStatus { name, current }),
-        Some(container) => {
-            status.container_resource = Some(ContainerResourceMetricStatus { container: container.to_owned(), name, current });
-        }
-    }
-    status
-}
-
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Outcome {
         let Some(autoscaler) = self.autoscalers.get(&key.namespace, &key.name) else {
             let known: HashSet<String> = self.autoscalers.list().iter().map(|one| uid_of(one.as_ref()).to_owned()).collect();
             self.histories.lock().retain(|uid, _| known.contains(uid));
+            self.selectors.lock().remove(key);
             return Ok(None);
         };
         let mut status = autoscaler.status.clone().unwrap_or_default();
@@ -188,9 +156,9 @@ impl Controller {
         let version = target.api_version.as_deref().unwrap_or("v1");
         let (group, version) = version.split_once('/').unwrap_or(("", version));
         let kind = GroupVersionKind::gvk(group, version, &target.kind);
-        let (resource, _) = kube::discovery::pinned_kind(&self.client, &kind).await.map_err(|error| error.to_string())?;
-        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace_of(autoscaler), &resource);
-        let scale = api.get_scale(&target.name).await.map_err(|error| error.to_string())?;
+        let (resource, _) = kube::discovery::pinned_kind(&self.sources.0, &kind).await.map_err(|_| no_match(&kind))?;
+        let api = Api::<DynamicObject>::namespaced_with(self.sources.0.clone(), namespace_of(autoscaler), &resource);
+        let scale = api.get_scale(&target.name).await.map_err(|error| message_of(&error))?;
         Ok((api, scale))
     }
 
@@ -205,6 +173,7 @@ impl Controller {
         let spec = &autoscaler.spec;
         let current = scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
         status.current_replicas = Some(current);
+        let before = status.current_metrics.take();
         note(status, "AbleToScale", true, "SucceededGetScale", "the HPA controller was able to get the target's current scale", now);
         let uid = uid_of(autoscaler).to_owned();
         self.histories.lock().entry(uid.clone()).or_insert_with(|| History::begin(current, now));
@@ -217,11 +186,7 @@ impl Controller {
         } else if current < minimum(spec) {
             (minimum(spec), "Current number of replicas below Spec.MinReplicas".to_owned())
         } else {
-            let selector = scale.status.as_ref().and_then(|status| status.selector.clone()).unwrap_or_default();
-            let Some((wanted, metric)) = self.wanted(autoscaler, &selector, current, status, now).await else {
-                status.desired_replicas = current;
-                return;
-            };
+            let Some((wanted, metric)) = self.wanted(autoscaler, &scale, status, now).await else { return };
             let mut histories = self.histories.lock();
             let history = histories.entry(uid.clone()).or_default();
             history.scaled.retain(|(at, _)| now.duration_since(*at) < REMEMBERED);
@@ -233,8 +198,8 @@ impl Controller {
             let reason = if wanted > current { format!("{metric} above target") } else { "All metrics below target".to_owned() };
             (bounded.replicas, reason)
         };
-        status.desired_replicas = desired;
         if desired == current {
+            status.desired_replicas = desired;
             return;
         }
         scale.spec.get_or_insert_default().replicas = Some(desired);
@@ -245,12 +210,15 @@ impl Controller {
                 self.recorder.event(&subject, EventType::Normal, "SuccessfulRescale", format!("New size: {desired}; reason: {reason}"));
                 let message = format!("the HPA controller was able to update the target scale to {desired}");
                 note(status, "AbleToScale", true, "SucceededRescale", &message, now);
+                status.desired_replicas = desired;
                 status.last_scale_time = Some(Time(now));
                 if spec.behavior.is_some() {
                     self.histories.lock().entry(uid).or_default().scaled.push((now, desired - current));
                 }
             }
             Err(error) => {
+                let error = message_of(&error);
+                status.current_metrics = before;
                 let message = format!("New size: {desired}; reason: {reason}; error: {error}");
                 self.recorder.event(&subject, EventType::Warning, "FailedRescale", message);
                 let message = format!("the HPA controller was unable to update the target scale: {error}");
@@ -259,118 +227,116 @@ impl Controller {
         }
     }
 
-    /// The target's pods; why there are none to look at, as reason and message, is said by the condition.
-    fn targets(&self, autoscaler: &HorizontalPodAutoscaler, selector: &str) -> Result<Vec<Arc<Pod>>, (&'static str, String)> {
+    /// The target's pods. An error is told, and its message is that of the failed look.
+    fn targets(
+        &self,
+        autoscaler: &HorizontalPodAutoscaler,
+        selector: &str,
+        status: &mut HorizontalPodAutoscalerStatus,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Pod>>, String> {
+        let mut refuse = |event: &str, reason: &str, condition: &str, error: String| {
+            self.recorder.event(&autoscaler.object_ref(&()), EventType::Warning, event, error.clone());
+            note(status, "ScalingActive", false, reason, condition, now);
+            error
+        };
         if selector.is_empty() {
-            return Err(("InvalidSelector", "the HPA target's scale is missing a selector".to_owned()));
+            let message = "the HPA target's scale is missing a selector";
+            return Err(refuse("SelectorRequired", "InvalidSelector", message, "selector is required".to_owned()));
         }
-        let parsed = coracle_api::selector::LabelSelector::parse(selector);
-        let parsed = parsed.map_err(|error| {
-            ("InvalidSelector", format!("couldn't convert selector into a corresponding internal selector object: {error}"))
+        let parsed = LabelSelector::parse(selector).map_err(|error| {
+            let error = format!("couldn't convert selector into a corresponding internal selector object: {error}");
+            refuse("InvalidSelector", "InvalidSelector", &error.clone(), error)
         })?;
         let none = BTreeMap::new();
-        let here = self.pods.list_in(namespace_of(autoscaler)).into_iter();
-        Ok(here.filter(|pod| parsed.matches(pod.metadata.labels.as_ref().unwrap_or(&none))).collect())
+        let fits = |selector: &LabelSelector, pod: &Pod| selector.matches(pod.metadata.labels.as_ref().unwrap_or(&none));
+        let pods: Vec<_> = self.pods.list_in(namespace_of(autoscaler)).into_iter().filter(|pod| fits(&parsed, pod)).collect();
+        let rivals: Vec<String> = {
+            let mut selectors = self.selectors.lock();
+            selectors.insert(Key::of(autoscaler), parsed);
+            let here = selectors.iter().filter(|(key, _)| key.namespace == namespace_of(autoscaler));
+            here.filter(|(_, selector)| pods.iter().any(|pod| fits(selector, pod))).map(|(key, _)| key.to_string()).collect()
+        };
+        if rivals.len() > 1 {
+            let error = format!("pods by selector {selector} are controlled by multiple HPAs: [{}]", rivals.join(" "));
+            return Err(refuse("AmbiguousSelector", "AmbiguousSelector", &error.clone(), error));
+        }
+        Ok(pods)
     }
 
     /// The most that any metric asks for, and which; `None` when none can be read, or one cannot that might ask for more.
     async fn wanted(
         &self,
         autoscaler: &HorizontalPodAutoscaler,
-        selector: &str,
-        current: i32,
+        scale: &Scale,
         status: &mut HorizontalPodAutoscalerStatus,
         now: Timestamp,
     ) -> Option<(i32, String)> {
         let subject = autoscaler.object_ref(&());
-        let all = match self.targets(autoscaler, selector) {
-            Ok(all) => all,
-            Err((reason, message)) => {
-                self.recorder.event(&subject, EventType::Warning, reason, message.clone());
-                note(status, "ScalingActive", false, reason, &message, now);
+        let tell = |reason: &str, message: &str| self.recorder.event(&subject, EventType::Warning, reason, message);
+        let selector = scale.status.as_ref().and_then(|status| status.selector.as_deref()).unwrap_or_default();
+        let pods = match self.targets(autoscaler, selector, status, now) {
+            Ok(pods) => pods,
+            Err(error) => {
+                tell("FailedComputeMetricsReplicas", &error);
                 return None;
             }
         };
+        let told = scale.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+        let target = Target {
+            namespace: namespace_of(autoscaler),
+            selector,
+            told,
+            existing: scale.status.as_ref().map_or(0, |status| status.replicas),
+            pods: &pods,
+            tolerance: self.tolerance(autoscaler),
+            options: &self.options,
+            now,
+        };
         let metrics = autoscaler.spec.metrics.as_deref().unwrap_or_default();
-        let (mut best, mut invalid, mut shown_metrics) = (None::<(i32, String)>, Vec::new(), Vec::new());
+        let (mut best, mut unknown, mut shown) = (None::<(i32, String)>, Vec::new(), Vec::new());
         for spec in metrics {
-            match self.proposal(autoscaler, spec, selector, current, &all, now).await {
-                Ok((metric, proposal)) => {
-                    shown_metrics.push(shown(spec, metric, &proposal));
-                    if best.as_ref().is_none_or(|(most, _)| proposal.replicas > *most) {
-                        best = Some((proposal.replicas, metric.name()));
+            match target.ask(&self.sources, spec).await {
+                Ok(wanted) => {
+                    shown.push(wanted.status);
+                    if best.as_ref().is_none_or(|(most, _)| wanted.replicas > *most) {
+                        best = Some((wanted.replicas, wanted.name));
                     }
                 }
-                Err((reason, why)) => {
-                    self.recorder.event(&subject, EventType::Warning, reason, why.clone());
-                    invalid.push((reason, why));
+                Err(error) => {
+                    tell(error.reason, &error.message);
+                    // Readers pair what is aimed at with what is, by their places in the lists.
+                    shown.push(MetricStatus::default());
+                    unknown.push(error);
                 }
             }
         }
-        status.current_metrics = Some(shown_metrics).filter(|all| !all.is_empty());
+        status.current_metrics = Some(shown).filter(|all| !all.is_empty());
         // A metric that cannot be read might have asked for more: then the target at least does not shrink.
-        let best = best.filter(|(most, _)| invalid.is_empty() || *most >= current);
-        match (best, invalid.first()) {
-            (Some((replicas, metric)), _) => {
+        let best = best.filter(|(most, _)| unknown.is_empty() || *most >= told);
+        match (&best, unknown.first()) {
+            (Some((_, metric)), _) => {
                 let message = format!("the HPA was able to successfully calculate a replica count from {metric}");
                 note(status, "ScalingActive", true, "ValidMetricFound", &message, now);
-                Some((replicas, metric))
             }
-            (None, Some((reason, why))) => {
-                note(status, "ScalingActive", false, reason, &format!("the HPA was unable to compute the replica count: {why}"), now);
-                let (bad, of) = (invalid.len(), metrics.len());
-                let message = format!("invalid metrics ({bad} invalid out of {of}), first error is: {why}");
-                self.recorder.event(&subject, EventType::Warning, "FailedComputeMetricsReplicas", message);
-                None
+            (None, Some(first)) => {
+                let message = format!("the HPA was unable to compute the replica count: {}", first.message);
+                note(status, "ScalingActive", false, first.reason, &message, now);
+                let (bad, of, whole) = (unknown.len(), metrics.len(), &first.whole);
+                tell("FailedComputeMetricsReplicas", &format!("invalid metrics ({bad} invalid out of {of}), first error is: {whole}"));
             }
-            (None, None) => None,
+            (None, None) => {}
         }
+        best
     }
 
-    /// What one metric asks for, or why it cannot be read: reason and message.
-    async fn proposal<'a>(
-        &self,
-        autoscaler: &HorizontalPodAutoscaler,
-        spec: &'a MetricSpec,
-        selector: &str,
-        current: i32,
-        all: &[Arc<Pod>],
-        now: Timestamp,
-    ) -> Result<(Metric<'a>, Proposal), (&'static str, String)> {
-        let metric = by_use(spec).ok_or_else(|| unserved(spec))?;
+    fn tolerance(&self, autoscaler: &HorizontalPodAutoscaler) -> Tolerance {
         let behavior = autoscaler.spec.behavior.as_ref();
         let own = |rules: Option<&HPAScalingRules>| {
-            let quantity = rules.and_then(|rules| rules.tolerance.as_ref()?.0.parse::<Number>().ok());
-            quantity.map_or(self.options.tolerance, |number| number.milli_value() as f64 / 1000.0)
+            let stated = rules.and_then(|rules| rules.tolerance.as_ref());
+            stated.map_or(self.options.tolerance, |stated| milli(Some(stated)) as f64 / 1000.0)
         };
-        let tolerance = (own(behavior.and_then(|one| one.scale_down.as_ref())), own(behavior.and_then(|one| one.scale_up.as_ref())));
-        let usage = self.usage(namespace_of(autoscaler), selector, metric.resource).await;
-        let proposal = usage.and_then(|usage| propose(metric, tolerance, current, all, &usage, &self.options, now));
-        let (reason, what) = match metric.container {
-            Some(_) => {
-                ("FailedGetContainerResourceMetric", if metric.target.average_utilization.is_some() { "utilization" } else { "usage" })
-            }
-            None => ("FailedGetResourceMetric", if metric.target.average_utilization.is_some() { "utilization" } else { "usage" }),
-        };
-        proposal.map(|proposal| (metric, proposal)).map_err(|error| (reason, format!("failed to get {} {what}: {error}", metric.resource)))
-    }
-
-    /// What the pods use, by the resource metrics API.
-    async fn usage(&self, namespace: &str, selector: &str, resource: &str) -> Result<Usage, String> {
-        let query: String = selector
-            .bytes()
-            .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-            .collect();
-        let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods?labelSelector={query}");
-        let unable = |error: &str| format!("unable to get metrics for resource {resource}: {error}");
-        let unfetched = |error: String| unable(&format!("unable to fetch metrics from resource metrics API: {error}"));
-        let request = http::Request::get(path).body(Vec::new()).map_err(|error| unfetched(error.to_string()))?;
-        let list: Value = self.client.request(request).await.map_err(|error| match error {
-            kube::Error::Api(status) => unfetched(format!("{} (get pods.metrics.k8s.io)", status.message)),
-            error => unfetched(error.to_string()),
-        })?;
-        let usage: Usage = list["items"].as_array().into_iter().flatten().filter_map(|pod| sample(pod, resource)).collect();
-        if usage.is_empty() { Err(unable("no metrics returned from resource metrics API")) } else { Ok(usage) }
+        (own(behavior.and_then(|one| one.scale_down.as_ref())), own(behavior.and_then(|one| one.scale_up.as_ref())))
     }
 
     async fn write_status(&self, autoscaler: &HorizontalPodAutoscaler, status: HorizontalPodAutoscalerStatus) -> Result<(), kube::Error> {
@@ -378,40 +344,7 @@ impl Controller {
             return Ok(());
         }
         let update = HorizontalPodAutoscaler { status: Some(status), ..autoscaler.clone() };
-        let api = Api::<HorizontalPodAutoscaler>::namespaced(self.client.clone(), namespace_of(autoscaler));
-        match api.replace_status(name_of(autoscaler), &PostParams::default(), &update).await {
-            Err(error) if !is_not_found(&error) => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Name and sample of an object of the resource metrics API.
-fn sample(pod: &Value, resource: &str) -> Option<(String, Sample)> {
-    let of_container = |container: &Value| {
-        let used = container["usage"][resource].as_str()?.parse::<Number>().ok()?.milli_value();
-        Some((container["name"].as_str()?.to_owned(), used))
-    };
-    let containers = pod["containers"].as_array()?.iter().filter_map(of_container).collect();
-    let at = pod["timestamp"].as_str().and_then(|text| text.parse().ok());
-    let window = pod["window"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default();
-    Some((pod["metadata"]["name"].as_str()?.to_owned(), Sample { at, window, containers }))
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn what_the_metrics_api_says_is_read() {
-        let pod = json!({"metadata": {"name": "p"}, "timestamp": "2024-05-01T10:00:00Z", "window": "1m15.5s", "containers": [
-            {"name": "a", "usage": {"cpu": "1500000n", "memory": "4Ki"}}, {"name": "b", "usage": {"cpu": "2m"}}]});
-        let (name, sample) = sample(&pod, "cpu").unwrap();
-        assert_eq!((name.as_str(), sample.window), ("p", SignedDuration::from_millis(75_500)));
-        assert!(sample.at.is_some());
-        assert_eq!(sample.containers, BTreeMap::from([("a".to_owned(), 2), ("b".to_owned(), 2)]));
-        assert_eq!(self::sample(&pod, "memory").unwrap().1.containers["a"], 4_096_000);
+        let api = Api::<HorizontalPodAutoscaler>::namespaced(self.sources.0.clone(), namespace_of(autoscaler));
+        unless_gone(api.replace_status(name_of(autoscaler), &PostParams::default(), &update).await)
     }
 }
