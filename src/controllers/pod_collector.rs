@@ -5,16 +5,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Informer, is_not_found};
+use coracle_client::Informer;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Context;
 use crate::pods;
-use crate::wiring::{Run, name_of, namespace_of};
+use crate::wiring::{Run, name_of, namespace_of, unless_gone};
 
 const NAME: &str = "pod-garbage-collector";
 const PERIOD: Duration = Duration::from_secs(20);
@@ -39,7 +40,8 @@ pub(crate) async fn run(context: Context) -> Run {
             nodes.list().iter().filter(|node| is_out_of_service(node)).map(|node| name_of(node.as_ref()).to_owned()).collect();
         let shut_down = all.iter().filter(|pod| pods::is_terminating(pod) && out.contains(pods::node(pod)));
         for pod in doomed(&all, &missing, context.clock.now(), KEPT).iter().chain(shut_down) {
-            if let Err(error) = remove(&client, pod).await {
+            let lost = missing.contains_key(pods::node(pod));
+            if let Err(error) = remove(&client, pod, lost.then(|| context.clock.now())).await {
                 tracing::debug!(pod = name_of(pod.as_ref()), %error, "pod was not collected");
             }
         }
@@ -76,22 +78,26 @@ fn doomed(all: &[Arc<Pod>], missing: &HashMap<String, Timestamp>, now: Timestamp
     doomed
 }
 
-/// A pod that did not end is marked as failed, so that who waits for it learns it did not succeed.
-async fn remove(client: &kube::Client, pod: &Pod) -> Result<(), kube::Error> {
+/// What is written to a pod that did not end: it failed, so that who waits for it learns it did not succeed; and that its node
+/// was lost, where it was.
+fn failed(pod: &Pod, lost: Option<Timestamp>) -> Value {
+    let condition = |now| {
+        json!({"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": "PodGC: node no longer exists",
+            "observedGeneration": pod.metadata.generation, "lastTransitionTime": Time(now)})
+    };
+    let conditions: Vec<Value> = lost.map(condition).into_iter().collect();
+    json!({"metadata": {"uid": pod.metadata.uid}, "status": {"phase": "Failed", "conditions": conditions}})
+}
+
+async fn remove(client: &kube::Client, pod: &Pod, lost: Option<Timestamp>) -> Result<(), kube::Error> {
     let api = Api::<Pod>::namespaced(client.clone(), namespace_of(pod));
     if !pods::is_terminal(pod) {
-        let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"phase": "Failed"}});
-        match api.patch_status(name_of(pod), &PatchParams::default(), &Patch::Strategic(patch)).await {
-            Err(error) if !is_not_found(&error) => return Err(error),
-            _ => {}
-        }
+        let patch = failed(pod, lost);
+        unless_gone(api.patch_status(name_of(pod), &PatchParams::default(), &Patch::Strategic(patch)).await)?;
     }
     let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
     let parameters = DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..DeleteParams::default() };
-    match api.delete(name_of(pod), &parameters).await {
-        Err(error) if !is_not_found(&error) => Err(error),
-        _ => Ok(()),
-    }
+    unless_gone(api.delete(name_of(pod), &parameters).await)
 }
 
 #[cfg(test)]
@@ -126,6 +132,15 @@ mod tests {
         assert_eq!(names(doomed(&all, &missing, at(40), 10)), ["lost", "never"]);
         note_missing(&mut missing, &all, &HashSet::from(["n1".to_owned(), "n2".to_owned()]), at(60));
         assert!(missing.is_empty());
+    }
+
+    #[test]
+    fn a_pod_of_a_lost_node_says_so() {
+        let pod = pod("lost", "n2", "Running", false);
+        let conditions = |lost| failed(&pod, lost)["status"]["conditions"].as_array().unwrap().len();
+        assert_eq!((conditions(Some(Timestamp::UNIX_EPOCH)), conditions(None)), (1, 0));
+        let condition = &failed(&pod, Some(Timestamp::UNIX_EPOCH))["status"]["conditions"][0];
+        assert_eq!((&condition["type"], &condition["reason"]), (&json!("DisruptionTarget"), &json!("DeletionByPodGC")));
     }
 
     #[test]

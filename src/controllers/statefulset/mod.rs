@@ -26,7 +26,7 @@ use crate::family::Family;
 use crate::ownership::selector;
 use crate::pod_control::{PodControl, is_ending, message_of, same_pod};
 use crate::revisions::{self, Failure};
-use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, work};
+use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, unless_gone, work};
 use plan::{Action, Version, Versions};
 
 const NAME: &str = "statefulset-controller";
@@ -125,8 +125,15 @@ impl Controller {
                 self.delete(set, &pod).await
             }
             Action::Identify(ordinal, pod) => {
+                let (name, pod_name) = (name_of(set), name_of(pod.as_ref()));
                 let patch = json!({"metadata": {"uid": pod.metadata.uid, "labels": pod::identity(set, ordinal)}});
-                self.hands.patch(set, &pod, patch).await
+                let done = self.hands.patch(set, &pod, patch).await;
+                let (kind, reason, end) = match &done {
+                    Ok(()) => (EventType::Normal, "SuccessfulUpdate", "successful".to_owned()),
+                    Err(error) => (EventType::Warning, "FailedUpdate", format!("failed error: {}", message_of(error))),
+                };
+                self.hands.tell(set, kind, reason, format!("Update Pod {pod_name} in StatefulSet {name} {end}"));
+                done
             }
         }
     }
@@ -204,10 +211,7 @@ impl Controller {
                 // Written whole: its role may update claims, not patch them.
                 let mut update = PersistentVolumeClaim::clone(&claim);
                 update.metadata.owner_references = Some(owners);
-                match self.claim_api(set).replace(&name, &PostParams::default(), &update).await {
-                    Err(error) if !is_not_found(&error) => return Err(error),
-                    _ => {}
-                }
+                unless_gone(self.claim_api(set).replace(&name, &PostParams::default(), &update).await)?;
             }
         }
         Ok(())
@@ -233,10 +237,7 @@ impl Controller {
         }
         let update = StatefulSet { status: Some(status), ..set.clone() };
         let api = Api::<StatefulSet>::namespaced(self.hands.client.clone(), namespace_of(set));
-        match api.replace_status(name_of(set), &PostParams::default(), &update).await {
-            Err(error) if !is_not_found(&error) => Err(error),
-            _ => Ok(()),
-        }
+        unless_gone(api.replace_status(name_of(set), &PostParams::default(), &update).await)
     }
 
     async fn trim(

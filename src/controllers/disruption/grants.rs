@@ -1,189 +1,24 @@
-//! Pod disruption budgets: how many pods may be evicted now. The eviction subresource spends what this controller grants.
+//! The decision: what a budget grants now.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_api::clock::Clock;
-use coracle_client::{Change, EventRecorder, EventType, Informer, Queue, is_not_found};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::api::{DynamicObject, PostParams};
-use kube::core::{GroupVersionKind, Selector};
-use kube::{Api, Resource};
 
-use crate::Context;
 use crate::deployment::scaled;
-use crate::ownership::{controller_of, matches};
 use crate::pods;
-use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, work};
+use crate::wiring::name_of;
 
-const NAME: &str = "disruption-controller";
 /// An evicted pod that is still here after this was not evicted.
-const EVICTED_WITHIN: SignedDuration = SignedDuration::from_mins(2);
-
-struct Controller {
-    client: kube::Client,
-    recorder: EventRecorder,
-    clock: Arc<dyn Clock>,
-    budgets: Informer<PodDisruptionBudget>,
-    pods: Informer<Pod>,
-    sets: Informer<ReplicaSet>,
-    deployments: Informer<Deployment>,
-    controllers: Informer<ReplicationController>,
-    stateful_sets: Informer<StatefulSet>,
-}
-
-pub(crate) async fn run(context: Context) -> Run {
-    let controller = Arc::new(Controller {
-        client: context.client(NAME),
-        recorder: context.recorder(NAME),
-        clock: context.clock.clone(),
-        budgets: context.informers.of(),
-        pods: context.informers.of(),
-        sets: context.informers.of(),
-        deployments: context.informers.of(),
-        controllers: context.informers.of(),
-        stateful_sets: context.informers.of(),
-    });
-    controller.budgets.synced().await;
-    controller.pods.synced().await;
-    let queue = Queue::new();
-    let budgets = follow_latest(controller.budgets.clone(), |budget| queue.add(Key::of(budget.as_ref())));
-    let pods = follow(controller.pods.clone(), |change| controller.pod_changed(&queue, &change));
-    let reconciler = controller.clone();
-    let workers = work(queue.clone(), 1, move |key: Key| {
-        let controller = reconciler.clone();
-        async move { controller.reconcile(&key).await }
-    });
-    tokio::join!(budgets, pods, workers).2
-}
-
-/// What a budget selects; an empty selector selects all, an absent one nothing.
-fn selector(budget: &PodDisruptionBudget) -> Option<Selector> {
-    Selector::try_from(budget.spec.as_ref()?.selector.clone()?).ok()
-}
-
-impl Controller {
-    fn pod_changed(&self, queue: &Queue<Key>, change: &Change<Pod>) {
-        let concerned = |pod: &Pod| {
-            let budgets = self.budgets.list_in(namespace_of(pod)).into_iter();
-            let selects = |budget: &Arc<PodDisruptionBudget>| selector(budget).is_some_and(|selector| matches(&selector, &pod.metadata));
-            budgets.filter(selects).for_each(|budget| queue.add(Key::of(budget.as_ref())));
-        };
-        match change {
-            _ if self.budgets.is_empty() => {}
-            Change::Added(pod) | Change::Deleted(pod) => concerned(pod),
-            Change::Updated { old, new } => {
-                if old.metadata.labels != new.metadata.labels {
-                    concerned(old);
-                }
-                concerned(new);
-            }
-            Change::Resync => {}
-        }
-    }
-
-    async fn reconcile(&self, key: &Key) -> Outcome {
-        let Some(budget) = self.budgets.get(&key.namespace, &key.name) else { return Ok(None) };
-        let selector = selector(&budget);
-        let selected = |pod: &Arc<Pod>| selector.as_ref().is_some_and(|selector| matches(selector, &pod.metadata));
-        let pods: Vec<_> = self.pods.list_in(&key.namespace).into_iter().filter(selected).collect();
-        if pods.is_empty() {
-            self.recorder.event(&budget.object_ref(&()), EventType::Normal, "NoPods", "No matching pods found");
-        }
-        let now = self.clock.now();
-        let needs_scale = budget.spec.as_ref().is_some_and(|spec| !matches!(spec.min_available, Some(IntOrString::Int(_))));
-        let scale = if needs_scale { self.scale(&key.namespace, &pods).await } else { Ok(0) };
-        let status = match &scale {
-            Ok(scale) => status(&budget, &pods, *scale, now),
-            Err(message) => {
-                let message = format!("Failed to calculate the number of expected pods: {message}");
-                self.recorder.event(&budget.object_ref(&()), EventType::Warning, "CalculateExpectedPodCountFailed", message.clone());
-                failed(&budget, &message, now)
-            }
-        };
-        let again = recheck(&status, now);
-        self.write_status(&budget, status).await?;
-        Ok(again)
-    }
-
-    /// The sum of the replicas that the pods' controllers ask for.
-    async fn scale(&self, namespace: &str, pods: &[Arc<Pod>]) -> Result<i32, String> {
-        let mut scales: HashMap<String, i32> = HashMap::new();
-        for pod in pods {
-            let Some(owner) = controller_of(&pod.metadata) else { continue };
-            let (uid, replicas) = match self.known_scale(namespace, owner) {
-                Some(known) => known,
-                None if scales.contains_key(&owner.uid) => continue,
-                None => (owner.uid.clone(), self.foreign_scale(namespace, owner).await?),
-            };
-            scales.insert(uid, replicas);
-        }
-        Ok(scales.values().sum())
-    }
-
-    /// The scale of a built-in controller, and its uid; a replica set's is its deployment's.
-    fn known_scale(&self, namespace: &str, owner: &OwnerReference) -> Option<(String, i32)> {
-        let uid = owner.uid.clone();
-        let built_in = |group: &str| owner.api_version.split('/').next() == Some(group);
-        match owner.kind.as_str() {
-            "ReplicaSet" if built_in("apps") => {
-                let set = self.sets.get(namespace, &owner.name).filter(|set| set.metadata.uid.as_ref() == Some(&uid))?;
-                let above = controller_of(&set.metadata).filter(|owner| owner.kind == "Deployment");
-                match above.and_then(|owner| self.deployments.get(namespace, &owner.name)) {
-                    Some(deployment) => {
-                        let replicas = deployment.spec.as_ref()?.replicas.unwrap_or(1);
-                        Some((deployment.metadata.uid.clone().unwrap_or_default(), replicas))
-                    }
-                    None => Some((uid, set.spec.as_ref()?.replicas.unwrap_or(1))),
-                }
-            }
-            "ReplicationController" if built_in("v1") => {
-                Some((uid, self.controllers.get(namespace, &owner.name)?.spec.as_ref()?.replicas.unwrap_or(1)))
-            }
-            "StatefulSet" if built_in("apps") => {
-                Some((uid, self.stateful_sets.get(namespace, &owner.name)?.spec.as_ref()?.replicas.unwrap_or(1)))
-            }
-            _ => None,
-        }
-    }
-
-    /// The scale of any other controller, by its `scale` subresource.
-    async fn foreign_scale(&self, namespace: &str, owner: &OwnerReference) -> Result<i32, String> {
-        let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
-        let kind = GroupVersionKind::gvk(group, version, &owner.kind);
-        let found = kube::discovery::pinned_kind(&self.client, &kind).await;
-        let (resource, _) = found.map_err(|error| error.to_string())?;
-        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &resource);
-        match api.get_scale(&owner.name).await {
-            Ok(scale) => Ok(scale.spec.and_then(|spec| spec.replicas).unwrap_or(0)),
-            Err(error) if is_not_found(&error) => {
-                Err(format!("{}.{} does not implement the scale subresource", resource.plural, resource.group))
-            }
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    async fn write_status(&self, budget: &PodDisruptionBudget, status: PodDisruptionBudgetStatus) -> Result<(), kube::Error> {
-        if budget.status.as_ref() == Some(&status) {
-            return Ok(());
-        }
-        let update = PodDisruptionBudget { status: Some(status), ..budget.clone() };
-        let api = Api::<PodDisruptionBudget>::namespaced(self.client.clone(), namespace_of(budget));
-        match api.replace_status(name_of(budget), &PostParams::default(), &update).await {
-            Err(error) if !is_not_found(&error) => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
+pub(super) const EVICTED_WITHIN: SignedDuration = SignedDuration::from_mins(2);
 
 /// What the budget grants now. `scale` is what the pods' controllers ask for.
-fn status(budget: &PodDisruptionBudget, pods: &[Arc<Pod>], scale: i32, now: Timestamp) -> PodDisruptionBudgetStatus {
+pub(super) fn status(budget: &PodDisruptionBudget, pods: &[Arc<Pod>], scale: i32, now: Timestamp) -> PodDisruptionBudgetStatus {
     let spec = budget.spec.clone().unwrap_or_default();
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     let (expected, desired) = match (&spec.max_unavailable, &spec.min_available) {
@@ -210,7 +45,7 @@ fn status(budget: &PodDisruptionBudget, pods: &[Arc<Pod>], scale: i32, now: Time
 }
 
 /// Nothing is granted by a budget that cannot be understood.
-fn failed(budget: &PodDisruptionBudget, message: &str, now: Timestamp) -> PodDisruptionBudgetStatus {
+pub(super) fn failed(budget: &PodDisruptionBudget, message: &str, now: Timestamp) -> PodDisruptionBudgetStatus {
     PodDisruptionBudgetStatus {
         disruptions_allowed: Some(0),
         observed_generation: budget.metadata.generation,
@@ -248,8 +83,18 @@ fn disrupted(budget: &PodDisruptionBudget, pods: &[Arc<Pod>], now: Timestamp) ->
     known.into_iter().filter(waits).collect()
 }
 
+/// Evicted pods that stay all the same.
+pub(super) fn not_deleted<'a>(budget: &PodDisruptionBudget, pods: &'a [Arc<Pod>], now: Timestamp) -> Vec<&'a Arc<Pod>> {
+    let known = budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
+    let late = |pod: &&Arc<Pod>| {
+        let at = known.and_then(|known| known.get(name_of(pod.as_ref())));
+        !pods::is_terminating(pod) && at.is_some_and(|at| now.duration_since(at.0) >= EVICTED_WITHIN)
+    };
+    pods.iter().filter(late).collect()
+}
+
 /// When the first of the evicted pods counts as healthy again.
-fn recheck(status: &PodDisruptionBudgetStatus, now: Timestamp) -> Option<Duration> {
+pub(super) fn recheck(status: &PodDisruptionBudgetStatus, now: Timestamp) -> Option<Duration> {
     let waits = status.disrupted_pods.iter().flatten().map(|(_, at)| EVICTED_WITHIN - now.duration_since(at.0));
     waits.min().map(|wait| Duration::try_from(wait).unwrap_or_default() + Duration::from_millis(5))
 }
@@ -295,6 +140,8 @@ mod tests {
         assert_eq!((early.current_healthy, early.disruptions_allowed), (Some(1), Some(0)));
         assert_eq!(early.disrupted_pods.as_ref().unwrap().keys().collect::<Vec<_>>(), ["a"]);
         assert_eq!(recheck(&early, at(20)).unwrap().as_secs(), 110);
+        assert!(not_deleted(&budget, &pods, at(129)).is_empty());
+        assert_eq!(not_deleted(&budget, &pods, at(130)).iter().map(|pod| name_of(pod.as_ref())).collect::<Vec<_>>(), ["a"]);
         assert_eq!(status(&budget, &pods, 0, at(130)).disruptions_allowed, Some(1));
     }
 
