@@ -75,10 +75,10 @@ pub(crate) fn enqueue_services(queue: &Queue<Key>, services: &Informer<Service>,
 
 /// A change that an endpoint shows.
 fn differs(old: &Pod, new: &Pod) -> bool {
-    let facts = |pod: &Pod| {
-        let addresses = pod.status.as_ref().map(|status| (status.pod_ip.clone(), status.pod_ips.clone()));
-        (addresses, pods::is_ready(pod), pods::is_terminal(pod), pods::is_terminating(pod), pods::node(pod).to_owned())
-    };
+    fn facts(pod: &Pod) -> impl PartialEq + '_ {
+        let addresses = pod.status.as_ref().map(|status| (&status.pod_ip, &status.pod_ips));
+        (addresses, pods::is_ready(pod), pods::is_terminal(pod), pods::is_terminating(pod), pods::node(pod))
+    }
     old.metadata.labels != new.metadata.labels || old.metadata.uid != new.metadata.uid || facts(old) != facts(new)
 }
 

@@ -83,8 +83,9 @@ async fn from_informer<K: Watchable>(kind: GroupKind, informer: Informer<K>, lis
 
 /// Most changes of an object are none of the graph's business.
 fn matters(old: &ObjectMeta, new: &ObjectMeta) -> bool {
-    let facts =
-        |meta: &ObjectMeta| (meta.uid.clone(), meta.owner_references.clone(), meta.finalizers.clone(), meta.deletion_timestamp.clone());
+    fn facts(meta: &ObjectMeta) -> impl PartialEq + '_ {
+        (&meta.uid, &meta.owner_references, &meta.finalizers, &meta.deletion_timestamp)
+    }
     facts(old) != facts(new)
 }
 

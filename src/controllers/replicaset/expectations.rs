@@ -20,6 +20,11 @@ impl Expectations {
         self.created_up_to = self.created_up_to.max(revision);
     }
 
+    /// The revision that shows all that was created.
+    pub(crate) fn created_up_to(&self) -> u64 {
+        self.created_up_to
+    }
+
     pub(crate) fn deleted(&mut self, pod: &Pod) {
         self.deleted.push((name_of(pod).to_owned(), uid_of(pod).to_owned()));
     }

@@ -23,6 +23,7 @@ use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
 use crate::Context;
 use crate::ownership::{claim_all, controller_key, controller_of, controller_reference, matches, orphans_key, selector};
@@ -37,8 +38,11 @@ use replicated::Replicated;
 const WORKERS: usize = 5;
 /// Creates or deletes of one replica set under way at once.
 const IN_FLIGHT: usize = 64;
-/// Changes of pods within this time lead to one reconcile.
+/// Changes of pods within this time lead to one reconcile; the pods of a large set are longer counted, and more rarely.
 const GATHER: Duration = Duration::from_millis(10);
+const GATHER_PER_POD: Duration = Duration::from_micros(50);
+/// How long a cache that is behind is given, should no change bring the set back.
+const SETTLE: Duration = Duration::from_millis(50);
 
 struct Controller<K> {
     client: kube::Client,
@@ -100,25 +104,30 @@ impl<K: Replicated> Controller<K> {
 
     fn pod_changed(&self, queue: &Queue<Key>, change: &Change<Pod>) {
         match change {
-            Change::Added(pod) => self.enqueue_owner(queue, pod, GATHER),
+            Change::Added(pod) => self.enqueue_owner(queue, pod, false),
             Change::Updated { old, new } => {
                 let before = controller_of(&old.metadata).map(|owner| &owner.uid);
                 if before.is_some() && before != controller_of(&new.metadata).map(|owner| &owner.uid) {
-                    self.enqueue_owner(queue, old, Duration::ZERO);
+                    self.enqueue_owner(queue, old, true);
                 }
-                let ended = pods::is_active(old) && !pods::is_active(new);
-                self.enqueue_owner(queue, new, if ended { Duration::ZERO } else { GATHER });
+                self.enqueue_owner(queue, new, pods::is_active(old) && !pods::is_active(new));
             }
-            Change::Deleted(pod) => self.enqueue_owner(queue, pod, Duration::ZERO),
+            Change::Deleted(pod) => self.enqueue_owner(queue, pod, true),
             Change::Resync => {}
         }
     }
 
     /// Enqueues the pod's replica set; for an orphan, every one that might adopt it.
-    fn enqueue_owner(&self, queue: &Queue<Key>, pod: &Pod, delay: Duration) {
+    fn enqueue_owner(&self, queue: &Queue<Key>, pod: &Pod, at_once: bool) {
         let namespace = namespace_of(pod);
+        let gather = |siblings: usize| match at_once {
+            true => Duration::ZERO,
+            false => GATHER + GATHER_PER_POD * u32::try_from(siblings).unwrap_or(u32::MAX),
+        };
         match controller_of(&pod.metadata) {
-            Some(owner) if owner.kind == K::kind(&()) => queue.add_after(Key::new(namespace, &owner.name), delay),
+            Some(owner) if owner.kind == K::kind(&()) => {
+                queue.add_after(Key::new(namespace, &owner.name), gather(self.pods_of.count(&owner.uid)));
+            }
             Some(_) => {}
             None => {
                 let fits = |set: &Arc<K>| {
@@ -129,7 +138,7 @@ impl<K: Replicated> Controller<K> {
                         .is_some_and(|selector| matches(&selector, &pod.metadata))
                 };
                 let adopters = self.replica_sets.list_in(namespace).into_iter().filter(fits);
-                adopters.for_each(|set| queue.add_after(Key::of(set.as_ref()), delay));
+                adopters.for_each(|set| queue.add_after(Key::of(set.as_ref()), gather(0)));
             }
         }
     }
@@ -138,17 +147,26 @@ impl<K: Replicated> Controller<K> {
         let Some(owner) = self.replica_sets.get(&key.namespace, &key.name) else { return Ok(None) };
         let set = K::as_set(&owner);
         let uid = uid_of(set.as_ref()).to_owned();
-        let settled = self.expectations.lock().get(&uid).is_none_or(|expected| expected.are_met(&key.namespace, &self.pods));
+        if !self.expectations.lock().get(&uid).is_none_or(|expected| expected.are_met(&key.namespace, &self.pods)) {
+            return Ok(Some(SETTLE));
+        }
         let own = self.own_pods(&owner, &set).await?;
         let (active, terminating): (Vec<_>, Vec<_>) =
             own.into_iter().filter(|pod| !pods::is_terminal(pod)).partition(|pod| !pods::is_terminating(pod));
         let mut failure = None;
         let mut failed = None;
-        if settled && set.metadata.deletion_timestamp.is_none() {
+        let mut again = None;
+        if set.metadata.deletion_timestamp.is_none() {
             let now = self.clock.now();
             let step = plan::plan(&set, &active, || self.neighbours(&set), now);
             let reason = step.failure_reason();
+            let more = step.is_partial(&set, active.len());
             let (expected, outcome) = self.carry_out(&owner, &set, step).await;
+            if more && outcome.is_ok() && expected.created_up_to() > 0 {
+                // The next part need not wait for changes to gather.
+                self.pods.reached(expected.created_up_to()).await;
+                again = Some(Duration::ZERO);
+            }
             self.expectations.lock().insert(uid, expected);
             if let Err(error) = outcome {
                 failure = Some(Failure { reason, message: message_of(&error) });
@@ -159,7 +177,7 @@ impl<K: Replicated> Controller<K> {
         self.write_status(&owner, &set, plan::status(&set, &active, terminating.len(), failure, now)).await?;
         match failed {
             Some(error) => Err(error),
-            None => Ok(plan::next_look(&set, &active, now)),
+            None => Ok(again.or_else(|| plan::next_look(&set, &active, now))),
         }
     }
 
@@ -192,42 +210,35 @@ impl<K: Replicated> Controller<K> {
         }
     }
 
-    /// Creates pods in batches of 1, 2, 4, …, so that a quota or a bad template fails once and not hundreds of times.
+    /// Creates pods, at first one, and with each success one more at a time: a quota or a bad template fails once and not
+    /// hundreds of times.
     async fn create_pods(&self, owner: &Arc<K>, set: &ReplicaSet, count: usize) -> (Expectations, Result<(), kube::Error>) {
         let pod = Arc::new(plan::new_pod(set, controller_reference(owner.as_ref())));
         let api = Api::<Pod>::namespaced(self.client.clone(), namespace_of(set));
-        let mut expected = Expectations::default();
-        let (mut done, mut batch) = (0, 1);
-        while done < count {
-            let size = batch.min(count - done);
-            let creations = futures::stream::iter(0..size).map(|_| {
+        let (mut expected, mut outcome) = (Expectations::default(), Ok(()));
+        let (mut started, mut most, mut creations) = (0, 1, JoinSet::new());
+        loop {
+            while started < count && creations.len() < most && outcome.is_ok() {
                 let (api, pod) = (api.clone(), pod.clone());
                 // A task each: the server's part of a request runs in its caller.
-                tokio::spawn(async move { api.create(&PostParams::default(), &pod).await })
-            });
-            let mut creations = creations.buffer_unordered(IN_FLIGHT);
-            let mut error = None;
-            while let Some(created) = creations.next().await {
-                match created {
-                    Ok(Ok(created)) => {
-                        expected.created(revision_of(&created));
-                        let message = format!("Created pod: {}", name_of(&created));
-                        self.recorder.event(&owner.object_ref(&()), EventType::Normal, "SuccessfulCreate", message);
-                    }
-                    Ok(Err(failure)) => {
-                        self.create_failed(owner, &failure);
-                        error = Some(failure);
-                    }
-                    Err(panic) => tracing::error!(%panic, "creating a pod failed"),
+                creations.spawn(async move { api.create(&PostParams::default(), &pod).await });
+                started += 1;
+            }
+            match creations.join_next().await {
+                Some(Ok(Ok(created))) => {
+                    most = IN_FLIGHT.min(most + 1);
+                    expected.created(revision_of(&created));
+                    let message = format!("Created pod: {}", name_of(&created));
+                    self.recorder.event(&owner.object_ref(&()), EventType::Normal, "SuccessfulCreate", message);
                 }
+                Some(Ok(Err(failure))) => {
+                    self.create_failed(owner, &failure);
+                    outcome = Err(failure);
+                }
+                Some(Err(panic)) => tracing::error!(%panic, "creating a pod failed"),
+                None => return (expected, outcome.or_else(|error| if is_ending(&error) { Ok(()) } else { Err(error) })),
             }
-            if let Some(error) = error {
-                return (expected, if is_ending(&error) { Ok(()) } else { Err(error) });
-            }
-            done += size;
-            batch *= 2;
         }
-        (expected, Ok(()))
     }
 
     fn create_failed(&self, owner: &K, error: &kube::Error) {

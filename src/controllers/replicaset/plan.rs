@@ -29,6 +29,11 @@ impl Step {
     pub(crate) fn failure_reason(&self) -> &'static str {
         if matches!(self, Self::Create(_)) { "FailedCreate" } else { "FailedDelete" }
     }
+
+    /// More is to be created after it.
+    pub(crate) fn is_partial(&self, set: &ReplicaSet, active: usize) -> bool {
+        matches!(self, Self::Create(count) if active + count < desired_replicas(set))
+    }
 }
 
 /// Why the last step failed.
@@ -177,6 +182,7 @@ mod tests {
     fn counts(#[case] desired: i32, #[case] have: usize, #[case] expected: i64) {
         let pods: Vec<_> = (0..have).map(|n| pod(&n.to_string(), None, "web")).collect();
         let step = plan(&set(desired), &pods, HashMap::new, Timestamp::UNIX_EPOCH);
+        assert_eq!(step.is_partial(&set(desired), have), expected == 500);
         let got = match step {
             Step::Nothing => 0,
             Step::Create(count) => count as i64,
