@@ -1,6 +1,5 @@
 //! Fills cluster roles that gather the rules of others.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_client::{Informer, Queue};
@@ -8,8 +7,10 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Api;
 use kube::api::PostParams;
+use kube::core::Selector;
 
 use crate::Context;
+use crate::ownership::matches;
 use crate::wiring::{Key, Outcome, Run, follow_latest, name_of, work};
 
 const NAME: &str = "clusterrole-aggregation-controller";
@@ -46,21 +47,7 @@ fn plan(role: &ClusterRole, mut all: Vec<Arc<ClusterRole>>) -> Option<Vec<Policy
 }
 
 fn selects(selector: &LabelSelector, role: &ClusterRole) -> bool {
-    let empty = BTreeMap::new();
-    let labels = role.metadata.labels.as_ref().unwrap_or(&empty);
-    let expressions = selector.match_expressions.iter().flatten();
-    selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
-        && expressions.into_iter().all(|expression| {
-            let found = labels.get(&expression.key);
-            let among = found.is_some_and(|value| expression.values.iter().flatten().any(|own| own == value));
-            match expression.operator.as_str() {
-                "In" => among,
-                "NotIn" => !among,
-                "Exists" => found.is_some(),
-                "DoesNotExist" => found.is_none(),
-                _ => false,
-            }
-        })
+    Selector::try_from(selector.clone()).is_ok_and(|selector| matches(&selector, &role.metadata))
 }
 
 async fn reconcile(client: kube::Client, roles: Informer<ClusterRole>, key: Key) -> Outcome {

@@ -3,21 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, missing_docs)]
 
 use std::fmt::Debug;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use coracle_api::clock::{Clock, SystemClock};
 use coracle_api::identity::Identity;
-use coracle_api::seams::{Duplex, LogOptions, NodeDialer, PodRef, Session, StreamOptions};
-use coracle_api::status::Status;
+use coracle_api::seams::NodeDialer;
 use coracle_client::{Change, Clients, Informer, Informers};
 use coracle_server::bootstrap::BootstrapConfig;
 use coracle_server::{Config, Server};
 use coracle_store::{Options, Store};
-use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
@@ -28,24 +23,7 @@ use tokio::task::JoinHandle;
 
 struct NoNodes;
 
-#[async_trait]
-impl NodeDialer for NoNodes {
-    async fn logs(&self, _: &PodRef, _: &str, _: LogOptions) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn exec(&self, _: &PodRef, _: &str, _: Vec<String>, _: StreamOptions) -> Result<Session, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn attach(&self, _: &PodRef, _: &str, _: StreamOptions) -> Result<Session, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn port_forward(&self, _: &PodRef, _: u16) -> Result<Box<dyn Duplex>, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn dial(&self, _: IpAddr, _: u16) -> Result<Box<dyn Duplex>, Status> {
-        Err(Status::internal("no node"))
-    }
-}
+impl NodeDialer for NoNodes {}
 
 pub struct ControlPlane {
     pub client: kube::Client,
@@ -136,7 +114,7 @@ impl ControlPlane {
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
         let api = Api::<K>::all(self.client.clone());
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
             let items = api.list(&Default::default()).await.unwrap().items;
             if expected(&items) {
