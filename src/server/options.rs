@@ -103,7 +103,7 @@ impl ListOptions {
             Some("Exact") if !watch => Some(Match::Exact),
             Some("NotOlderThan") => Some(Match::NotOlderThan),
             Some(other) => {
-                let supported: &[&str] = if watch { &["NotOlderThan"] } else { &["", "Exact", "NotOlderThan"] };
+                let supported: &[&str] = if watch { &["NotOlderThan"] } else { &["Exact", "NotOlderThan", ""] };
                 errors.push(FieldError::not_supported(MATCH, other, supported));
                 None
             }
@@ -171,7 +171,7 @@ impl DeleteOptions {
             Some("Background") => Some(Propagation::Background),
             Some("Foreground") => Some(Propagation::Foreground),
             Some(other) => {
-                return bad(FieldError::not_supported("propagationPolicy", other, &["Background", "Foreground", "Orphan"]));
+                return bad(FieldError::not_supported("propagationPolicy", other, &["Foreground", "Background", "Orphan", "nil"]));
             }
         };
         if propagation.is_some() && orphan.is_some() {

@@ -1,8 +1,9 @@
 //! Where this room meets what `api` says of types: decoding, patches, field managers, YAML.
 
+use bytes::Bytes;
 use coracle_api::field::FieldError;
 use coracle_api::kinds::Kind;
-use coracle_api::schema::{self, Decoder};
+use coracle_api::schema::{self, Decoder, Findings};
 use coracle_api::status::Status;
 use coracle_api::{apply, patch, protobuf, yaml};
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use serde_json::Value;
 pub(crate) use coracle_api::schema::{FieldValidation, Parsed};
 
 /// Reads JSON.
-pub(crate) fn parse_json(bytes: &[u8]) -> Result<Parsed, Status> {
+pub(crate) fn parse_json(bytes: &Bytes) -> Result<Parsed, Status> {
     schema::parse_json(bytes)
 }
 
@@ -23,16 +24,18 @@ pub(crate) fn parse_patch(bytes: &[u8], before: &str) -> Result<Parsed, Status> 
 /// Reads the first document of a YAML body.
 pub(crate) fn parse_yaml(bytes: &[u8]) -> Result<Parsed, Status> {
     let text = std::str::from_utf8(bytes).map_err(|_| Status::bad_request("error converting YAML to JSON: yaml: invalid UTF-8"))?;
-    let Some(document) = yaml::documents(text).into_iter().next() else { return Ok(Parsed { value: Value::Null, duplicates: Vec::new() }) };
+    let Some(document) = yaml::documents(text).into_iter().next() else {
+        return Ok(Parsed { value: Value::Null, findings: Findings::default() });
+    };
     let document = document.map_err(|error| Status::bad_request(format!("error converting YAML to JSON: yaml: {error}")))?;
     let twice: Vec<String> = document.duplicates.iter().map(|key| format!("\n  line {}: {}", key.line, key.message)).collect();
     let duplicates = if twice.is_empty() { Vec::new() } else { vec![format!("yaml: unmarshal errors:{}", twice.concat())] };
-    Ok(Parsed { value: document.value, duplicates })
+    Ok(Parsed { value: document.value, findings: Findings::sorted(duplicates) })
 }
 
 /// Reads protocol buffers; `expected` is `apiVersion` and kind where the body does not say.
 pub(crate) fn parse_protobuf(bytes: &[u8], expected: (&str, &str)) -> Result<Parsed, Status> {
-    Ok(Parsed { value: protobuf::decode(bytes, expected)?, duplicates: Vec::new() })
+    Ok(Parsed { value: protobuf::decode(bytes, expected)?, findings: Findings::default() })
 }
 
 /// Whether objects of the kind are read from protocol buffers.
@@ -46,21 +49,24 @@ pub(crate) fn to_yaml(value: &Value) -> String {
 }
 
 /// Checks an object against its type and brings it into upstream's form; answers with warnings.
-pub(crate) fn decode(kind: &Kind, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, Status> {
+pub(crate) fn decode(kind: &Kind, object: &mut Value, findings: &Findings, validation: FieldValidation) -> Result<Vec<String>, Status> {
     match &kind.custom {
-        Some(custom) => custom.decode(kind, object, duplicates, validation, false),
-        None => Decoder::new(&kind.ty(), &kind.kind, &kind.version).decode(object, duplicates, validation),
+        Some(custom) => custom.decode(kind, object, &findings.duplicates, validation),
+        None => Decoder::new(&kind.ty(), &kind.kind, &kind.version).decode(object, findings, validation),
     }
 }
 
 /// Checks a patched object against its type; `duplicates` is what was found in the patch. The reason alone, if it is refused.
 pub(crate) fn examine(kind: &Kind, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<String>, String> {
     match &kind.custom {
-        Some(custom) => custom.decode(kind, object, duplicates, validation, true).map_err(|status| {
+        Some(custom) => custom.decode(kind, object, duplicates, validation).map_err(|status| {
             let reason = status.message.split_once(": ").map(|(_, reason)| reason.to_owned());
             reason.unwrap_or(status.message)
         }),
-        None => Decoder::new(&kind.ty(), &kind.kind, &kind.version).examine(object, duplicates, validation),
+        None => {
+            let findings = Findings::sorted(duplicates.to_vec());
+            Decoder::new(&kind.ty(), &kind.kind, &kind.version).examine(object, &findings, validation)
+        }
     }
 }
 
@@ -71,7 +77,7 @@ pub(crate) fn decode_as(
     parsed: &mut Parsed,
     validation: FieldValidation,
 ) -> Result<Vec<String>, Status> {
-    Decoder::new(&schema::of(schema), kind, version).decode(&mut parsed.value, &parsed.duplicates, validation)
+    Decoder::new(&schema::of(schema), kind, version).decode(&mut parsed.value, &parsed.findings, validation)
 }
 
 /// A JSON patch (RFC 6902).

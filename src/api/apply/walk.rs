@@ -4,13 +4,24 @@
 use serde_json::{Map, Value, json};
 
 use super::set::{Branch, FieldSet, display, field_step};
+use crate::patch::go;
 use crate::schema::{Field, Merge, Shape, Type};
+
+/// Scalars that are told apart by their types.
+#[derive(Clone, Copy)]
+pub(super) enum Scalar {
+    String,
+    Numeric,
+    Boolean,
+}
 
 /// How a value merges.
 #[derive(Clone, Copy)]
 pub(super) enum Node<'a> {
     /// As a whole.
     Leaf,
+    /// As a whole, and of one type.
+    Scalar(Scalar),
     /// Field by field.
     Struct(&'a Type),
     /// Key by key.
@@ -36,6 +47,9 @@ impl<'a> Node<'a> {
             (Shape::Map(item), _) => Self::Map(item),
             (Shape::List(_), Some(Merge::Set)) => Self::Set,
             (Shape::List(item), Some(Merge::Map(keys))) => Self::Keyed(item, keys),
+            (Shape::String | Shape::Bytes, _) => Self::Scalar(Scalar::String),
+            (Shape::Int32 | Shape::Int64 | Shape::Float, _) => Self::Scalar(Scalar::Numeric),
+            (Shape::Bool, _) => Self::Scalar(Scalar::Boolean),
             _ => Self::Leaf,
         }
     }
@@ -86,10 +100,50 @@ impl<'a> Node<'a> {
     /// Whether these values are compared as wholes here.
     fn is_leaf_for(self, values: [Option<&Value>; 2]) -> bool {
         match self {
-            Self::Leaf => true,
+            Self::Leaf | Self::Scalar(_) => true,
             Self::Untyped => values.iter().flatten().any(|value| !value.is_object()),
             _ => false,
         }
+    }
+}
+
+impl Scalar {
+    /// What is wrong with a value that is no such scalar.
+    fn misfit(self, value: &Value) -> Option<String> {
+        let fits = match self {
+            Self::String => value.is_string(),
+            Self::Numeric => value.is_number(),
+            Self::Boolean => value.is_boolean(),
+        };
+        if fits || value.is_null() {
+            return None;
+        }
+        Some(match self {
+            Self::String => format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_syntax(value)),
+            Self::Numeric => format!("expected numeric (int or float), got {}", go_type(value)),
+            Self::Boolean => format!("expected boolean, got &{{{}}}", go(value)),
+        })
+    }
+}
+
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+        other => crate::schema::json_name(other),
+    }
+}
+
+/// A value as Go's source would write it.
+fn go_syntax(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("{}{{{}}}", go_type(value), items.iter().map(go_syntax).collect::<Vec<_>>().join(", ")),
+        Value::Object(map) => {
+            let entries: Vec<String> = map.iter().map(|(key, value)| format!("{key:?}:{}", go_syntax(value))).collect();
+            format!("{}{{{}}}", go_type(value), entries.join(", "))
+        }
+        Value::Null => "interface {}(nil)".to_owned(),
+        scalar => scalar.to_string(),
     }
 }
 
@@ -114,7 +168,11 @@ struct SetWalk {
 
 impl SetWalk {
     fn value(&mut self, node: Node<'_>, value: &Value) {
-        if node.is_leaf_for([Some(value), None]) {
+        if let Node::Scalar(scalar) = node
+            && let Some(fault) = scalar.misfit(value)
+        {
+            self.errors.push(format!("{}: {fault}", display(&self.path)));
+        } else if node.is_leaf_for([Some(value), None]) {
             self.set.insert(&self.path);
         } else if node.is_list() {
             self.list(node, value);
@@ -126,7 +184,7 @@ impl SetWalk {
     fn map(&mut self, node: Node<'_>, value: &Value) {
         let Value::Object(map) = value else {
             if !value.is_null() {
-                self.errors.push(format!("{}: expected map, got &{{{value}}}", display(&self.path)));
+                self.errors.push(format!("{}: expected map, got &{{{}}}", display(&self.path), go(value)));
             }
             return;
         };
@@ -148,7 +206,7 @@ impl SetWalk {
     fn list(&mut self, node: Node<'_>, value: &Value) {
         let Value::Array(items) = value else {
             if !value.is_null() {
-                self.errors.push(format!("{}: expected list, got &{{{value}}}", display(&self.path)));
+                self.errors.push(format!("{}: expected list, got &{{{}}}", display(&self.path), go(value)));
             }
             return;
         };

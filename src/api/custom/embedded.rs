@@ -8,7 +8,7 @@ use super::validate::child;
 use crate::field::FieldError;
 use crate::names;
 use crate::rules::{Errors, check_metadata};
-use crate::schema::{Decoder, Field, FieldValidation, Shape, Type, TypeRef};
+use crate::schema::{Decoder, Field, FieldValidation, Findings, Shape, Type, TypeRef};
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
@@ -22,7 +22,7 @@ pub(super) fn envelope(name: &str) -> Type {
 pub(super) fn shape(ty: &Type, object: &mut Value, path: &str) -> Result<Vec<String>, String> {
     let Some(metadata) = object.get_mut("metadata") else { return Ok(Vec::new()) };
     let mut enclosed = json!({"metadata": metadata.take()});
-    let shaped = Decoder::new(ty, "", "").examine(&mut enclosed, &[], FieldValidation::Warn);
+    let shaped = Decoder::new(ty, "", "").examine(&mut enclosed, &Findings::default(), FieldValidation::Warn);
     *metadata = enclosed["metadata"].take();
     let unknown = shaped?.into_iter().filter_map(|told| Some(told.strip_prefix("unknown field \"")?.strip_suffix('"')?.to_owned()));
     Ok(unknown.map(|below| child(path, &below)).collect())

@@ -11,6 +11,7 @@ mod merge;
 mod path;
 mod prune;
 mod rules;
+mod schemas;
 pub mod status;
 mod structural;
 mod validate;
@@ -22,11 +23,12 @@ use serde_json::{Value, json};
 
 use crate::field::FieldError;
 use crate::kinds::{Kind, Subresource, Text};
-use crate::schema::{Decoder, FieldValidation, Type, faults};
+use crate::schema::{Decoder, FieldValidation, Findings, Type};
 use crate::status::Status;
 use crate::time;
 pub(crate) use define::RULES;
 pub use path::Path;
+pub(crate) use rules::escaped;
 pub use structural::Schema;
 
 /// The group of definitions.
@@ -241,7 +243,6 @@ impl Custom {
         object: &mut Value,
         duplicates: &[String],
         validation: FieldValidation,
-        patched: bool,
     ) -> Result<Vec<String>, Status> {
         let ty = embedded::envelope(&kind.kind);
         let decoder = Decoder::new(&ty, &kind.kind, &kind.version);
@@ -250,7 +251,8 @@ impl Custom {
         prune::drop_nulls(&self.schema, object);
         unknown.extend(embedded::coerce(&self.schema, object).map_err(|why| decoder.refuse(&why))?);
         prune::default(&self.schema, object);
-        let strict = faults(&unknown, duplicates, patched);
+        // Upstream reads the text first, and looks at the schema then.
+        let strict = Findings::sorted(duplicates.to_vec()).with_unknown(&unknown);
         match validation {
             FieldValidation::Ignore => Ok(Vec::new()),
             FieldValidation::Strict if !strict.is_empty() => decoder.refuse_strictly(&strict),

@@ -47,7 +47,7 @@ impl Rule {
 }
 
 /// A name as expressions write it; `None` where it cannot be written.
-pub(super) fn escaped(name: &str) -> Option<String> {
+pub(crate) fn escaped(name: &str) -> Option<String> {
     const KEYWORDS: [&str; 22] = [
         "true",
         "false",

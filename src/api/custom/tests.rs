@@ -69,7 +69,7 @@ fn objects_come_into_the_form_of_their_schema(#[case] schema: Value, #[case] giv
     let kind = kind(field(schema));
     let custom = kind.custom.as_ref().unwrap();
     let mut written = object(given.clone());
-    custom.decode(&kind, &mut written, &[], FieldValidation::Ignore, false).unwrap();
+    custom.decode(&kind, &mut written, &[], FieldValidation::Ignore).unwrap();
     assert_eq!(written, object(wanted.clone()), "written");
     let mut read = object(given);
     custom.settle(&mut read);

@@ -6,6 +6,7 @@ mod strategic;
 use json_patch::PatchOperation;
 use serde_json::Value;
 
+use crate::schema;
 use crate::status::Status;
 pub use strategic::{go, strategic};
 
@@ -28,8 +29,16 @@ pub fn json(document: &Value, patch: &Value) -> Result<Value, Status> {
             operations.len()
         )));
     }
-    let patch: json_patch::Patch =
-        serde_json::from_value(patch.clone()).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let items = patch.as_array().map(Vec::as_slice);
+    if !items.is_some_and(|items| items.iter().all(Value::is_object)) {
+        let (found, wanted) = match items.and_then(|items| items.iter().find(|item| !item.is_object())) {
+            None => (schema::json_name(patch), "jsonpatch.Patch"),
+            Some(item) => (schema::json_name(item), "jsonpatch.Operation"),
+        };
+        return Err(Status::bad_request(format!("error decoding patch: json: cannot unmarshal {found} into Go value of type {wanted}")));
+    }
+    // What is no operation is found out by applying it.
+    let patch: json_patch::Patch = serde_json::from_value(patch.clone()).map_err(|_| rejected())?;
     let mut out = document.clone();
     let mut copied = 0;
     for operation in &patch.0 {
@@ -88,7 +97,12 @@ mod tests {
         let failed = json(&json!({"a": 9, "l": []}), &patch).unwrap_err();
         assert_eq!((failed.code, failed.reason.as_str()), (422, "Invalid"));
         assert_eq!(json(&json!({}), &json!([{"op": "remove", "path": "/none"}])).unwrap_err().code, 422);
-        assert_eq!(json(&json!({}), &json!({"op": "x"})).unwrap_err().code, 400);
+        let no_list = json(&json!({}), &json!({"op": "x"})).unwrap_err();
+        assert_eq!(
+            (no_list.code, &*no_list.message),
+            (400, "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+        );
+        assert_eq!(json(&json!({}), &json!([{"op": "x", "path": "/a"}])).unwrap_err().code, 422);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::{Field, Shape, Type};
+use super::{Field, Findings, Shape, Type};
 use crate::kinds::Kind;
 use crate::quantity::Quantity;
 use crate::status::Status;
@@ -38,16 +38,9 @@ impl FieldValidation {
 /// A text for the `Warning` header.
 pub type Warning = String;
 
-/// Decodes an object of a built-in kind in place. Duplicate keys must be handed in through [`Decoder`].
+/// Decodes an object of a built-in kind in place. What reading its text found must be handed in through [`Decoder`].
 pub fn decode(kind: &Kind, object: &mut Value, validation: FieldValidation) -> Result<Vec<Warning>, Status> {
-    Decoder::new(&super::of(&kind.schema), &kind.kind, &kind.version).decode(object, &[], validation)
-}
-
-/// Reads and decodes an object of a built-in kind, with duplicate keys noticed.
-pub fn decode_bytes(kind: &Kind, bytes: &[u8], validation: FieldValidation) -> Result<(Value, Vec<Warning>), Status> {
-    let super::Parsed { mut value, duplicates } = super::parse_json(bytes)?;
-    let warnings = Decoder::new(&super::of(&kind.schema), &kind.kind, &kind.version).decode(&mut value, &duplicates, validation)?;
-    Ok((value, warnings))
+    Decoder::new(&super::of(&kind.schema), &kind.kind, &kind.version).decode(object, &Findings::default(), validation)
 }
 
 /// Decodes objects of one type.
@@ -64,20 +57,16 @@ impl<'a> Decoder<'a> {
         Self { ty, kind, version }
     }
 
-    /// Decodes in place; `duplicates` is what reading the text found.
-    pub fn decode(&self, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<Warning>, Status> {
-        self.judge(object, duplicates, validation, false).map_err(|why| self.refuse(&why))
+    /// Decodes in place; `findings` is what reading the text found.
+    pub fn decode(&self, object: &mut Value, findings: &Findings, validation: FieldValidation) -> Result<Vec<Warning>, Status> {
+        self.examine(object, findings, validation).map_err(|why| self.refuse(&why))
     }
 
-    /// As [`Self::decode`], of what a patch made, in which the duplicates are: the reason alone.
-    pub fn examine(&self, object: &mut Value, duplicates: &[String], validation: FieldValidation) -> Result<Vec<Warning>, String> {
-        self.judge(object, duplicates, validation, true)
-    }
-
-    fn judge(&self, object: &mut Value, duplicates: &[String], validation: FieldValidation, patched: bool) -> Result<Vec<Warning>, String> {
+    /// As [`Self::decode`]; the reason alone.
+    pub fn examine(&self, object: &mut Value, findings: &Findings, validation: FieldValidation) -> Result<Vec<Warning>, String> {
         let mut walk = Walk { path: Vec::new(), unknown: Vec::new() };
         walk.object(self.ty, object)?;
-        let strict = faults(&walk.unknown, duplicates, patched);
+        let strict = findings.with_unknown(&walk.unknown);
         match validation {
             FieldValidation::Ignore => Ok(Vec::new()),
             FieldValidation::Warn => Ok(strict),
@@ -95,14 +84,6 @@ impl<'a> Decoder<'a> {
     pub(crate) fn refuse(&self, error: &str) -> Status {
         Status::bad_request(format!("{0} in version {1:?} cannot be handled as a {0}: {error}", self.kind, self.version))
     }
-}
-
-/// What strict reading finds, in upstream's order: what reading YAML or a patch found comes before what the type does not have.
-pub(crate) fn faults(unknown: &[String], duplicates: &[String], patched: bool) -> Vec<String> {
-    let unknown = unknown.iter().map(|path| format!("unknown field {path:?}"));
-    let first = patched || duplicates.iter().any(|fault| fault.starts_with("yaml: "));
-    let (before, after) = if first { (duplicates, &[][..]) } else { (&[][..], duplicates) };
-    before.iter().cloned().chain(unknown).chain(after.iter().cloned()).collect()
 }
 
 /// Brings an object that the server itself changed back into form; values that do not fit their type are left alone.
@@ -157,6 +138,7 @@ fn is_zero(value: &Value) -> bool {
 
 enum Step<'a> {
     Name(&'a str),
+    Key(String),
     Index(usize),
 }
 
@@ -227,11 +209,18 @@ impl<'a> Walk<'a> {
         let Value::Object(map) = value else {
             return Err(self.mismatch(ty, value, &format!("map[string]{}", go_name(item))));
         };
-        for value in map.values_mut() {
+        let structures = matches!(item, Shape::Object(_));
+        for (key, value) in map.iter_mut() {
             if value.is_null() {
                 *value = empty(item);
             }
+            if structures {
+                self.path.push(Step::Key(key.clone()));
+            }
             self.value(ty, item, value)?;
+            if structures {
+                self.path.pop();
+            }
         }
         Ok(())
     }
@@ -271,10 +260,8 @@ impl<'a> Walk<'a> {
         let mut out = String::new();
         for step in &self.path {
             match step {
-                Step::Name(name) => {
-                    out.push_str(name);
-                    out.push('.');
-                }
+                Step::Name(name) => out.push_str(&format!("{name}.")),
+                Step::Key(key) => out.push_str(&format!("{key}.")),
                 Step::Index(index) => {
                     out.truncate(out.len().saturating_sub(1));
                     out.push_str(&format!("[{index}]."));
@@ -286,16 +273,10 @@ impl<'a> Walk<'a> {
 
     /// Go's complaint about a JSON value that a field cannot hold.
     fn mismatch(&self, ty: &Type, value: &Value, wanted: &str) -> String {
-        let found = match value {
-            Value::Null => "null",
-            Value::Bool(_) => "bool",
-            Value::Number(_) if matches!(wanted, "int32" | "int64") => return self.misfit(ty, &format!("number {value}"), wanted),
-            Value::Number(_) => "number",
-            Value::String(_) => "string",
-            Value::Array(_) => "array",
-            Value::Object(_) => "object",
-        };
-        self.misfit(ty, found, wanted)
+        if value.is_number() && matches!(wanted, "int32" | "int64") {
+            return self.misfit(ty, &format!("number {value}"), wanted);
+        }
+        self.misfit(ty, super::json_name(value), wanted)
     }
 
     fn misfit(&self, ty: &Type, found: &str, wanted: &str) -> String {
@@ -311,7 +292,8 @@ impl<'a> Walk<'a> {
 fn left_out(field: &Field, value: &Value) -> bool {
     match (&field.shape, value) {
         (_, Value::Null) => true,
-        (Shape::Any | Shape::Object(_) | Shape::Quantity | Shape::Time | Shape::MicroTime, _) => false,
+        // structures in upstream's types, which are never left out
+        (Shape::Any | Shape::Object(_) | Shape::Quantity | Shape::IntOrString | Shape::Time | Shape::MicroTime, _) => false,
         _ => !field.required && !field.pointer && is_zero(value),
     }
 }
@@ -385,11 +367,19 @@ fn go_name(shape: &Shape) -> &str {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use bytes::Bytes;
     use rstest::rstest;
 
     use super::*;
     use crate::kinds::by_api_version;
     use crate::schema::parse_json;
+
+    fn decode_bytes(kind: &Kind, bytes: &Bytes, validation: FieldValidation) -> Result<(Value, Vec<Warning>), Status> {
+        let crate::schema::Parsed { mut value, findings } = parse_json(bytes)?;
+        let warnings =
+            Decoder::new(&crate::schema::of(&kind.schema), &kind.kind, &kind.version).decode(&mut value, &findings, validation)?;
+        Ok((value, warnings))
+    }
 
     fn decoded(object: Value, validation: FieldValidation) -> Result<(Value, Vec<String>), Status> {
         let kind = by_api_version(object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap()).unwrap();
@@ -430,21 +420,48 @@ mod tests {
 
     #[test]
     fn duplicate_keys_are_named() {
-        let parsed = parse_json(br#"{"spec": {"containers": [{}, {"image": "a", "image": "b"}], "x": 1}, "spec": {}}"#).unwrap();
-        assert_eq!(parsed.duplicates, ["duplicate field \"spec.containers[1].image\"", "duplicate field \"spec\""]);
+        let parsed = parse_json(&text(r#"{"spec": {"containers": [{}, {"image": "a", "image": "b"}], "x": 1}, "spec": {}}"#)).unwrap();
+        assert_eq!(parsed.findings.duplicates, ["duplicate field \"spec.containers[1].image\"", "duplicate field \"spec\""]);
         assert_eq!(parsed.value, json!({"spec": {}}));
         let kind = by_api_version("v1", "ConfigMap").unwrap();
-        let body = br#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "1", "k": "2"}, "x": 1}"#;
-        let (value, warnings) = decode_bytes(kind, body, FieldValidation::Warn).unwrap();
-        assert_eq!(
-            (&value["data"]["k"], warnings),
-            (&json!("2"), vec!["unknown field \"x\"".to_owned(), "duplicate field \"data.k\"".to_owned()])
-        );
-        assert_eq!(parse_json(b"{").unwrap_err().code, 400);
+        let body = text(r#"{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "1", "k": "2"}, "x": 1}"#);
+        let (value, warnings) = decode_bytes(kind, &body, FieldValidation::Warn).unwrap();
+        assert_eq!((&value["data"]["k"], warnings.join(", ")), (&json!("2"), "duplicate field \"data.k\", unknown field \"x\"".to_owned()));
+        assert_eq!(parse_json(&text("{")).unwrap_err().code, 400);
         let patch = |text: &str, before| crate::schema::parse_patch(text.as_bytes(), before).unwrap_err().message;
         assert_eq!(patch("{\"a\"", ""), "unexpected end of JSON input");
         assert_eq!(patch("", "error decoding patch: "), "error decoding patch: unexpected end of JSON input");
-        assert_eq!(parse_json("[".repeat(100_000).as_bytes()).unwrap_err().code, 400);
+        assert_eq!(parse_json(&text(&"[".repeat(100_000))).unwrap_err().code, 400);
+    }
+
+    fn text(text: &str) -> Bytes {
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+
+    /// Upstream reads a document once, from its beginning, and complains as it goes.
+    #[rstest]
+    #[case(r#"{"z": 1, "b": 2, "metadata": {"name": "a", "x": 1}, "a": 3}"#, "unknown z, unknown b, unknown metadata.x, unknown a")]
+    #[case(r#"{"data": {"k": "", "k": ""}, "z": 1, "z": 2}"#, "duplicate data.k, unknown z, duplicate z")]
+    #[case(r#"{"z": 1, "data": {}, "data": {}}"#, "unknown z, duplicate data")]
+    fn complaints_stand_in_the_order_of_the_text(#[case] body: &str, #[case] expected: &str) {
+        let kind = by_api_version("v1", "ConfigMap").unwrap();
+        let (_, warnings) = decode_bytes(kind, &text(body), FieldValidation::Warn).unwrap();
+        assert_eq!(warnings.join(", ").replace("field \"", "").replace('"', ""), expected);
+    }
+
+    #[rstest]
+    #[case("", "unexpected end of JSON input")]
+    #[case("{\"a\":", "unexpected end of JSON input")]
+    #[case("hello", "invalid character 'h' looking for beginning of value")]
+    fn what_is_no_json_is_said_as_upstream_says_it(#[case] body: &str, #[case] expected: &str) {
+        assert_eq!(parse_json(&text(body)).unwrap_err().message, format!("couldn't get version/kind; json parse error: {expected}"));
+    }
+
+    /// Upstream's numbers or texts are structures: a zero is kept, where a plain number would be left out.
+    #[test]
+    fn a_zero_that_may_be_a_percentage_is_kept() {
+        let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "spec": {"minAvailable": 0}});
+        assert_eq!(decoded(budget, FieldValidation::Strict).unwrap().0["spec"], json!({"minAvailable": 0}));
     }
 
     #[rstest]

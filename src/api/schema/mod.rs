@@ -8,14 +8,14 @@ mod decode;
 mod facts;
 mod json;
 mod roots;
+mod syntax;
 
 use std::sync::{Arc, OnceLock};
 
 pub use build::{description, of, try_of};
-pub(crate) use decode::faults;
-pub use decode::{Decoder, FieldValidation, Warning, clean, decode, decode_bytes, zero};
+pub use decode::{Decoder, FieldValidation, Warning, clean, decode, zero};
 pub(crate) use facts::{Fact, facts_of};
-pub use json::{Parsed, parse_json, parse_patch};
+pub use json::{Findings, Parsed, json_name, parse_json, parse_patch};
 pub(crate) use roots::definitions;
 
 /// A structure, or what stands for one.

@@ -224,7 +224,7 @@ async fn change(
 /// Brings an object that was changed from outside into its storage version: what its type does not know goes, what it
 /// leaves open is defaulted.
 pub(super) fn finish(kind: &Kind, object: &mut Value) -> Result<(), Status> {
-    vocabulary::decode(kind, object, &[], FieldValidation::Ignore)?;
+    vocabulary::decode(kind, object, &Default::default(), FieldValidation::Ignore)?;
     let stored = kind.storage_kind();
     convert(kind, stored, object);
     rules::default(stored, object);

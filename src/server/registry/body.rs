@@ -1,7 +1,9 @@
 //! The object in a request's body: read, checked against its type, named, and brought into its storage version.
 
 use bytes::Bytes;
-use coracle_api::kinds::{convert, split_api_version};
+use coracle_api::field::FieldError;
+use coracle_api::kinds::{self, convert, split_api_version};
+use coracle_api::schema::{self, Findings};
 use coracle_api::status::Status;
 use serde_json::{Value, json};
 
@@ -23,15 +25,44 @@ pub(crate) fn parse(content_type: &str, body: &Bytes, built_in: bool, expected: 
 /// Reads the object in the body, as `api_version` and `kind`; its warnings go to the call.
 pub(crate) fn object(call: &mut Call, options: &WriteOptions) -> Result<Value, Status> {
     let kind = call.kind.clone();
-    let parsed = parse(&call.content_type, &call.body, vocabulary::is_message(&kind), (&kind.api_version(), &kind.kind))?;
+    let parsed = parse(&call.content_type, &call.body, vocabulary::is_message(&kind), (&kind.api_version(), &kind.kind))
+        .and_then(|parsed| is_structure(&parsed.value).map(|()| parsed))
+        .map_err(|status| unrecognized(status, &kind.kind, &call.body))?;
     checked(call, parsed, options)
+}
+
+/// 400 for a body that is no object.
+fn is_structure(value: &Value) -> Result<(), Status> {
+    if value.is_object() {
+        return Ok(());
+    }
+    let wanted = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    let found = schema::json_name(value);
+    Err(Status::bad_request(format!(
+        "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type {wanted}"
+    )))
+}
+
+/// Says of a body that cannot be read what it should have been and how it begins.
+fn unrecognized(status: Status, kind: &str, body: &Bytes) -> Status {
+    const SHOWN: usize = 30;
+    if status.code != 400 {
+        return status;
+    }
+    let (start, more) = if body.len() > SHOWN { (&body[..SHOWN], " ...") } else { (&body[..], "") };
+    let shown = match start.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(start).into_owned(),
+        Some(_) => start.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {} ({shown}{more})", status.message))
 }
 
 /// Checks an object that was read against the call's kind, and brings it into its storage version.
 pub(crate) fn checked(call: &mut Call, parsed: Parsed, options: &WriteOptions) -> Result<Value, Status> {
-    let Parsed { value: mut object, duplicates } = parsed;
+    let Parsed { value: mut object, findings } = parsed;
     typed(&mut object, &call.kind.api_version(), &call.kind.kind)?;
-    check(call, &mut object, &duplicates, options)?;
+    check(call, &mut object, &findings, options)?;
     Ok(object)
 }
 
@@ -46,31 +77,45 @@ pub(crate) fn own_kind(call: &mut Call, api_version: &str, kind: &str, schema: &
 
 /// Checks `apiVersion` and `kind` of a body, and fills them in where they are absent.
 pub(crate) fn typed(object: &mut Value, api_version: &str, kind: &str) -> Result<(), Status> {
-    if !object.is_object() {
-        return Err(Status::bad_request(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value of type struct",
-        ));
-    }
+    is_structure(object)?;
     let given = |name: &str| object[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let (version, given_kind) =
         (given("apiVersion").unwrap_or_else(|| api_version.to_owned()), given("kind").unwrap_or_else(|| kind.to_owned()));
     if (version.as_str(), given_kind.as_str()) != (api_version, kind) {
-        let (group, short) = split_api_version(&version);
-        let (own_group, own_short) = split_api_version(api_version);
-        let (group, own_group) = (if group.is_empty() { "" } else { group }, own_group);
-        return Err(Status::bad_request(format!(
-            "{given_kind} in version \"{short}\" cannot be handled as a {kind}: no kind \"{given_kind}\" is registered for version \"{}\"",
-            if group == own_group { own_short.to_owned() } else { format!("{group}/{short}") }
-        )));
+        return Err(unlike(object, &version, &given_kind, api_version, kind));
     }
     object["apiVersion"] = json!(api_version);
     object["kind"] = json!(kind);
     Ok(())
 }
 
+/// Refuses a body of another kind. Of built-in kinds, one that upstream knows cannot be converted, another is not
+/// registered; of custom resources any kind of the version can be read, and is found to be the wrong one.
+fn unlike(object: &Value, given_version: &str, given: &str, api_version: &str, kind: &str) -> Status {
+    let known = kinds::by_api_version(given_version, given).is_some();
+    let ((own_group, _), short) = (split_api_version(api_version), split_api_version(given_version).1);
+    let custom = !kinds::builtin().iter().any(|kind| kind.group == own_group);
+    if given_version != api_version && (custom || known && given == kind) {
+        return Status::bad_request(format!(
+            "the API version in the data ({given_version}) does not match the expected API version ({api_version})"
+        ));
+    }
+    if custom {
+        let error = FieldError::invalid("kind", given, format!("must be {kind}"));
+        return Status::invalid(own_group, given, text(object, "name"), &[error]);
+    }
+    let why = if known {
+        let package = if own_group.is_empty() { "core" } else { own_group.split('.').next().unwrap_or_default() };
+        format!("converting ({short}.{given}) to ({package}.{kind}): unknown conversion")
+    } else {
+        format!("no kind \"{given}\" is registered for version \"{given_version}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"")
+    };
+    Status::bad_request(format!("{given} in version \"{short}\" cannot be handled as a {kind}: {why}"))
+}
+
 /// Checks an object against its type, and brings it into its storage version.
-pub(crate) fn check(call: &mut Call, object: &mut Value, duplicates: &[String], options: &WriteOptions) -> Result<(), Status> {
-    let warnings = vocabulary::decode(&call.kind, object, duplicates, options.validation)?;
+pub(crate) fn check(call: &mut Call, object: &mut Value, findings: &Findings, options: &WriteOptions) -> Result<(), Status> {
+    let warnings = vocabulary::decode(&call.kind, object, findings, options.validation)?;
     call.warnings.extend(warnings);
     stored_form(call, object);
     Ok(())

@@ -108,7 +108,8 @@ fn check_path(call: &Call) -> Result<(), Status> {
     }
     let verbs = subresource.map_or(&kind.verbs, |sub| &sub.verbs);
     let named_create = subresource.is_none() && info.verb == "create" && !info.name.is_empty();
-    if named_create || !verbs.iter().any(|verb| *verb == info.verb) {
+    let names_none = info.name.is_empty() && matches!(&*info.verb, "update" | "patch");
+    if named_create || names_none || !verbs.iter().any(|verb| *verb == info.verb) {
         return Err(Status::method_not_allowed());
     }
     Ok(())
@@ -144,6 +145,10 @@ impl Call {
 
     pub(crate) fn stale(&self) -> Status {
         Status::stale(&self.kind.group, &self.kind.plural, &self.info.name)
+    }
+
+    pub(crate) fn conflict(&self, why: &str) -> Status {
+        Status::conflict(&self.kind.group, &self.kind.plural, &self.info.name, why)
     }
 
     /// The entry asked for.

@@ -55,14 +55,14 @@ impl Patch {
     /// What strict reading has to say of the patch itself.
     fn faults(&self) -> Vec<String> {
         match self {
-            Self::Merge(patch) | Self::Strategic(patch) | Self::Apply(patch) => patch.duplicates.clone(),
+            Self::Merge(patch) | Self::Strategic(patch) | Self::Apply(patch) => patch.findings.duplicates.clone(),
             Self::Json(patch) => {
                 let operations = patch.value.as_array().into_iter().flatten().enumerate();
                 let keys =
                     operations.flat_map(|(at, operation)| operation.as_object().into_iter().flatten().map(move |(key, _)| (at, key)));
                 let unknown = keys.filter(|(_, key)| !matches!(key.as_str(), "op" | "path" | "from" | "value"));
                 let unknown = unknown.map(|(at, key)| format!("unknown field \"[{at}].{key}\""));
-                patch.duplicates.iter().cloned().chain(unknown).map(|fault| format!("json patch {fault}")).collect()
+                patch.findings.duplicates.iter().cloned().chain(unknown).map(|fault| format!("json patch {fault}")).collect()
             }
         }
     }
@@ -132,7 +132,8 @@ async fn apply(call: &mut Call, config: Parsed, options: WriteOptions) -> Result
     if call.query.text("fieldManager").is_none() {
         return Err(invalid_options("PatchOptions", FieldError::required("fieldManager", "is required for apply patch")));
     }
-    let Parsed { value: mut config, duplicates } = config;
+    let Parsed { value: mut config, findings } = config;
+    let duplicates = findings.duplicates;
     body::typed(&mut config, &call.kind.api_version(), &call.kind.kind)?;
     vocabulary::check_declared(&call.kind, &config)?;
     match (options.validation, duplicates.first()) {
@@ -143,7 +144,7 @@ async fn apply(call: &mut Call, config: Parsed, options: WriteOptions) -> Result
         _ => {}
     }
     // What the type adds is not applied: the manager owns the fields it sent, no more.
-    body::checked(call, Parsed { value: config.clone(), duplicates: Vec::new() }, &options)?;
+    body::checked(call, Parsed { value: config.clone(), findings: Default::default() }, &options)?;
     body::check_name(call, &mut config)?;
     body::place(call, &mut config)?;
     let force = options.force.unwrap_or(false);
@@ -154,8 +155,10 @@ async fn apply(call: &mut Call, config: Parsed, options: WriteOptions) -> Result
             if !subresource.is_empty() {
                 return Err(call.not_found());
             }
-            if !body::text(&config, "uid").is_empty() {
-                return Err(call.stale());
+            let uid = body::text(&config, "uid");
+            if !uid.is_empty() {
+                let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                return Err(call.conflict(&why));
             }
             let attributes = crate::authz::Attributes { verb: "create", ..call.info.attributes() };
             call.server.0.authorizer.authorize(&call.identity, &attributes)?;

@@ -5,7 +5,7 @@ use coracle_api::rules;
 use coracle_api::selector::{FieldSelector, LabelSelector};
 use coracle_api::status::Status;
 use coracle_store::Entry;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::codec;
 use crate::http::query::Query;
@@ -43,6 +43,12 @@ impl Selection {
     /// The one name that is meant, if it is one.
     pub(crate) fn name(&self) -> Option<&str> {
         self.fields.as_ref()?.required("metadata.name")
+    }
+
+    /// Whether an object that is nowhere stored is meant.
+    pub(crate) fn takes(&self, kind: &Kind, object: &Value) -> bool {
+        self.fields.as_ref().is_none_or(|fields| fields.matches_fields(&rules::selectable_fields(kind, object)))
+            && self.labels.as_ref().is_none_or(|labels| labels.matches(&object["metadata"]["labels"]))
     }
 
     /// Whether an object is meant.

@@ -31,7 +31,12 @@ pub(crate) async fn answer(call: &mut Call) -> Result<Response<Body>, Status> {
             return missing(call, object, &options).await;
         };
         check_revision(call, wanted, &entry)?;
-        match replace(call, &entry, object.clone(), &options, Booking::Update).await? {
+        let old = codec::decode_stored(&call.kind, &entry)?;
+        let (uid, own) = (body::text(&object, "uid"), body::text(&old, "uid"));
+        if !uid.is_empty() && uid != own {
+            return Err(call.conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}")));
+        }
+        match replace_known(call, &entry, old, object.clone(), &options, Booking::Update).await? {
             Some(shown) => return call.show(200, &shown),
             None if wanted.is_some() => return Err(call.stale()),
             None => {}
@@ -108,11 +113,6 @@ pub(crate) async fn replace_known(
     let kind = call.kind.clone();
     let kind = kind.storage_kind();
     let subresource = call.info.subresource.clone();
-    let (uid, own) = (body::text(&new, "uid"), body::text(&old, "uid"));
-    if !uid.is_empty() && uid != own {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
-        return Err(Status::conflict(&kind.group, &call.kind.plural, &call.info.name, &why));
-    }
     new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
     rules::default(kind, &mut new);
     rules::prepare_update(kind, &mut new, &old, &subresource);
