@@ -128,17 +128,31 @@ pub struct NodeUsage {
     pub pods: Vec<PodUsage>,
 }
 
-/// How the API server reaches what runs on a node. Errors are answered to the client as they are.
+/// How the API server reaches what runs on a node. Errors are answered to the client as they are; who does not serve a
+/// request for a pod says so.
 #[async_trait]
 pub trait NodeDialer: Send + Sync + 'static {
     /// A container's log; `container` has been resolved and exists in the pod's spec.
-    async fn logs(&self, pod: &PodRef, container: &str, options: LogOptions) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status>;
+    async fn logs(
+        &self,
+        _pod: &PodRef,
+        _container: &str,
+        _options: LogOptions,
+    ) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status> {
+        Err(no_node())
+    }
     /// Starts a command in a running container.
-    async fn exec(&self, pod: &PodRef, container: &str, command: Vec<String>, streams: StreamOptions) -> Result<Session, Status>;
+    async fn exec(&self, _pod: &PodRef, _container: &str, _command: Vec<String>, _streams: StreamOptions) -> Result<Session, Status> {
+        Err(no_node())
+    }
     /// Joins a running container's first process.
-    async fn attach(&self, pod: &PodRef, container: &str, streams: StreamOptions) -> Result<Session, Status>;
+    async fn attach(&self, _pod: &PodRef, _container: &str, _streams: StreamOptions) -> Result<Session, Status> {
+        Err(no_node())
+    }
     /// Connects to a port of the pod's own loopback interface.
-    async fn port_forward(&self, pod: &PodRef, port: u16) -> Result<Box<dyn Duplex>, Status>;
+    async fn port_forward(&self, _pod: &PodRef, _port: u16) -> Result<Box<dyn Duplex>, Status> {
+        Err(no_node())
+    }
     /// Whether nodes measure what pods use, so that clients may be told of it.
     fn measures(&self) -> bool {
         false
@@ -148,7 +162,13 @@ pub trait NodeDialer: Send + Sync + 'static {
         Err(Status::unavailable(format!("node {node} tells no usage")))
     }
     /// Connects to a port at the pod's address from inside the pod network (the `proxy` subresources).
-    async fn dial(&self, address: IpAddr, port: u16) -> Result<Box<dyn Duplex>, Status>;
+    async fn dial(&self, _address: IpAddr, _port: u16) -> Result<Box<dyn Duplex>, Status> {
+        Err(no_node())
+    }
+}
+
+fn no_node() -> Status {
+    Status::internal("no node")
 }
 
 /// A pod's place in the network.

@@ -1,14 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::IpAddr;
-
-use async_trait::async_trait;
-use bytes::Bytes;
 use coracle_api::clock::SystemClock;
 use coracle_api::kinds;
-use coracle_api::seams::{Duplex, LogOptions, PodRef, Session, StreamOptions};
 use coracle_store::{Options, Store};
-use futures::stream::BoxStream;
 use serde_json::json;
 
 use super::*;
@@ -17,24 +11,7 @@ use crate::objects::testing::Fixture;
 /// No node is there.
 struct Nobody;
 
-#[async_trait]
-impl NodeDialer for Nobody {
-    async fn logs(&self, _: &PodRef, _: &str, _: LogOptions) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn exec(&self, _: &PodRef, _: &str, _: Vec<String>, _: StreamOptions) -> Result<Session, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn attach(&self, _: &PodRef, _: &str, _: StreamOptions) -> Result<Session, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn port_forward(&self, _: &PodRef, _: u16) -> Result<Box<dyn Duplex>, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn dial(&self, _: IpAddr, _: u16) -> Result<Box<dyn Duplex>, Status> {
-        Err(Status::internal("no node"))
-    }
-}
+impl NodeDialer for Nobody {}
 
 struct Chain {
     objects: Arc<Fixture>,

@@ -12,10 +12,9 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use coracle_api::seams::{Duplex, LogOptions, NodeDialer, PodRef, Session, StreamOptions};
+use coracle_api::seams::{Duplex, NodeDialer};
 use coracle_api::status::Status;
 use coracle_server::pki::{Pki, PkiOptions};
-use futures::stream::BoxStream;
 use harness::Cluster;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -30,18 +29,6 @@ struct Extension(TlsAcceptor);
 
 #[async_trait]
 impl NodeDialer for Extension {
-    async fn logs(&self, _: &PodRef, _: &str, _: LogOptions) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status> {
-        Err(Status::internal("no logs"))
-    }
-    async fn exec(&self, _: &PodRef, _: &str, _: Vec<String>, _: StreamOptions) -> Result<Session, Status> {
-        Err(Status::internal("no exec"))
-    }
-    async fn attach(&self, _: &PodRef, _: &str, _: StreamOptions) -> Result<Session, Status> {
-        Err(Status::internal("no attach"))
-    }
-    async fn port_forward(&self, _: &PodRef, _: u16) -> Result<Box<dyn Duplex>, Status> {
-        Err(Status::internal("no port"))
-    }
     async fn dial(&self, _: IpAddr, _: u16) -> Result<Box<dyn Duplex>, Status> {
         let (near, far) = tokio::io::duplex(64 << 10);
         let acceptor = self.0.clone();

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use coracle_api::identity::Identity;
-use coracle_api::seams::{Duplex, LogOptions, NodeDialer, PodRef, Session, StreamOptions};
+use coracle_api::seams::{Duplex, NodeDialer};
 use coracle_api::status::Status;
-use futures::stream::BoxStream;
 use harness::{Cluster, pod};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -26,18 +25,6 @@ struct Behind;
 
 #[async_trait]
 impl NodeDialer for Behind {
-    async fn logs(&self, _: &PodRef, _: &str, _: LogOptions) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status> {
-        Err(Status::internal("no logs"))
-    }
-    async fn exec(&self, _: &PodRef, _: &str, _: Vec<String>, _: StreamOptions) -> Result<Session, Status> {
-        Err(Status::internal("no exec"))
-    }
-    async fn attach(&self, _: &PodRef, _: &str, _: StreamOptions) -> Result<Session, Status> {
-        Err(Status::internal("no attach"))
-    }
-    async fn port_forward(&self, _: &PodRef, _: u16) -> Result<Box<dyn Duplex>, Status> {
-        Err(Status::internal("no port"))
-    }
     async fn dial(&self, address: IpAddr, port: u16) -> Result<Box<dyn Duplex>, Status> {
         if port == 1 {
             return Err(Status::unavailable(format!("error trying to reach service: dial tcp {address}:1: connect: connection refused")));

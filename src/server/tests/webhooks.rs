@@ -7,11 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use coracle_api::seams::{Duplex, LogOptions, NodeDialer, PodRef, Session, StreamOptions};
+use coracle_api::seams::{Duplex, NodeDialer};
 use coracle_api::status::Status;
 use coracle_store::Options;
-use futures::stream::BoxStream;
 use harness::hooks::{Hooks, patched};
 use harness::{Cluster, config_map, pod};
 use http::Request;
@@ -184,18 +182,6 @@ struct Dialer(SocketAddr, Arc<Mutex<Vec<(IpAddr, u16)>>>);
 
 #[async_trait]
 impl NodeDialer for Dialer {
-    async fn logs(&self, _: &PodRef, _: &str, _: LogOptions) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn exec(&self, _: &PodRef, _: &str, _: Vec<String>, _: StreamOptions) -> Result<Session, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn attach(&self, _: &PodRef, _: &str, _: StreamOptions) -> Result<Session, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn port_forward(&self, _: &PodRef, _: u16) -> Result<Box<dyn Duplex>, Status> {
-        Err(Status::internal("no node"))
-    }
     async fn dial(&self, address: IpAddr, port: u16) -> Result<Box<dyn Duplex>, Status> {
         self.1.lock().push((address, port));
         tokio::net::TcpStream::connect(self.0).await.map(|stream| Box::new(stream) as Box<dyn Duplex>).map_err(Status::internal)

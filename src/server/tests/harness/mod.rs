@@ -3,8 +3,8 @@
 
 pub mod hooks;
 pub mod kubectl;
+pub mod spdy;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use coracle_api::clock::SystemClock;
 use coracle_api::identity::Identity;
-use coracle_api::seams::{Duplex, LogOptions, NodeDialer, PodRef, Session, StreamOptions};
+use coracle_api::seams::{LogOptions, NodeDialer, PodRef};
 use coracle_api::status::Status;
 use coracle_server::bootstrap::BootstrapConfig;
 use coracle_server::pki::Authorities;
@@ -33,18 +33,6 @@ impl NodeDialer for Dialer {
     async fn logs(&self, pod: &PodRef, container: &str, _: LogOptions) -> Result<BoxStream<'static, std::io::Result<Bytes>>, Status> {
         let line = format!("{}/{} on {}: {container}\n", pod.namespace, pod.name, pod.node);
         Ok(futures::stream::iter([Ok(Bytes::from(line))]).boxed())
-    }
-    async fn exec(&self, _: &PodRef, _: &str, _: Vec<String>, _: StreamOptions) -> Result<Session, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn attach(&self, _: &PodRef, _: &str, _: StreamOptions) -> Result<Session, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn port_forward(&self, _: &PodRef, _: u16) -> Result<Box<dyn Duplex>, Status> {
-        Err(Status::internal("no node"))
-    }
-    async fn dial(&self, _: IpAddr, _: u16) -> Result<Box<dyn Duplex>, Status> {
-        Err(Status::internal("no node"))
     }
 }
 
