@@ -28,7 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Admission, TolerationSeconds};
+use crate::admission::{self, Admission, TolerationSeconds};
 use crate::aggregation::{self, Aggregator};
 use crate::allocate::{RangeError, Services};
 use crate::answer;
@@ -195,6 +195,7 @@ impl Server {
         self.write_all(pending).await?;
         tokio::spawn(keep_vital(Arc::downgrade(&self.0)));
         custom::start(self);
+        admission::type_checking::start(self);
         tokio::spawn(aggregation::keep(Arc::downgrade(&self.0)));
         Ok(())
     }
@@ -353,8 +354,12 @@ impl Server {
 
     /// The kind of what a request asks for.
     fn kind(&self, info: &RequestInfo) -> Option<KindRef> {
-        let builtin = kinds::find(&info.group, &info.version, &info.resource).map(KindRef::from);
-        builtin.or_else(|| self.0.customs.find(&info.group, &info.version, &info.resource))
+        self.find_kind(&info.group, &info.version, &info.resource)
+    }
+
+    /// The kind that is served so.
+    pub(crate) fn find_kind(&self, group: &str, version: &str, plural: &str) -> Option<KindRef> {
+        kinds::find(group, version, plural).map(KindRef::from).or_else(|| self.0.customs.find(group, version, plural))
     }
 
     async fn answer<B>(&self, parts: Parts, info: RequestInfo, query: Query, body: B) -> Result<Response<Body>, Status>

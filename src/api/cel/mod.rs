@@ -98,6 +98,13 @@ pub struct Environment {
 #[error("{0}")]
 pub struct CompileError(pub String);
 
+impl CompileError {
+    /// The message without its beginning: what was found, and where.
+    pub fn found(&self) -> &str {
+        self.0.strip_prefix("compilation failed: ").unwrap_or(&self.0)
+    }
+}
+
 static PARSER: LazyLock<::cel::Env> = LazyLock::new(macros::environment);
 
 impl Environment {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::check::{Errors, Fill, Path, Read, Seen};
 use super::{Rules, selector, webhooks};
-use crate::cel::{AUTHORIZER, Environment, Type};
+use crate::cel::{AUTHORIZER, CompileError, Environment, Program, Type};
 use crate::names;
 
 /// Where an expression of admission stands: it says what the expression may use.
@@ -23,15 +23,82 @@ pub enum Place {
 /// The variables of expressions in a place.
 pub fn expression_variables(place: Place) -> Environment {
     let mut environment = Environment::new().with("authorizer", AUTHORIZER);
-    for name in ["object", "oldObject", "request"] {
-        environment = environment.with(name, Type::Dyn);
-    }
+    environment = environment.with("object", Type::Dyn).with("oldObject", Type::Dyn).with("request", request_type());
     if place != Place::Webhook {
-        for name in ["namespaceObject", "params", "variables"] {
-            environment = environment.with(name, Type::Dyn);
-        }
+        environment = environment.with("namespaceObject", namespace_type()).with("params", Type::Dyn).with("variables", Type::Dyn);
     }
     if place == Place::Mutation { environment.with_objects() } else { environment }
+}
+
+fn structure(name: &str, fields: &[(&str, Type)]) -> Type {
+    Type::object(name, fields.iter().map(|(name, ty)| ((*name).to_owned(), ty.clone())))
+}
+
+/// What expressions see of a request (`AdmissionRequest` without its objects).
+fn request_type() -> Type {
+    let texts = |name: &str, fields: [&str; 3]| structure(name, &fields.map(|field| (field, Type::STRING)));
+    let kind = texts("kubernetes.GroupVersionKind", ["group", "version", "kind"]);
+    let resource = texts("kubernetes.GroupVersionResource", ["group", "version", "resource"]);
+    let user = structure(
+        "kubernetes.UserInfo",
+        &[
+            ("username", Type::STRING),
+            ("uid", Type::STRING),
+            ("groups", Type::list(Type::STRING)),
+            ("extra", Type::map(Type::list(Type::STRING))),
+        ],
+    );
+    structure(
+        "kubernetes.AdmissionRequest",
+        &[
+            ("kind", kind.clone()),
+            ("resource", resource.clone()),
+            ("subResource", Type::STRING),
+            ("requestKind", kind),
+            ("requestResource", resource),
+            ("requestSubResource", Type::STRING),
+            ("name", Type::STRING),
+            ("namespace", Type::STRING),
+            ("operation", Type::STRING),
+            ("userInfo", user),
+            ("dryRun", Type::Bool),
+            ("options", Type::Dyn),
+        ],
+    )
+}
+
+/// What expressions see of the namespace.
+fn namespace_type() -> Type {
+    let metadata = structure(
+        "kubernetes.NamespaceMetadata",
+        &[
+            ("name", Type::STRING),
+            ("generateName", Type::STRING),
+            ("namespace", Type::STRING),
+            ("labels", Type::map(Type::STRING)),
+            ("annotations", Type::map(Type::STRING)),
+            ("UID", Type::STRING),
+            ("creationTimestamp", Type::Timestamp),
+            ("deletionGracePeriodSeconds", Type::Int),
+            ("deletionTimestamp", Type::Timestamp),
+            ("generation", Type::Int),
+            ("resourceVersion", Type::STRING),
+            ("finalizers", Type::list(Type::STRING)),
+        ],
+    );
+    let condition = structure(
+        "kubernetes.NamespaceCondition",
+        &[
+            ("type", Type::STRING),
+            ("status", Type::STRING),
+            ("lastTransitionTime", Type::Timestamp),
+            ("reason", Type::STRING),
+            ("message", Type::STRING),
+        ],
+    );
+    let spec = structure("kubernetes.NamespaceSpec", &[("finalizers", Type::list(Type::STRING))]);
+    let status = structure("kubernetes.NamespaceStatus", &[("conditions", Type::list(condition)), ("phase", Type::STRING)]);
+    structure("kubernetes.Namespace", &[("metadata", metadata), ("spec", spec), ("status", status)])
 }
 
 pub(crate) static VALIDATING: Rules = Rules {
@@ -76,23 +143,36 @@ fn default_constraints(constraints: &mut Value) {
 }
 
 /// Expressions of one policy: what its variables are so far.
-struct Expressions {
+pub(super) struct Expressions {
     environment: Environment,
     variables: BTreeMap<String, Type>,
-    has_params: bool,
 }
 
 impl Expressions {
+    pub(super) fn new(environment: Environment, has_params: bool) -> Self {
+        let environment = if has_params { environment } else { environment.without("params") };
+        Self { environment, variables: BTreeMap::new() }
+    }
+
+    pub(super) fn declare(&mut self, name: &str, ty: Type) {
+        self.variables.insert(name.to_owned(), ty);
+    }
+
+    /// The environment with the variables as they are by now.
+    fn with_variables(&self) -> Environment {
+        self.environment.clone().with("variables", Type::object("kubernetes.variables", self.variables.clone()))
+    }
+
+    pub(super) fn compile(&self, source: &str) -> Result<Program, CompileError> {
+        self.with_variables().compile(source)
+    }
+
     fn check(&self, source: &str, path: &Path, wanted: &[Type], out: &mut Errors) -> Type {
         if source.trim().is_empty() {
             out.required(path, "");
             return Type::Dyn;
         }
-        let variables = Type::object("kubernetes.variables", self.variables.clone());
-        let mut environment = self.environment.clone().with("variables", variables);
-        if !self.has_params {
-            environment = environment.without("params");
-        }
+        let environment = self.with_variables();
         let compiled = if wanted.is_empty() { environment.compile(source) } else { environment.compile_as(source, wanted) };
         match compiled {
             Ok(program) => program.result().clone(),
@@ -125,7 +205,7 @@ fn validate(object: &Value, place: Place, out: &mut Errors) {
     }
     webhooks::condition_names(spec, &path, out);
     let environment = expression_variables(place);
-    let mut expressions = Expressions { environment, variables: BTreeMap::new(), has_params: spec.has("paramKind") };
+    let mut expressions = Expressions::new(environment, spec.has("paramKind"));
     for (at, condition) in spec.each("matchConditions", &path) {
         expressions.check(condition.text("expression"), &at.child("expression"), &[Type::Bool], out);
     }
@@ -140,7 +220,7 @@ fn validate(object: &Value, place: Place, out: &mut Errors) {
             out.duplicate(at.child("name"), name);
         }
         let ty = expressions.check(variable.text("expression"), &at.child("expression"), &[], out);
-        expressions.variables.insert(name.to_owned(), ty);
+        expressions.declare(name, ty);
     }
     match place {
         Place::Mutation => mutations(spec, &path, &expressions, out),

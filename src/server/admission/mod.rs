@@ -22,6 +22,7 @@ mod service_account;
 mod storage_protection;
 mod tolerations;
 mod topology;
+pub(crate) mod type_checking;
 mod webhooks;
 
 use std::sync::Arc;
