@@ -87,11 +87,18 @@ fn validate_slice(object: &Value, out: &mut Errors) {
         }
         for (index, text) in addresses.iter().filter_map(Value::as_str).enumerate() {
             let at = at.child("addresses").index(index);
-            match kind {
-                "IPv4" if text.parse::<std::net::Ipv4Addr>().is_err() => out.invalid(at, text, "must be an IPv4 address"),
-                "IPv6" if text.parse::<std::net::Ipv6Addr>().is_err() => out.invalid(at, text, "must be an IPv6 address"),
-                "FQDN" => out.all(&at, text, names::dns1123_subdomain(text)),
-                _ => address(text, &at, out),
+            match (kind, text.parse::<std::net::IpAddr>()) {
+                ("FQDN", _) => out.all(&at, text, names::dns1123_subdomain(text)),
+                ("IPv4", Ok(ip)) if !ip.is_ipv4() => out.invalid(at, text, "must be an IPv4 address"),
+                ("IPv6", Ok(ip)) if !ip.is_ipv6() => out.invalid(at, text, "must be an IPv6 address"),
+                ("IPv4" | "IPv6", _) => address(text, &at, out),
+                // an unknown type says nothing of its addresses
+                _ => {}
+            }
+        }
+        for (key, check) in [("nodeName", names::dns1123_subdomain as fn(&str) -> Vec<String>), ("hostname", names::dns1123_label)] {
+            if endpoint.has(key) {
+                out.all(&at.child(key), endpoint.text(key), check(endpoint.text(key)));
             }
         }
     }

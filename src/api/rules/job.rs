@@ -13,6 +13,7 @@ pub(crate) static JOB: Rules = Rules {
     default: default_job,
     create: own_labels,
     validate: |object, out| validate_job(&object["spec"], false, &Path::new("spec"), out),
+    validate_create: generated_selector,
     validate_update: update_job,
     name_is_used_in: "Pod names and hostnames",
     warnings: |object| pod::template_warnings(object, &["spec", "template"]),
@@ -35,6 +36,8 @@ pub(crate) static CRON_JOB: Rules = Rules {
         });
     },
     validate: validate_cron_job,
+    validate_create: |object, out| schedule_without_zone(object, None, out),
+    validate_update: |new, old, _, out| schedule_without_zone(new, Some(old), out),
     name_is_used_in: "Pod names and hostnames",
     warnings: |object| pod::template_warnings(object, &["spec", "jobTemplate", "spec", "template"]),
     ..Rules::PLAIN
@@ -96,6 +99,27 @@ fn own_labels(object: &mut Value) {
         });
     });
     labels_of_template(object);
+}
+
+/// A selector that the system makes is made of the job's name and uid, and of nothing else.
+fn generated_selector(object: &Value, out: &mut Errors) {
+    let (spec, path) = (&object["spec"], Path::new("spec"));
+    if spec.yes("manualSelector") || spec["selector"].is_null() {
+        return;
+    }
+    let (name, uid) = (object["metadata"].text("name"), object["metadata"].text("uid"));
+    let own =
+        json!({"batch.kubernetes.io/controller-uid": uid, "controller-uid": uid, "batch.kubernetes.io/job-name": name, "job-name": name});
+    let labels = spec["template"]["metadata"].map("labels");
+    let at = path.child("template").child("metadata").child("labels");
+    for (key, wanted) in own.as_object().into_iter().flatten() {
+        if labels.get(key) != Some(wanted) {
+            out.required(at.key(key), &format!("must be '{}'", wanted.as_str().unwrap_or_default()));
+        }
+    }
+    if selector::is_valid(&spec["selector"]) && !selector::matches(&spec["selector"], &own) {
+        out.invalid(path.child("selector"), spec["selector"].clone(), "`selector` not auto-generated");
+    }
 }
 
 fn validate_job(spec: &Value, in_cron_job: bool, path: &Path, out: &mut Errors) {
@@ -183,6 +207,33 @@ fn update_job(new: &Value, old: &Value, subresource: &str, out: &mut Errors) {
     }
 }
 
+fn time_zone(zone: &str, path: &Path, out: &mut Errors) {
+    if zone.is_empty() {
+        out.invalid(path, zone, "timeZone must be nil or non-empty string");
+        return;
+    }
+    if zone.eq_ignore_ascii_case("local") {
+        out.invalid(path, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+    }
+    if jiff::tz::TimeZone::get(zone).is_err() {
+        out.invalid(path, zone, format!("unknown time zone {zone}"));
+    }
+}
+
+/// A schedule may go on naming its zone, where it always did.
+fn schedule_without_zone(new: &Value, old: Option<&Value>, out: &mut Errors) {
+    let (spec, at) = (&new["spec"], Path::new("spec").child("schedule"));
+    let names_zone = |object: &Value| object["spec"].text("schedule").contains("TZ");
+    if !names_zone(new) {
+        return;
+    }
+    if !old.is_some_and(names_zone) {
+        out.invalid(at, spec.text("schedule"), "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
+    } else if spec.has("timeZone") {
+        out.invalid(at, spec.text("schedule"), "cannot use both timeZone field and TZ or CRON_TZ in schedule");
+    }
+}
+
 fn validate_cron_job(object: &Value, out: &mut Errors) {
     let name = object["metadata"].text("name");
     let (spec, path) = (&object["spec"], Path::new("spec"));
@@ -192,21 +243,10 @@ fn validate_cron_job(object: &Value, out: &mut Errors) {
         if let Err(message) = cron::parse(spec.text("schedule")) {
             out.invalid(path.child("schedule"), spec.text("schedule"), message);
         }
-        if spec.text("schedule").contains("TZ") && spec.has("timeZone") {
-            out.invalid(path.child("schedule"), spec.text("schedule"), "cannot use both timeZone field and TZ or CRON_TZ in schedule");
-        }
     }
     out.non_negative(&path.child("startingDeadlineSeconds"), spec.int("startingDeadlineSeconds"));
     if spec.has("timeZone") {
-        let zone = spec.text("timeZone");
-        let at = path.child("timeZone");
-        if zone.is_empty() {
-            out.invalid(at, zone, "timeZone must be nil or non-empty string");
-        } else if zone.eq_ignore_ascii_case("local") {
-            out.invalid(at, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
-        } else if !zone.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+' | b'.')) {
-            out.invalid(at, zone, format!("unknown time zone {zone}"));
-        }
+        time_zone(spec.text("timeZone"), &path.child("timeZone"), out);
     }
     out.required_one_of(&path.child("concurrencyPolicy"), spec.text("concurrencyPolicy"), &["Allow", "Forbid", "Replace"]);
     validate_job(&spec["jobTemplate"]["spec"], true, &path.child("jobTemplate").child("spec"), out);

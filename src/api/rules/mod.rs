@@ -4,14 +4,15 @@
 //! Objects have passed `schema::decode`: types are right and nothing is null. The order of a write is decode, `default`,
 //! `prepare_create` or `prepare_update`, admission, `validate_create` or `validate_update`. A kind is a `Rules` row.
 
-mod admission;
 mod admission_policy;
+mod autoscaler;
 mod certificates;
 mod check;
 mod config;
 mod deployment;
 mod endpoints;
 mod extension;
+mod flow_control;
 mod job;
 mod job_policies;
 mod meta;
@@ -23,9 +24,12 @@ mod policy;
 mod quota;
 mod rbac;
 mod replicaset;
+mod runtime_class;
 mod selector;
 mod service;
+mod storage;
 mod template;
+mod type_checking;
 mod volumes;
 mod webhooks;
 mod workloads;
@@ -39,6 +43,7 @@ use crate::{names, time};
 pub use admission_policy::{Place, expression_variables};
 pub(crate) use check::{Errors, Fill, Path, Read};
 pub(crate) use meta::validate as check_metadata;
+pub use type_checking::type_checked;
 
 /// Rule for the names of a kind.
 pub(crate) type NameRule = fn(&str) -> Vec<String>;
@@ -65,6 +70,8 @@ pub(crate) struct Rules {
     pub(crate) update: fn(&mut Value, &Value, &str),
     /// Validates all but `metadata`.
     pub(crate) validate: fn(&Value, &mut Errors),
+    /// Validates what only a new object must keep to.
+    pub(crate) validate_create: fn(&Value, &mut Errors),
     /// Validates an update of a (sub)resource, all but `metadata`.
     pub(crate) validate_update: fn(&Value, &Value, &str, &mut Errors),
     /// Times the system writes when a state begins: new object, old one, now.
@@ -91,6 +98,7 @@ impl Rules {
         create: |_| {},
         update: |_, _, _| {},
         validate: |_, _| {},
+        validate_create: |_, _| {},
         validate_update: |_, _, _, _| {},
         stamp: |_, _, _| {},
         warnings: |_| Vec::new(),
@@ -103,6 +111,8 @@ impl Rules {
 static PLAIN: Rules = Rules::PLAIN;
 /// Custom resources: the rest is `Custom`'s.
 static CUSTOM: Rules = Rules { generation: true, unconditional_update: false, ..Rules::PLAIN };
+/// Kinds with a spec whose generation counts, and nothing more to say.
+static COUNTED: Rules = Rules { generation: true, ..Rules::PLAIN };
 /// Kinds known only by their columns in the registry: a status is reset on create, kept apart on update.
 static WITH_STATUS: Rules = Rules { status: |_| json!({}), ..Rules::PLAIN };
 
@@ -133,7 +143,7 @@ fn of(kind: &Kind) -> &'static Rules {
         ("apps", "ControllerRevision") => &workloads::CONTROLLER_REVISION,
         ("batch", "Job") => &job::JOB,
         ("batch", "CronJob") => &job::CRON_JOB,
-        ("autoscaling", "HorizontalPodAutoscaler") => &policy::AUTOSCALER,
+        ("autoscaling", "HorizontalPodAutoscaler") => &autoscaler::RULES,
         ("apiregistration.k8s.io", "APIService") => &extension::API_SERVICE,
         ("certificates.k8s.io", "CertificateSigningRequest") => &certificates::REQUEST,
         ("coordination.k8s.io", "Lease") => &policy::LEASE,
@@ -143,20 +153,25 @@ fn of(kind: &Kind) -> &'static Rules {
         ("networking.k8s.io", "NetworkPolicy") => &network::POLICY,
         ("networking.k8s.io", "ServiceCIDR") => &network::SERVICE_CIDR,
         ("networking.k8s.io", "IPAddress") => &network::IP_ADDRESS,
-        ("node.k8s.io", "RuntimeClass") => &admission::RUNTIME_CLASS,
+        ("node.k8s.io", "RuntimeClass") => &runtime_class::RULES,
         ("policy", "PodDisruptionBudget") => &policy::BUDGET,
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => &rbac::ROLE,
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => &rbac::BINDING,
         ("scheduling.k8s.io", "PriorityClass") => &policy::PRIORITY_CLASS,
-        ("storage.k8s.io", "StorageClass") => &volumes::CLASS,
-        ("storage.k8s.io", "CSIDriver") => &admission::CSI_DRIVER,
+        ("storage.k8s.io", "StorageClass") => &storage::CLASS,
+        ("storage.k8s.io", "VolumeAttributesClass") => &storage::ATTRIBUTES_CLASS,
+        ("storage.k8s.io", "CSIDriver") => &storage::DRIVER,
+        ("storage.k8s.io", "CSINode") => &storage::NODE,
+        ("storage.k8s.io", "CSIStorageCapacity") => &storage::CAPACITY,
+        ("storage.k8s.io", "VolumeAttachment") => &storage::ATTACHMENT,
         ("admissionregistration.k8s.io", name) if name.ends_with("WebhookConfiguration") => &webhooks::RULES,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission_policy::VALIDATING,
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &admission_policy::MUTATING,
         ("admissionregistration.k8s.io", _) => &admission_policy::BINDING,
-        ("resource.k8s.io", "ResourceSlice") => &admission::COUNTED,
+        ("resource.k8s.io", "ResourceSlice") => &COUNTED,
         ("apiextensions.k8s.io", _) => &crate::custom::RULES,
-        ("flowcontrol.apiserver.k8s.io", _) => &admission::COUNTED_WITH_STATUS,
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &flow_control::SCHEMA,
+        ("flowcontrol.apiserver.k8s.io", _) => &flow_control::LEVEL,
         _ if kind.subresource("status").is_some() => &WITH_STATUS,
         _ => &PLAIN,
     }
@@ -247,6 +262,7 @@ pub fn validate_create(kind: &Kind, object: &Value) -> Vec<FieldError> {
     if kind.custom.is_none() {
         meta::qualified_finalizers(object, &mut out);
     }
+    (rules.validate_create)(object, &mut out);
     (rules.validate)(object, &mut out);
     out.0.extend(kind.custom.iter().flat_map(|custom| custom.validate(object, None, "")));
     out.0

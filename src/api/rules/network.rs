@@ -6,8 +6,20 @@ use super::check::{Errors, Fill, IMMUTABLE, Path, Read};
 use super::{Rules, selector};
 use crate::names;
 
-pub(crate) static INGRESS: Rules =
-    Rules { generation: true, status: |_| json!({"loadBalancer": {}}), validate: validate_ingress, ..Rules::PLAIN };
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+pub(crate) static INGRESS: Rules = Rules {
+    generation: true,
+    status: |_| json!({"loadBalancer": {}}),
+    validate: validate_ingress,
+    warnings: |object| {
+        let old = object["metadata"]["annotations"].has(CLASS_ANNOTATION) && !object["spec"].has("ingressClassName");
+        let words = format!("annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead");
+        if old { vec![words] } else { Vec::new() }
+    },
+    warns_on_update: false,
+    ..Rules::PLAIN
+};
 
 pub(crate) static INGRESS_CLASS: Rules = Rules {
     generation: true,
@@ -15,9 +27,15 @@ pub(crate) static INGRESS_CLASS: Rules = Rules {
         object.with("spec", |spec| spec.with("parameters", |parameters| parameters.fill("scope", "Cluster")));
     },
     validate: |object, out| {
-        let controller = object["spec"].text("controller");
-        if !controller.is_empty() && !controller.contains('/') {
-            out.invalid("spec.controller", controller, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+        let (spec, path) = (&object["spec"], Path::new("spec"));
+        let (controller, at) = (spec.text("controller"), path.child("controller"));
+        if controller.is_empty() {
+            out.required(at, "");
+        } else if !controller.contains('/') {
+            out.invalid(at, controller, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+        }
+        if spec.has("parameters") {
+            class_parameters(&spec["parameters"], &path.child("parameters"), out);
         }
     },
     validate_update: |new, old, _, out| {
@@ -87,10 +105,22 @@ pub(crate) static IP_ADDRESS: Rules = Rules {
     ..Rules::PLAIN
 };
 
+fn class_parameters(parameters: &Value, path: &Path, out: &mut Errors) {
+    object_reference(parameters, path, out);
+    let at = path.child("namespace");
+    match (parameters.text("scope"), parameters.text("namespace")) {
+        ("Namespace", "") => out.required(at, "`parameters.scope` is set to 'Namespace'"),
+        ("Namespace", namespace) => out.all(&at, namespace, names::dns1123_label(namespace)),
+        ("Cluster", _) if parameters.has("namespace") => out.forbidden(at, "`parameters.scope` is set to 'Cluster'"),
+        ("Cluster", _) => {}
+        (scope, _) => out.required_one_of(&path.child("scope"), scope, &["Cluster", "Namespace"]),
+    }
+}
+
 fn validate_ingress(object: &Value, out: &mut Errors) {
     let (spec, path) = (&object["spec"], Path::new("spec"));
     if spec.items("rules").is_empty() && spec["defaultBackend"].is_null() {
-        out.invalid(&path, spec.clone(), "either `defaultBackend` or `rules` must be specified");
+        out.invalid(&path, Value::Null, "either `defaultBackend` or `rules` must be specified");
     }
     if spec.has("defaultBackend") {
         backend(&spec["defaultBackend"], &path.child("defaultBackend"), out);
@@ -152,7 +182,7 @@ fn http_path(entry: &Value, at: &Path, out: &mut Errors) {
 fn backend(backend: &Value, path: &Path, out: &mut Errors) {
     match (backend.has("service"), backend.has("resource")) {
         (true, true) => out.invalid(path, "", "cannot set both resource and service backends"),
-        (false, false) => out.required(path, "resource or service backend is required"),
+        (false, false) => out.invalid(path, "", "resource or service backend is required"),
         (true, false) => {
             let (service, at) = (&backend["service"], path.child("service"));
             out.required_name(&at.child("name"), service.text("name"), names::dns1035_label);
@@ -164,7 +194,21 @@ fn backend(backend: &Value, path: &Path, out: &mut Errors) {
                 _ => out.invalid(path, "", "cannot set both port name & port number"),
             }
         }
-        _ => {}
+        (false, true) => object_reference(&backend["resource"], &path.child("resource"), out),
+    }
+}
+
+/// An object of the same namespace or of none: group, kind and name.
+fn object_reference(reference: &Value, path: &Path, out: &mut Errors) {
+    let group = reference.text("apiGroup");
+    if !group.is_empty() {
+        out.all(&path.child("apiGroup"), group, names::dns1123_subdomain(group));
+    }
+    for key in ["kind", "name"] {
+        match reference.text(key) {
+            "" => out.required(path.child(key), &format!("{key} is required")),
+            text => out.all(&path.child(key), text, names::path_segment(text)),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) static RULES: Rules = Rules {
         });
         object.with("spec", |spec| {
             // the old single field and the list say the same
-            if spec.items("podCIDRs").is_empty() && !spec.text("podCIDR").is_empty() {
+            if !spec.text("podCIDR").is_empty() && spec["podCIDRs"][0] != spec["podCIDR"] {
                 let range = spec["podCIDR"].clone();
                 spec.put("podCIDRs", json!([range]));
             }

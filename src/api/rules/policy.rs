@@ -1,9 +1,10 @@
-//! Priorities, budgets, limits and quotas, autoscaling, leases, events.
+//! Priorities, budgets, limits, leases, events.
 
 use serde_json::{Value, json};
 
 use super::check::{Errors, Fill, Path, Read, quantity};
 use super::{Rules, selector};
+use crate::names;
 
 pub(crate) static EVENT: Rules = Rules {
     create_on_update: true,
@@ -13,6 +14,9 @@ pub(crate) static EVENT: Rules = Rules {
         let fits = if named.is_empty() { matches!(own, "" | "default" | "kube-system") } else { named == own };
         if !fits {
             out.invalid(Path::new("involvedObject").child("namespace"), named, "does not match event.namespace");
+        }
+        if object.has("eventTime") {
+            reported(object, out);
         }
     },
     fields: &[
@@ -30,6 +34,26 @@ pub(crate) static EVENT: Rules = Rules {
     ],
     ..Rules::PLAIN
 };
+
+/// Events that tell their time to the microsecond tell who reports them, too.
+fn reported(event: &Value, out: &mut Errors) {
+    let (controller, at) = (event.text("reportingComponent"), Path::new("reportingComponent"));
+    if controller.is_empty() {
+        out.required(&at, "");
+    }
+    out.all(&at, controller, names::qualified_name(controller));
+    for key in ["reportingInstance", "action", "reason"] {
+        if event.text(key).is_empty() {
+            out.required(key, "");
+        }
+        if event.text(key).len() > 128 {
+            out.invalid(key, "", "can have at most 128 characters");
+        }
+    }
+    if event.text("message").len() > 1024 {
+        out.invalid("message", "", "can have at most 1024 characters");
+    }
+}
 
 pub(crate) static LEASE: Rules = Rules {
     create_on_update: true,
@@ -146,52 +170,4 @@ fn validate_limits(object: &Value, out: &mut Errors) {
             }
         }
     }
-}
-
-pub(crate) static AUTOSCALER: Rules = Rules {
-    status: |_| json!({"desiredReplicas": 0}),
-    default: default_autoscaler,
-    validate: |object, out| {
-        let (spec, path) = (&object["spec"], Path::new("spec"));
-        let (least, most) = (spec.int("minReplicas").unwrap_or(1), spec.int("maxReplicas").unwrap_or(0));
-        if least < 1 {
-            out.invalid(path.child("minReplicas"), least, "must be greater than or equal to 1");
-        }
-        if most < 1 {
-            out.invalid(path.child("maxReplicas"), most, "must be greater than 0");
-        }
-        if most < least {
-            out.invalid(path.child("maxReplicas"), most, "must be greater than or equal to `minReplicas`");
-        }
-        for key in ["kind", "name"] {
-            if spec["scaleTargetRef"].text(key).is_empty() {
-                out.required(path.child("scaleTargetRef").child(key), "");
-            }
-        }
-    },
-    ..Rules::PLAIN
-};
-
-fn default_autoscaler(object: &mut Value) {
-    let second = !object["spec"].has("targetCPUUtilizationPercentage") && object.text("apiVersion") != "autoscaling/v1";
-    object.within("spec", |spec| {
-        spec.fill("minReplicas", 1);
-        if second && spec.items("metrics").is_empty() {
-            let target = json!({"type": "Utilization", "averageUtilization": 80});
-            spec.put("metrics", json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));
-        }
-        spec.with("behavior", |behavior| {
-            let up = json!([{"type": "Pods", "value": 4, "periodSeconds": 15}, {"type": "Percent", "value": 100, "periodSeconds": 15}]);
-            let down = json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]);
-            behavior.within("scaleUp", |rules| {
-                rules.fill("stabilizationWindowSeconds", 0);
-                rules.fill("selectPolicy", "Max");
-                rules.fill("policies", up);
-            });
-            behavior.within("scaleDown", |rules| {
-                rules.fill("selectPolicy", "Max");
-                rules.fill("policies", down);
-            });
-        });
-    });
 }

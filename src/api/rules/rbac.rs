@@ -30,7 +30,18 @@ pub(crate) static BINDING: Rules = Rules {
     ..Rules::PLAIN
 };
 
-pub(crate) static SERVICE_ACCOUNT: Rules = Rules::PLAIN;
+const MOUNTABLE_SECRETS: &str = "kubernetes.io/enforce-mountable-secrets";
+
+pub(crate) static SERVICE_ACCOUNT: Rules = Rules {
+    warnings: |object| {
+        let words = format!(
+            "metadata.annotations[{MOUNTABLE_SECRETS}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+        );
+        if object["metadata"]["annotations"].has(MOUNTABLE_SECRETS) { vec![words] } else { Vec::new() }
+    },
+    warns_on_update: false,
+    ..Rules::PLAIN
+};
 
 fn validate_role(object: &Value, out: &mut Errors) {
     let namespaced = !object["metadata"].text("namespace").is_empty();

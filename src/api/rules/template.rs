@@ -27,7 +27,11 @@ pub(crate) fn validate(template: &Value, path: &Path, out: &mut Errors) {
 pub(crate) fn validate_selected(spec: &Value, path: &Path, restart: &Restart, out: &mut Errors) {
     let labels = &spec["template"]["metadata"]["labels"];
     let at = path.child("template");
-    if selector::is_valid(&spec["selector"]) && !selector::is_empty(&spec["selector"]) && !selector::matches(&spec["selector"], labels) {
+    let selector = &spec["selector"];
+    // a selector that is missing selects nothing, an empty one everything
+    let misses =
+        selector.is_null() || selector::is_valid(selector) && !selector::is_empty(selector) && !selector::matches(selector, labels);
+    if misses && matches!(restart, Restart::Always) {
         out.invalid(at.child("metadata").child("labels"), labels.clone(), "`selector` does not match template `labels`");
     }
     validate(&spec["template"], &at, out);

@@ -1,9 +1,9 @@
-//! Persistent volumes and claims, storage classes.
+//! Persistent volumes and claims.
 
 use serde_json::{Value, json};
 
 use super::check::{Errors, Fill, Path, Read, quantity};
-use super::pod::{defaults, node_selector, volume};
+use super::pod::{self, defaults, node_selector, volume};
 use super::{Rules, selector};
 use crate::names;
 
@@ -33,44 +33,45 @@ pub(crate) static VOLUME: Rules = Rules {
             }
         }
     },
+    warnings: |object| {
+        let annotations = Path::new("metadata").child("annotations");
+        let mut out = old_annotations(object, &[CLASS_ANNOTATION, MOUNT_OPTIONS_ANNOTATION], &annotations);
+        if object["spec"].text("persistentVolumeReclaimPolicy") == "Recycle" {
+            out.push(
+                "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use \
+                 dynamic provisioning."
+                    .to_owned(),
+            );
+        }
+        let gone = pod::warnings::VOLUMES.iter().filter(|(kind, _)| object["spec"].has(kind));
+        out.extend(gone.map(|(kind, message)| format!("spec.{kind}: {message}")));
+        out
+    },
     fields: &["spec.storageClassName"],
     ..Rules::PLAIN
 };
+
+/// Annotations that became fields, and what is said of them.
+const CLASS_ANNOTATION: (&str, &str) =
+    ("volume.beta.kubernetes.io/storage-class", "deprecated since v1.8; use \"storageClassName\" attribute instead");
+const MOUNT_OPTIONS_ANNOTATION: (&str, &str) =
+    ("volume.beta.kubernetes.io/mount-options", "deprecated since v1.31; use \"mountOptions\" attribute instead");
+
+fn old_annotations(object: &Value, old: &[(&str, &str)], path: &Path) -> Vec<String> {
+    let found = old.iter().filter(|(key, _)| object["metadata"]["annotations"].has(key));
+    found.map(|(key, message)| format!("{}: {message}", String::from(path.key(key)))).collect()
+}
 
 pub(crate) static CLAIM: Rules = Rules {
     status: |_| json!({"phase": "Pending"}),
     default: |object| object.within("spec", |spec| spec.fill("volumeMode", "Filesystem")),
     validate: |object, out| claim_spec(&object["spec"], &Path::new("spec"), out),
     validate_update: update_claim,
-    ..Rules::PLAIN
-};
-
-pub(crate) static CLASS: Rules = Rules {
-    default: |object| {
-        object.fill("reclaimPolicy", "Delete");
-        object.fill("volumeBindingMode", "Immediate");
-    },
-    validate: |object, out| {
-        let provisioner = object.text("provisioner");
-        if provisioner.is_empty() {
-            out.required("provisioner", "");
-        } else {
-            out.all(&Path::new("provisioner"), provisioner, names::qualified_name(&provisioner.to_lowercase()));
-        }
-        out.one_of_if_set("reclaimPolicy", object.text("reclaimPolicy"), &["Delete", "Retain"]);
-        out.required_one_of(&Path::new("volumeBindingMode"), object.text("volumeBindingMode"), &["Immediate", "WaitForFirstConsumer"]);
-    },
-    validate_update: |new, old, _, out| {
-        for (key, words) in [
-            ("parameters", "updates to parameters are forbidden."),
-            ("provisioner", "updates to provisioner are forbidden."),
-            ("reclaimPolicy", "updates to reclaimPolicy are forbidden."),
-        ] {
-            if new[key] != old[key] {
-                out.forbidden(key, words);
-            }
-        }
-        out.immutable(&Path::new("volumeBindingMode"), &new["volumeBindingMode"], &old["volumeBindingMode"]);
+    warnings: |object| {
+        let mut out = old_annotations(object, &[CLASS_ANNOTATION], &Path::new("metadata").child("annotations"));
+        let at = Path::new("spec").child("resources").child("requests").key("storage");
+        pod::warnings::fraction(&object["spec"]["resources"]["requests"]["storage"], &at, &mut out);
+        out
     },
     ..Rules::PLAIN
 };

@@ -200,7 +200,9 @@ fn update_daemon_set(new: &mut Value, old: &Value, subresource: &str) {
 
 fn validate_daemon_set(object: &Value, out: &mut Errors) {
     let (spec, path) = (&object["spec"], Path::new("spec"));
-    template::validate_selector(spec, &path, "empty selector is invalid for daemonset", out);
+    if spec.has("selector") {
+        template::validate_selector(spec, &path, "empty selector is invalid for daemonset", out);
+    }
     template::validate_selected(spec, &path, &Restart::Always, out);
     out.non_negative(&path.child("minReadySeconds"), spec.int("minReadySeconds"));
     let (strategy, at) = (&spec["updateStrategy"], path.child("updateStrategy"));

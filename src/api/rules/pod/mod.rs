@@ -8,11 +8,12 @@ pub(crate) mod resources;
 mod scheduling;
 mod security;
 pub(crate) mod spec;
+mod systems;
 mod update;
 pub(crate) mod volume;
-mod warnings;
+pub(crate) mod warnings;
 
-pub(crate) use scheduling::{node_selector, taints};
+pub(crate) use scheduling::{node_selector, taints, tolerations};
 pub(crate) use warnings::template as template_warnings;
 
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ pub(crate) static RULES: Rules = Rules {
     validate_update: update::validate,
     warns_on_update: false,
     name_is_used_in: "the Pod's hostname",
-    warnings: |pod| warnings::spec(&pod["spec"], &pod["metadata"], "spec"),
+    warnings: warnings::pod,
     fields: &[
         "spec.nodeName",
         "spec.restartPolicy",
@@ -68,11 +69,9 @@ fn update(new: &mut Value, old: &Value, subresource: &str) {
             }
         }
         "ephemeralcontainers" => {
-            let added = new["spec"]["ephemeralContainers"].clone();
+            let wanted = new["spec"].clone();
             *new = with_metadata_of(old, new);
-            if !added.is_null() {
-                new.within("spec", |spec| spec.put("ephemeralContainers", added));
-            }
+            new.within("spec", |spec| spec.take_from("ephemeralContainers", &wanted));
         }
         "resize" => {
             let wanted = new["spec"].clone();

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{container, resources, scheduling, security, volume};
+use super::{container, resources, scheduling, security, systems, volume};
 use crate::names;
 use crate::rules::check::{Errors, Path, Read, Seen};
 use crate::rules::meta;
@@ -159,7 +159,5 @@ fn references(spec: &Value, path: &Path, out: &mut Errors) {
     named(out, "runtimeClassName", names::dns1123_subdomain);
     out.one_of_if_set(path.child("preemptionPolicy"), spec.text("preemptionPolicy"), &["Never", "PreemptLowerPriority"]);
     resources::validate_list(&spec["overhead"], &path.child("overhead"), out);
-    if spec.has("os") {
-        out.required_one_of(&path.child("os").child("name"), spec["os"].text("name"), &["linux", "windows"]);
-    }
+    systems::validate(spec, path, out);
 }

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod refusals;
+
 use rstest::rstest;
 use serde_json::{Value, json};
 
@@ -19,6 +21,7 @@ fn kind(name: &str) -> &'static Kind {
         "autoscaling",
         "certificates.k8s.io",
         "apiregistration.k8s.io",
+        "discovery.k8s.io",
     ]
     .iter()
     .find_map(|group| kinds::by_group_kind(group, name))
