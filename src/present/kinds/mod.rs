@@ -1,6 +1,7 @@
 //! Which file prints which kind.
 
 mod config;
+mod devices;
 mod events;
 mod network;
 mod node;
@@ -62,7 +63,7 @@ pub(crate) fn printer(group: &str, kind: &str) -> &'static Printer {
         ("networking.k8s.io", "IPAddress") => &network::IP_ADDRESS,
         ("", "Node") => &node::NODE,
         ("", "Namespace") => &node::NAMESPACE,
-        ("", "ComponentStatus") => &NAME_AND_AGE,
+        ("", "ComponentStatus") => &node::COMPONENT_STATUS,
         ("", "Event") | ("events.k8s.io", "Event") => &events::EVENT,
         ("", "ConfigMap") => &config::CONFIG_MAP,
         ("", "Secret") => &config::SECRET,
@@ -93,6 +94,8 @@ pub(crate) fn printer(group: &str, kind: &str) -> &'static Printer {
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &policy::FLOW_SCHEMA,
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &policy::PRIORITY_LEVEL,
         ("resource.k8s.io", "DeviceClass" | "ResourceClaimTemplate") => &NAME_AND_AGE,
+        ("resource.k8s.io", "ResourceClaim") => &devices::CLAIM,
+        ("resource.k8s.io", "ResourceSlice") => &devices::SLICE,
         _ => &NAME_AND_CREATION,
     }
 }

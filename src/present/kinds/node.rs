@@ -1,4 +1,4 @@
-//! Nodes and namespaces.
+//! Nodes, namespaces and the parts of the control plane.
 
 use serde_json::Value;
 
@@ -36,6 +36,25 @@ pub(crate) static NODE: Printer = Printer {
             info("kernelVersion"),
             info("containerRuntimeVersion"),
         ]
+    },
+};
+
+pub(crate) static COMPONENT_STATUS: Printer = Printer {
+    columns: &[
+        Column::name(),
+        Column::text("Status", "Status of the component conditions"),
+        Column::text("Message", "Message of the component conditions"),
+        Column::text("Error", "Error of the component conditions"),
+    ],
+    cells: |object, _| {
+        let healthy = list_at(object, "/conditions").iter().find(|condition| str_at(condition, "/type") == "Healthy");
+        let word = match healthy.map(|condition| str_at(condition, "/status")) {
+            Some("True") => "Healthy",
+            Some(_) => "Unhealthy",
+            None => "Unknown",
+        };
+        let text = |field: &str| healthy.map_or("", |condition| str_at(condition, field));
+        row![str_at(object, "/metadata/name"), word, text("/message"), text("/error")]
     },
 };
 

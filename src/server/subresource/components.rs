@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::http::body::Body;
 use crate::negotiate::Form;
 use crate::registry::Call;
+use crate::registry::selection::Selection;
 use crate::{answer, table};
 
 const COMPONENTS: [&str; 3] = ["controller-manager", "scheduler", "etcd-0"];
@@ -21,7 +22,9 @@ pub(super) fn answer(call: &Call) -> Result<Response<Body>, Status> {
     let accepted = call.accepted()?;
     let names = COMPONENTS.iter().filter(|name| call.info.name.is_empty() || **name == call.info.name);
     let mut all: Vec<Value> = names.map(|name| component(name)).collect();
-    if accepted.form == Form::Table && !all.is_empty() {
+    let selection = Selection::parse(&call.kind, &call.query)?;
+    all.retain(|component| selection.takes(&call.kind, component));
+    if accepted.form == Form::Table && (call.info.verb == "list" || !all.is_empty()) {
         return table::objects(call, &all, accepted.encoding);
     }
     match (&*call.info.verb, all.first()) {
