@@ -82,6 +82,24 @@ fn needs_health_port(spec: &Value) -> bool {
     spec["type"] == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local"
 }
 
+/// What a service asks of addresses that are not IPv4, of which there are none. Headless services without a selector may
+/// name any family: somebody else keeps their endpoints.
+fn unknown_families(spec: &Value) -> Vec<FieldError> {
+    let selects = spec["selector"].as_object().is_some_and(|selector| !selector.is_empty());
+    if spec["type"] == "ExternalName" || spec["clusterIP"] == "None" && !selects {
+        return Vec::new();
+    }
+    let mut out = Vec::new();
+    if spec["ipFamilyPolicy"] == "RequireDualStack" {
+        let words = "this cluster is not configured for dual-stack services";
+        out.push(FieldError::invalid("spec.ipFamilyPolicy", "RequireDualStack", words));
+    }
+    for (index, family) in spec["ipFamilies"].as_array().into_iter().flatten().enumerate().filter(|(_, family)| *family != "IPv4") {
+        out.push(FieldError::invalid(format!("spec.ipFamilies[{index}]"), family.clone(), "not configured on this cluster"));
+    }
+    out
+}
+
 fn given_port(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|port| u32::try_from(port).ok()).filter(|port| *port != 0)
 }
@@ -142,6 +160,10 @@ impl Services {
         let name = service.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let invalid = |error: FieldError| Status::invalid("", "Service", &name, &[error]);
         let spec = &mut service["spec"];
+        let unknown = unknown_families(spec);
+        if !unknown.is_empty() {
+            return Err(Status::invalid("", "Service", &name, &unknown));
+        }
         {
             let more = added(lookup);
             let mut pools = self.pools.lock();

@@ -24,6 +24,8 @@ use crate::objects::Lookup;
 /// Issuer of the cluster's tokens, and the audience they are for unless another is asked for.
 pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const PREFIX: &str = "system:serviceaccount:";
+/// Extra attribute: with which token or certificate somebody asks.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 /// Clocks of a process and its clients may differ by this many seconds.
 const LEEWAY: i64 = 60;
 /// How many checked signatures are remembered: checking one takes longer than all else in a small request.
@@ -51,7 +53,14 @@ pub fn certificate_identity(der: &[u8]) -> Option<Identity> {
     let subject = certificate.subject();
     let user = subject.iter_common_name().next()?.as_str().ok()?;
     let groups: Vec<&str> = subject.iter_organization().filter_map(|name| name.as_str().ok()).collect();
-    (!user.is_empty()).then(|| Identity::new(user, &groups))
+    if user.is_empty() {
+        return None;
+    }
+    let mut identity = Identity::new(user, &groups);
+    let digest = ring::digest::digest(&ring::digest::SHA256, der);
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    identity.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={hex}")]);
+    Some(identity)
 }
 
 /// The groups of service accounts of a namespace.
@@ -191,14 +200,14 @@ fn identity(claims: &Claims) -> Identity {
             identity.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
         }
     };
-    if !claims.jti.is_empty() {
-        add("credential-id", &format!("JTI={}", claims.jti));
-    }
     for (kind, reference) in [("pod", &binding.pod), ("node", &binding.node)] {
         if let Some(reference) = reference {
             add(&format!("{kind}-name"), &reference.name);
             add(&format!("{kind}-uid"), &reference.uid);
         }
+    }
+    if !claims.jti.is_empty() {
+        identity.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("JTI={}", claims.jti)]);
     }
     identity
 }

@@ -2,6 +2,7 @@
 
 use coracle_api::field::FieldError;
 use coracle_api::identity::Identity;
+use coracle_api::kinds::split_api_version;
 use coracle_api::status::Status;
 use serde_json::{Value, json};
 
@@ -81,11 +82,12 @@ impl Authenticator {
     fn bind(&self, binding: &mut Binding, reference: &Value) -> Result<(), Status> {
         let text = |field: &str| reference.get(field).and_then(Value::as_str).unwrap_or_default();
         let (kind, name, wanted) = (text("kind"), text("name"), text("uid"));
-        let plural = match (text("apiVersion"), kind) {
-            ("v1", "Pod") => "pods",
-            ("v1", "Secret") => "secrets",
-            ("v1", "Node") => "nodes",
-            (version, _) => {
+        let plural = match (split_api_version(text("apiVersion")).0, kind) {
+            ("", "Pod") => "pods",
+            ("", "Secret") => "secrets",
+            ("", "Node") => "nodes",
+            _ => {
+                let version = text("apiVersion");
                 let gvk = if version.contains('/') { version.replace('/', ", Version=") } else { format!("/{version}") };
                 return Err(Status::bad_request(format!("cannot bind token to object of type {gvk}, Kind={kind}")));
             }

@@ -114,5 +114,7 @@ fn client_certificates_carry_any_number_of_groups() {
     let der = der_of(&pair.certificate).unwrap();
     let identity = crate::authn::certificate_identity(&der).unwrap();
     assert_eq!(identity.user, "jane");
+    let credential = &identity.extra["authentication.kubernetes.io/credential-id"][0];
+    assert!(credential.strip_prefix("X509SHA256=").is_some_and(|digest| digest.len() == 64), "{credential}");
     assert_eq!(identity.groups, ["a", "b", "c", "system:authenticated"]);
 }
