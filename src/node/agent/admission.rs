@@ -1,6 +1,7 @@
 //! Whether the node takes a pod that was bound to it, as the kubelet checks again what the scheduler should have checked.
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorTerm, Pod};
+use coracle_api::placement::{untolerated, wants_node};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::machine::Capacity;
@@ -14,6 +15,11 @@ fn reject(reason: &str, message: impl Into<String>) -> Result<(), Reason> {
 
 /// Checks `pod` against the node, its capacity, and the pods that are already there.
 pub(crate) fn admit(pod: &Pod, node: Option<&Node>, capacity: &Capacity, others: &[std::sync::Arc<Pod>]) -> Result<(), Reason> {
+    let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/os"));
+    if label.is_some_and(|os| os != "linux") {
+        let message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
+        return reject("PodOSSelectorNodeLabelDoesNotMatch", message);
+    }
     if spec(pod).os.as_ref().is_some_and(|os| os.name != "linux") {
         return reject("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS");
     }
@@ -25,6 +31,9 @@ pub(crate) fn admit(pod: &Pod, node: Option<&Node>, capacity: &Capacity, others:
     let taken: Vec<_> = others.iter().flat_map(|other| host_ports(other)).collect();
     if wanted.iter().any(|one| taken.iter().any(|other| conflict(one, other))) {
         return reject("NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports");
+    }
+    if node.is_some_and(|node| !tolerates(pod, node)) {
+        return reject("TaintToleration", "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate");
     }
     Ok(())
 }
@@ -56,45 +65,14 @@ fn resources(pod: &Pod, capacity: &Capacity, others: &[std::sync::Arc<Pod>]) -> 
 }
 
 fn matches_node(pod: &Pod, node: &Node) -> bool {
-    let spec = spec(pod);
     let labels = node.metadata.labels.clone().unwrap_or_default();
-    let selected = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
-    let required = spec
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref())
-        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    selected && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| term_matches(term, node)))
+    wants_node(&spec(pod), node.metadata.name.as_deref().unwrap_or_default(), &labels)
 }
 
-fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    if expressions.is_empty() && fields.is_empty() {
-        return false;
-    }
-    let holds = |operator: &str, values: &[String], actual: Option<&str>| match operator {
-        "In" => actual.is_some_and(|actual| values.iter().any(|value| value == actual)),
-        "NotIn" => actual.is_none_or(|actual| values.iter().all(|value| value != actual)),
-        "Exists" => actual.is_some(),
-        "DoesNotExist" => actual.is_none(),
-        "Gt" | "Lt" => {
-            let number = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok());
-            match (number(actual), number(values.first().map(String::as_str))) {
-                (Some(actual), Some(value)) => (operator == "Gt" && actual > value) || (operator == "Lt" && actual < value),
-                _ => false,
-            }
-        }
-        _ => false,
-    };
-    let labels = node.metadata.labels.as_ref();
-    expressions.iter().all(|expression| {
-        let actual = labels.and_then(|labels| labels.get(&expression.key)).map(String::as_str);
-        holds(&expression.operator, expression.values.as_deref().unwrap_or_default(), actual)
-    }) && fields.iter().all(|field| {
-        let actual = node.metadata.name.as_deref().filter(|_| field.key == "metadata.name");
-        holds(&field.operator, field.values.as_deref().unwrap_or_default(), actual)
-    })
+/// Only what would end the pod again counts: the scheduler has looked at the rest.
+fn tolerates(pod: &Pod, node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    untolerated(taints, spec(pod).tolerations.as_deref().unwrap_or_default(), &["NoExecute"]).is_none()
 }
 
 type HostPort = (String, i32, String);
@@ -164,15 +142,22 @@ mod tests {
         assert_eq!(verdict(spec, &others), expected);
     }
 
-    #[rstest]
-    #[case(json!([{"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}]), true)]
-    #[case(json!([{"matchExpressions": [{"key": "disk", "operator": "NotIn", "values": ["ssd"]}]}]), false)]
-    #[case(json!([{"matchExpressions": [{"key": "size", "operator": "Gt", "values": ["2"]}]}]), true)]
-    #[case(json!([{"matchExpressions": [{"key": "none", "operator": "Exists"}]}]), false)]
-    #[case(json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}]), true)]
-    #[case(json!([{}]), false)]
-    fn affinity(#[case] terms: Value, #[case] allowed: bool) {
+    #[test]
+    fn labels_affinity_and_taints() {
+        let terms = json!([{"matchExpressions": [{"key": "disk", "operator": "NotIn", "values": ["ssd"]}]}]);
         let required = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
-        assert_eq!(verdict(json!({"containers": [], "affinity": required}), &[]) == "ok", allowed);
+        assert!(verdict(json!({"containers": [], "affinity": required}), &[]).starts_with("NodeAffinity: "));
+        let mut windows = pod(json!({"containers": []}));
+        windows.metadata.labels = Some([("kubernetes.io/os".to_owned(), "windows".to_owned())].into());
+        assert_eq!(admit(&windows, Some(&node()), &CAPACITY, &[]).unwrap_err().reason, "PodOSSelectorNodeLabelDoesNotMatch");
+        let mut tainted = node();
+        let taint = |effect| json!({"taints": [{"key": "k", "effect": effect}]});
+        tainted.spec = serde_json::from_value(taint("NoSchedule")).unwrap();
+        let plain = pod(json!({"containers": []}));
+        assert!(admit(&plain, Some(&tainted), &CAPACITY, &[]).is_ok());
+        tainted.spec = serde_json::from_value(taint("NoExecute")).unwrap();
+        assert_eq!(admit(&plain, Some(&tainted), &CAPACITY, &[]).unwrap_err().reason, "TaintToleration");
+        let tolerant = pod(json!({"containers": [], "tolerations": [{"operator": "Exists"}]}));
+        assert!(admit(&tolerant, Some(&tainted), &CAPACITY, &[]).is_ok());
     }
 }

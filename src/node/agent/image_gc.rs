@@ -72,9 +72,9 @@ pub(crate) async fn collect(agent: &Agent, need: Need) -> u64 {
     if !agent.runtime.owns_images() {
         return 0;
     }
-    let containers = agent.runtime.containers().await.unwrap_or_default();
+    // Where it is not known what runs, nothing is known to be unused.
+    let (Ok(containers), Ok(images)) = (agent.runtime.containers().await, agent.runtime.images().await) else { return 0 };
     let used: HashSet<String> = containers.into_iter().map(|container| container.image_id).collect();
-    let images = agent.runtime.images().await.unwrap_or_default();
     let known = agent.images_used.lock().clone();
     let listed = images.into_iter().map(|image| (known.get(&image.id).copied(), image)).map(|(last, image)| (image, last)).collect();
     let mut freed = 0;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use coracle_client::{Informer, Informers, is_not_found};
+use coracle_client::{Informer, Informers, Watchable};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service};
-use kube::Api;
+use kube::{Api, Resource};
 
 use crate::pod::environment::{Lookup, references};
 use crate::pod::namespace;
@@ -61,25 +62,21 @@ impl Objects {
 
     /// A config map; `None` when there is none of this name.
     pub(crate) async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<Arc<ConfigMap>>, kube::Error> {
-        if let Some(known) = self.config_maps.get(namespace, name) {
-            return Ok(Some(known));
-        }
-        match Api::<ConfigMap>::namespaced(self.client.clone(), namespace).get(name).await {
-            Ok(found) => Ok(Some(Arc::new(found))),
-            Err(error) if is_not_found(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.find(&self.config_maps, namespace, name).await
     }
 
     /// A secret; `None` when there is none of this name.
     pub(crate) async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Arc<Secret>>, kube::Error> {
-        if let Some(known) = self.secrets.get(namespace, name) {
-            return Ok(Some(known));
-        }
-        match Api::<Secret>::namespaced(self.client.clone(), namespace).get(name).await {
-            Ok(found) => Ok(Some(Arc::new(found))),
-            Err(error) if is_not_found(&error) => Ok(None),
-            Err(error) => Err(error),
+        self.find(&self.secrets, namespace, name).await
+    }
+
+    async fn find<K>(&self, cache: &Informer<K>, namespace: &str, name: &str) -> Result<Option<Arc<K>>, kube::Error>
+    where
+        K: Watchable + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match cache.get(namespace, name) {
+            Some(known) => Ok(Some(known)),
+            None => Ok(Api::namespaced(self.client.clone(), namespace).get_opt(name).await?.map(Arc::new)),
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use coracle_client::{EventType, is_exists, is_not_found};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo,
-    ObjectReference,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures, NodeSpec, NodeStatus,
+    NodeSystemInfo, ObjectReference,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -27,8 +27,11 @@ const REPORT_AGAIN: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(500);
 const MOST_IMAGES: usize = 50;
 
-/// Type, status, reason and message of each condition, in upstream's order; memory, disk and PID pressure as measured.
-fn facts(pressures: [bool; 3]) -> [(&'static str, &'static str, &'static str, &'static str); 4] {
+type Fact = (&'static str, &'static str, &'static str, &'static str);
+
+/// Type, status, reason and message of each condition, in upstream's order; memory, disk and PID pressure as measured, and
+/// whether the runtime is down.
+fn facts(pressures: [bool; 3], down: bool) -> [Fact; 4] {
     let pick = |short: bool, kind, yes: (&'static str, &'static str), no: (&'static str, &'static str)| {
         if short { (kind, "True", yes.0, yes.1) } else { (kind, "False", no.0, no.1) }
     };
@@ -52,7 +55,7 @@ fn facts(pressures: [bool; 3]) -> [(&'static str, &'static str, &'static str, &'
             ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),
-        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+        pick(!down, "Ready", ("KubeletReady", "kubelet is posting ready status"), ("KubeletNotReady", "container runtime is down")),
     ]
 }
 
@@ -72,13 +75,14 @@ pub(crate) async fn run(agent: Arc<Agent>) {
         event(&agent, EventType::Normal, reason, format!("Node {} status is now: {state}", agent.name));
     }
     event(&agent, EventType::Normal, "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods");
-    let mut was_ready = agent.nodes.get("", &agent.name).is_some_and(|node| is_ready(&node));
+    let mut was_ready = agent.nodes.get("", &agent.name).is_some_and(|node| node.status.as_ref().is_some_and(is_ready));
     loop {
         let begun = tokio::time::Instant::now();
         let wait = match report(&agent, &machine).await {
-            Ok(()) => {
-                if !std::mem::replace(&mut was_ready, true) {
-                    event(&agent, EventType::Normal, "NodeReady", format!("Node {} status is now: NodeReady", agent.name));
+            Ok(ready) => {
+                if std::mem::replace(&mut was_ready, ready) != ready {
+                    let state = if ready { "NodeReady" } else { "NodeNotReady" };
+                    event(&agent, EventType::Normal, state, format!("Node {} status is now: {state}", agent.name));
                 }
                 REPORT_EVERY
             }
@@ -94,9 +98,8 @@ pub(crate) async fn run(agent: Arc<Agent>) {
     }
 }
 
-fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+fn is_ready(status: &NodeStatus) -> bool {
+    status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn event(agent: &Agent, kind: EventType, reason: &str, message: impl Into<String>) {
@@ -151,7 +154,8 @@ async fn register(agent: &Agent, machine: &Machine) -> Result<(), kube::Error> {
     }
 }
 
-async fn report(agent: &Agent, machine: &Machine) -> Result<(), kube::Error> {
+/// Writes the status; says whether the node is ready by it.
+async fn report(agent: &Agent, machine: &Machine) -> Result<bool, kube::Error> {
     let api: Api<Node> = Api::all(agent.client.clone());
     let old = match api.get(&agent.name).await {
         Err(error) if is_not_found(&error) => {
@@ -164,7 +168,8 @@ async fn report(agent: &Agent, machine: &Machine) -> Result<(), kube::Error> {
     let old_status = old.status.unwrap_or_default();
     let new = status(agent, machine, &old_status).await;
     let patch = json!({"status": difference(&old_status, &new)});
-    api.patch_status(&agent.name, &PatchParams::default(), &Patch::Strategic(patch)).await.map(drop)
+    api.patch_status(&agent.name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
+    Ok(is_ready(&new))
 }
 
 /// The status as a patch: addresses would merge by their type, so changed ones are replaced whole.
@@ -189,8 +194,9 @@ async fn status(agent: &Agent, machine: &Machine, old: &NodeStatus) -> NodeStatu
         ]),
         allocatable: Some(resources.clone()),
         capacity: Some(resources),
-        conditions: Some(conditions(old, agent.pressures.conditions(now), now)),
+        conditions: Some(conditions(old, facts(agent.pressures.conditions(now), agent.health.is_down()), now)),
         daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: 10250 }) }),
+        features: Some(NodeFeatures { supplemental_groups_policy: Some(agent.runtime.keeps_groups_strict()) }),
         images: Some(images(agent).await),
         node_info: Some(NodeSystemInfo {
             architecture: architecture().to_owned(),
@@ -209,9 +215,9 @@ async fn status(agent: &Agent, machine: &Machine, old: &NodeStatus) -> NodeStatu
     }
 }
 
-fn conditions(old: &NodeStatus, pressures: [bool; 3], now: Timestamp) -> Vec<NodeCondition> {
+fn conditions(old: &NodeStatus, facts: [Fact; 4], now: Timestamp) -> Vec<NodeCondition> {
     let seconds = || Some(Time(Timestamp::from_second(now.as_second()).unwrap_or(now)));
-    facts(pressures)
+    facts
         .iter()
         .map(|(kind, status, reason, message)| {
             let before = old.conditions.iter().flatten().find(|condition| condition.type_ == *kind && condition.status == *status);
@@ -249,14 +255,15 @@ mod tests {
     #[test]
     fn a_condition_keeps_the_time_it_changed() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let first = conditions(&NodeStatus::default(), [false; 3], at(100));
+        let first = conditions(&NodeStatus::default(), facts([false; 3], false), at(100));
         let old = NodeStatus { conditions: Some(first), ..NodeStatus::default() };
-        let second = conditions(&old, [false; 3], at(200));
+        let second = conditions(&old, facts([false; 3], false), at(200));
         assert!(second.iter().all(|condition| condition.last_transition_time == Some(Time(at(100)))));
         assert!(second.iter().all(|condition| condition.last_heartbeat_time == Some(Time(at(200)))));
         let kinds: Vec<_> = second.iter().map(|condition| condition.type_.as_str()).collect();
         assert_eq!(kinds, ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"]);
-        let short = conditions(&old, [false, true, false], at(300));
+        let short = conditions(&old, facts([false, true, false], true), at(300));
+        assert_eq!((short[3].status.as_str(), short[3].message.as_deref()), ("False", Some("container runtime is down")));
         assert_eq!((short[1].reason.as_deref(), &short[1].last_transition_time), (Some("KubeletHasDiskPressure"), &Some(Time(at(300)))));
     }
 }

@@ -12,6 +12,7 @@ use super::life::Life;
 use super::plan::{Observed, ended, is_running};
 use super::pull::{Missing, Wanted};
 use super::{Member, Role, hooks, host_network, member, resources, spec};
+use crate::agent::forbidden;
 use crate::runtime::{Container, ContainerState, Image, NamespaceMode, RuntimeError, SandboxConfig};
 use crate::status::Reason;
 
@@ -134,7 +135,7 @@ impl Life {
             pid: node_or(pod_spec.host_pid, pid),
             ipc: node_or(pod_spec.host_ipc, NamespaceMode::Pod),
             cgroup_parent: resources::cgroup_parent(&self.pod),
-            sysctls: sysctls.map(|sysctl| (sysctl.name.clone(), sysctl.value.clone())).collect(),
+            sysctls: sysctls.map(|sysctl| (forbidden::with_dots(&sysctl.name), sysctl.value.clone())).collect(),
             annotations: self.pod.metadata.annotations.clone().unwrap_or_default(),
             log_directory: self.agent.log_dir(&self.pod),
             limits: resources::pod_group_limits(&self.pod, self.agent.capacity.memory),

@@ -24,6 +24,7 @@ use super::worker::PodWorker;
 use super::{host_network, is_terminal, spec};
 use crate::agent::Agent;
 use crate::agent::admission::admit;
+use crate::agent::forbidden;
 use crate::runtime::{Container, RuntimeError};
 use crate::status::{self, Inputs, Reason, writer};
 use crate::volumes;
@@ -187,8 +188,12 @@ impl Life {
         if !adopted {
             let others = crate::agent::dispatch::active_pods(&self.agent, &self.worker.uid);
             let node = self.agent.nodes.get("", &self.agent.name);
-            let pressed = || crate::agent::eviction::admit(&self.pod, &self.agent.pressures.now());
-            if let Err(verdict) = admit(&self.pod, node.as_deref(), &self.agent.capacity, &others).and_then(|()| pressed()) {
+            let verdict = crate::agent::eviction::admit(&self.pod, &self.agent.pressures.now())
+                .and_then(|()| forbidden::sysctls(&self.pod))
+                .and_then(|()| forbidden::groups(&self.pod, self.agent.runtime.keeps_groups_strict()))
+                .and_then(|()| admit(&self.pod, node.as_deref(), &self.agent.capacity, &others))
+                .and_then(|()| self.confined());
+            if let Err(verdict) = verdict {
                 self.agent.event(&self.pod, None, EventType::Warning, &verdict.reason, verdict.message.clone());
                 let message = format!("Pod was rejected: {}", verdict.message);
                 self.verdict = Some(Reason { reason: verdict.reason, message });
@@ -198,6 +203,15 @@ impl Life {
         }
         self.stage = Stage::Syncing;
         Ok(Next::Again)
+    }
+
+    /// What has no processes confines none, and need not.
+    fn confined(&self) -> Result<(), Reason> {
+        let runtime = &self.agent.runtime;
+        if !runtime.has_files() {
+            return Ok(());
+        }
+        forbidden::apparmor(&self.pod, forbidden::kernel_has_apparmor(), runtime.confines_with_apparmor())
     }
 
     /// The moment `activeDeadlineSeconds` ends.

@@ -1,9 +1,9 @@
 //! Security settings of a container: its own over its pod's.
 
-use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile};
+use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Pod, SeccompProfile};
 
 use super::{display, spec};
-use crate::runtime::{Seccomp, Security};
+use crate::runtime::{AppArmor, Seccomp, Security};
 
 /// The settings in force.
 pub(crate) fn security(pod: &Pod, container: &Container) -> Security {
@@ -19,6 +19,7 @@ pub(crate) fn security(pod: &Pod, container: &Container) -> Security {
         run_as_user: own.run_as_user.or(pod_wide.run_as_user),
         run_as_group: own.run_as_group.or(pod_wide.run_as_group),
         supplemental_groups: groups,
+        strict_groups: pod_wide.supplemental_groups_policy.as_deref() == Some("Strict"),
         privileged: own.privileged.unwrap_or(false),
         read_only_root: own.read_only_root_filesystem.unwrap_or(false),
         no_new_privileges: own.allow_privilege_escalation == Some(false),
@@ -26,6 +27,17 @@ pub(crate) fn security(pod: &Pod, container: &Container) -> Security {
         drop_capabilities: bare(capabilities.drop),
         unmasked_proc: own.proc_mount.as_deref() == Some("Unmasked"),
         seccomp: seccomp(own.seccomp_profile.or(pod_wide.seccomp_profile)),
+        apparmor: apparmor(own.app_armor_profile.or(pod_wide.app_armor_profile)),
+    }
+}
+
+fn apparmor(profile: Option<AppArmorProfile>) -> AppArmor {
+    match profile {
+        Some(AppArmorProfile { type_, localhost_profile }) if type_ == "Localhost" => {
+            AppArmor::Localhost(localhost_profile.unwrap_or_default())
+        }
+        Some(AppArmorProfile { type_, .. }) if type_ == "Unconfined" => AppArmor::Unconfined,
+        _ => AppArmor::RuntimeDefault,
     }
 }
 

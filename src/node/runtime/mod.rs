@@ -187,6 +187,9 @@ pub struct Security {
     pub run_as_group: Option<i64>,
     /// More groups of the process (fsGroup among them).
     pub supplemental_groups: Vec<i64>,
+    /// `supplementalGroupsPolicy: Strict`: groups of the image's /etc/group are not among them.
+    #[serde(default)]
+    pub strict_groups: bool,
     /// Everything is allowed.
     pub privileged: bool,
     /// The root file system cannot be written.
@@ -202,6 +205,21 @@ pub struct Security {
     /// `seccompProfile`.
     #[serde(default)]
     pub seccomp: Seccomp,
+    /// `appArmorProfile`.
+    #[serde(default)]
+    pub apparmor: AppArmor,
+}
+
+/// The AppArmor profile of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum AppArmor {
+    /// What the runtime does by itself.
+    #[default]
+    RuntimeDefault,
+    /// None.
+    Unconfined,
+    /// One that the kernel has loaded.
+    Localhost(String),
 }
 
 /// What a container is made of.
@@ -373,6 +391,19 @@ pub trait Runtime: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     /// Its version for `nodeInfo.containerRuntimeVersion`.
     fn version(&self) -> String;
+    /// Whether it answers; `None`: it is part of this process.
+    async fn answers(&self) -> Option<bool> {
+        None
+    }
+
+    /// Whether it can keep the groups of an image's /etc/group from its user.
+    fn keeps_groups_strict(&self) -> bool {
+        true
+    }
+    /// Whether it puts containers under AppArmor profiles, where the kernel has them.
+    fn confines_with_apparmor(&self) -> bool {
+        false
+    }
 
     /// Makes and starts a pod's sandbox.
     async fn run_sandbox(&self, config: &SandboxConfig) -> Result<String, RuntimeError>;

@@ -45,6 +45,9 @@ use super::{
 };
 use crate::images::{Store, is_kubia};
 
+/// How long the engine may take to say that it is there.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What the runtime needs to know.
 #[derive(Debug, Clone)]
 pub struct DockerConfig {
@@ -211,6 +214,18 @@ impl Runtime for Docker {
 
     fn version(&self) -> String {
         self.0.config.engine.version.clone()
+    }
+
+    fn keeps_groups_strict(&self) -> bool {
+        false
+    }
+
+    fn confines_with_apparmor(&self) -> bool {
+        true
+    }
+
+    async fn answers(&self) -> Option<bool> {
+        Some(tokio::time::timeout(PATIENCE, self.client().ping()).await.is_ok_and(|answer| answer.is_ok()))
     }
 
     async fn run_sandbox(&self, config: &SandboxConfig) -> Result<String, RuntimeError> {

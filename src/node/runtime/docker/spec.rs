@@ -11,7 +11,7 @@ use bollard::models::{
 
 use super::pause::PAUSE;
 use super::record::SandboxRecord;
-use crate::runtime::{ContainerConfig, Limits, Mount, NamespaceMode, SandboxConfig, Seccomp};
+use crate::runtime::{AppArmor, ContainerConfig, Limits, Mount, NamespaceMode, SandboxConfig, Seccomp};
 
 /// Microseconds of a scheduling period.
 const PERIOD: i64 = 100_000;
@@ -128,6 +128,11 @@ fn security_options(config: &ContainerConfig, profile: Option<String>) -> Vec<St
         // The engine's own profile is its default.
         (Seccomp::RuntimeDefault, _) => {}
         (Seccomp::Localhost(_), profile) => options.extend(profile.map(|text| format!("seccomp={text}"))),
+    }
+    match &config.security.apparmor {
+        AppArmor::RuntimeDefault => {}
+        AppArmor::Unconfined => options.push("apparmor=unconfined".to_owned()),
+        AppArmor::Localhost(profile) => options.push(format!("apparmor={profile}")),
     }
     options
 }
@@ -288,6 +293,9 @@ mod tests {
         assert!(options(Seccomp::RuntimeDefault, false, false, None).is_empty());
         assert_eq!(options(Seccomp::Localhost("a.json".into()), false, false, Some("{}")), ["seccomp={}"]);
         assert!(options(Seccomp::Unconfined, true, false, None).is_empty());
+        let apparmor = AppArmor::Localhost("own".to_owned());
+        let security = Security { apparmor, seccomp: Seccomp::RuntimeDefault, ..Security::default() };
+        assert_eq!(security_options(&ContainerConfig { security, ..ContainerConfig::default() }, None), ["apparmor=own"]);
     }
 
     #[test]

@@ -45,8 +45,8 @@ fn groups(group: &str) -> impl Iterator<Item = Group<'_>> {
     })
 }
 
-/// Resolves user and groups. Groups that the image's /etc/group gives the user are merged with the pod's, as
-/// `supplementalGroupsPolicy: Merge` says.
+/// Resolves user and groups. Groups that the image's /etc/group gives the user are merged with the pod's, unless
+/// `supplementalGroupsPolicy` is `Strict`.
 pub fn resolve(security: &Security, image_user: &str, passwd: &str, group: &str) -> Result<User, UnknownUser> {
     let (user_part, group_part) = match (security.run_as_user, image_user.split_once(':')) {
         (Some(uid), _) => (uid.to_string(), None),
@@ -67,7 +67,7 @@ pub fn resolve(security: &Security, image_user: &str, passwd: &str, group: &str)
     };
     let gid = given.unwrap_or_else(|| account.as_ref().map_or(0, |account| account.gid));
     let mut all = vec![gid];
-    if let Some(account) = account {
+    if let Some(account) = account.filter(|_| !security.strict_groups) {
         all.extend(groups(group).filter(|group| group.members.contains(&account.name)).map(|group| group.gid));
     }
     all.extend(security.supplemental_groups.iter().filter_map(|gid| u32::try_from(*gid).ok()));
@@ -106,6 +106,8 @@ mod tests {
         for (security, image, expected) in cases {
             assert_eq!(resolve(&security, image, PASSWD, GROUP).unwrap(), expected, "{security:?} {image}");
         }
+        let strict = Security { strict_groups: true, ..with(None, None, &[7]) };
+        assert_eq!(resolve(&strict, "web", PASSWD, GROUP).unwrap(), user(33, 34, &[34, 7]));
         let security = Security::default();
         assert_eq!(resolve(&security, "nope", PASSWD, GROUP), Err(UnknownUser::User("nope".to_owned())));
         assert_eq!(resolve(&security, "web:nope", PASSWD, GROUP), Err(UnknownUser::Group("nope".to_owned())));
