@@ -1,5 +1,6 @@
 //! What every controller is made of: keys, a task per informer that turns changes into keys, and workers.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
@@ -53,6 +54,11 @@ pub(crate) fn namespace_of<K: Resource>(object: &K) -> &str {
 
 pub(crate) fn uid_of<K: Resource>(object: &K) -> &str {
     object.meta().uid.as_deref().unwrap_or_default()
+}
+
+/// The uids of everything there is: what is remembered of anything else can be forgotten.
+pub(crate) fn uids<K: Watchable>(informer: &Informer<K>) -> HashSet<String> {
+    informer.list().iter().map(|object| uid_of(object.as_ref()).to_owned()).collect()
 }
 
 /// Calls `each` for everything there is, then for every change; after a resync for everything again, as added.

@@ -9,7 +9,7 @@ mod proposals;
 mod sources;
 mod values;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 
 use crate::Context;
 use crate::pod_control::message_of;
-use crate::wiring::{Key, Outcome, Run, follow_latest, name_of, namespace_of, uid_of, unless_gone, work};
+use crate::wiring::{Key, Outcome, Run, follow_latest, name_of, namespace_of, uid_of, uids, unless_gone, work};
 use behavior::{History, bound, minimum};
 use metrics::{Tolerance, milli};
 use proposals::Target;
@@ -131,7 +131,7 @@ fn note(status: &mut HorizontalPodAutoscalerStatus, kind: &str, holds: bool, rea
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Outcome {
         let Some(autoscaler) = self.autoscalers.get(&key.namespace, &key.name) else {
-            let known: HashSet<String> = self.autoscalers.list().iter().map(|one| uid_of(one.as_ref()).to_owned()).collect();
+            let known = uids(&self.autoscalers);
             self.histories.lock().retain(|uid, _| known.contains(uid));
             self.selectors.lock().remove(key);
             return Ok(None);

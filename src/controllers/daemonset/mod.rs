@@ -28,7 +28,7 @@ use crate::pod_control::{PodControl, is_ending};
 use crate::pods;
 use crate::replicaset::expectations::Expectations;
 use crate::revisions::{self, Failure};
-use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, together, uid_of, unless_gone, work};
+use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, together, uid_of, uids, unless_gone, work};
 use plan::Plan;
 
 const NAME: &str = "daemon-set-controller";
@@ -98,7 +98,11 @@ impl Controller {
     }
 
     async fn reconcile(&self, key: &Key) -> Outcome {
-        let Some(set) = self.pods.owners.get(&key.namespace, &key.name) else { return Ok(None) };
+        let Some(set) = self.pods.owners.get(&key.namespace, &key.name) else {
+            let known = uids(&self.pods.owners);
+            self.expectations.lock().retain(|uid, _| known.contains(uid));
+            return Ok(None);
+        };
         let uid = uid_of(set.as_ref()).to_owned();
         // Looked at before the pods: what it says was seen is in what is read next.
         let settled = self.expectations.lock().get(&uid).is_none_or(|expected| expected.are_met(&key.namespace, &self.pods.dependents));

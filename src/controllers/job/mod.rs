@@ -31,7 +31,7 @@ use crate::ownership::{controller_of, selector};
 use crate::pod_control::{PodControl, is_ending};
 use crate::pods;
 use crate::replicaset::expectations::Expectations;
-use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, together, uid_of, work};
+use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, together, uid_of, uids, work};
 use plan::Plan;
 use pod::FINALIZER;
 
@@ -113,6 +113,8 @@ impl Controller {
             let left = self.family.dependents.list_in(&key.namespace);
             let ours = |pod: &&Arc<Pod>| controller_of(&pod.metadata).is_some_and(|owner| owner.kind == "Job" && owner.name == key.name);
             left.iter().filter(ours).filter(|pod| pod::is_tracked(pod)).for_each(|pod| orphans.add(Key::of(pod.as_ref())));
+            let known = uids(&self.family.owners);
+            self.done.lock().retain(|uid, _| known.contains(uid));
             return Ok(None);
         };
         if job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref()).is_some_and(|manager| manager != MANAGER) {
