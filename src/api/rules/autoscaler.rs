@@ -103,10 +103,8 @@ fn source(kind: &str, source: &Value, path: &Path, out: &mut Errors) {
             }
             self::target(target, &at, out);
             match (kind, target.has("value"), target.has("averageValue")) {
-                ("pods", ..) => {
-                    if !is_positive(&target["averageValue"]) {
-                        out.required(at.child("averageValue"), "must specify a positive target averageValue");
-                    }
+                ("pods", ..) if !is_positive(&target["averageValue"]) => {
+                    out.required(at.child("averageValue"), "must specify a positive target averageValue");
                 }
                 (_, false, false) => {
                     out.required(at.child("averageValue"), "must set either a target value for metric or a per-pod target");
