@@ -268,3 +268,110 @@ async fn strangers_are_refused() {
     assert!(verbose.as_str().unwrap().ends_with("readyz check passed\n"), "{verbose}");
     assert!(cluster.get("/metrics").await.body.as_str().unwrap().contains("apiserver_request_total{code=\"401\""));
 }
+
+const TYPE_META: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+
+#[tokio::test]
+async fn bodies_that_are_something_else() {
+    let cluster = Cluster::start().await;
+    let unread = |why: &str| {
+        format!("the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: {why}")
+    };
+    let refused = |why: &str| format!("cannot be handled as a ConfigMap: {why}");
+    let list = format!("json: cannot unmarshal array into Go value of type {TYPE_META} (5b5d)");
+    for (body, expected) in [
+        ("hello", unread("invalid character 'h' looking for beginning of value (68656c6c6f)")),
+        ("", unread("unexpected end of JSON input (<empty>)")),
+        (
+            r#"{"metadata": {"name": "a",}}"#,
+            unread(r#"invalid character '}' looking for beginning of object key string ({"metadata": {"name": "a",}})"#),
+        ),
+        ("[]", unread(&list)),
+        (r#"{"apiVersion": "v1", "kind": "Secret"}"#, refused("converting (v1.Secret) to (core.ConfigMap): unknown conversion")),
+        (
+            r#"{"apiVersion": "v1", "kind": "configmap"}"#,
+            refused(r#"no kind "configmap" is registered for version "v1" in scheme "pkg/api/legacyscheme/scheme.go:30""#),
+        ),
+    ] {
+        let answer = cluster.ask(Request::post(MAPS).header("content-type", "application/json"), body).await;
+        assert_eq!(answer.code, 400, "{body}");
+        assert!(answer.body["message"].as_str().unwrap().ends_with(&expected), "{body}: {} is not {expected}", answer.body["message"]);
+    }
+    let yaml = cluster.ask(Request::post(MAPS).header("content-type", "application/yaml"), "a: [").await;
+    assert!(
+        yaml.body["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("the object provided is unrecognized (must be of type ConfigMap): error converting YAML to JSON")
+    );
+}
+
+#[tokio::test]
+async fn writes_that_fit_nothing() {
+    let cluster = Cluster::start().await;
+    assert_eq!(cluster.post(MAPS, &config_map("a", &json!({"k": "1"}))).await.code, 201);
+    let with = |field: &str, value: Value| {
+        let mut map = config_map("a", &json!({}));
+        map["metadata"][field] = value;
+        map
+    };
+    let one = format!("{MAPS}/a");
+    let apply = |name: &str| format!("{MAPS}/{name}?fieldManager=x");
+    let typed = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data});
+    let mut missing = with("uid", json!("q"));
+    missing["metadata"]["name"] = json!("b");
+    for (answer, code, expected) in [
+        (cluster.put(MAPS, &config_map("a", &json!({}))).await, 405, "the server does not allow this method on the requested resource"),
+        (cluster.patch(MAPS, MERGE, &json!({})).await, 405, "the server does not allow this method on the requested resource"),
+        (cluster.put(&one, &with("uid", json!("q"))).await, 409, "Precondition failed: UID in precondition: q"),
+        (
+            cluster.patch(&one, MERGE, &json!({"metadata": {"uid": "q"}})).await,
+            422,
+            "metadata.uid: Invalid value: \"q\": field is immutable",
+        ),
+        (
+            cluster.patch(&apply("b"), APPLY, &missing).await,
+            409,
+            "uid mismatch: the provided object specified uid q, and no existing object was found",
+        ),
+        (
+            cluster.patch(&apply("a"), APPLY, &typed(json!({"k": 1}))).await,
+            500,
+            "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .data.k: expected string, got &value.valueUnstructured{Value:1}",
+        ),
+        (cluster.patch(&apply("a"), APPLY, &typed(json!([1]))).await, 500, ".data: expected map, got &{[1]}"),
+        (
+            cluster.patch(&one, "application/json-patch+json", &json!({})).await,
+            400,
+            "cannot unmarshal object into Go value of type jsonpatch.Patch",
+        ),
+        (
+            cluster.patch(&one, "application/json-patch+json", &json!([{"op": "no", "path": "/a"}])).await,
+            422,
+            "the server rejected our request due to an error in our request",
+        ),
+    ] {
+        assert_eq!(answer.code, code, "{expected}: {}", answer.body);
+        assert!(answer.body["message"].as_str().unwrap().contains(expected), "{} is not {expected}", answer.body["message"]);
+    }
+}
+
+#[tokio::test]
+async fn services_ask_for_addresses_that_are_there() {
+    let cluster = Cluster::start().await;
+    let made = async |spec: Value| {
+        let mut service =
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"generateName": "s"}, "spec": {"ports": [{"port": 80}]}});
+        for (key, value) in spec.as_object().unwrap() {
+            service["spec"][key] = value.clone();
+        }
+        let answer = cluster.post("/api/v1/namespaces/default/services", &service).await;
+        (answer.code, answer.body["details"]["causes"][0]["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let invalid = |text: &str| (422, format!("Invalid value: {text}"));
+    assert_eq!(made(json!({"ipFamilies": ["IPv6"]})).await, invalid("\"IPv6\": not configured on this cluster"));
+    let dual = made(json!({"ipFamilyPolicy": "RequireDualStack"})).await;
+    assert_eq!(dual, invalid("\"RequireDualStack\": this cluster is not configured for dual-stack services"));
+    assert_eq!(made(json!({"ipFamilyPolicy": "PreferDualStack"})).await.0, 201);
+    assert_eq!(made(json!({"clusterIP": "None", "ipFamilyPolicy": "RequireDualStack"})).await.0, 201);
+}

@@ -124,3 +124,29 @@ async fn mutating_policies_apply_and_patch() {
     let made = cluster.post(MAPS, &map).await;
     assert_eq!(made.body["metadata"]["annotations"], json!({"a/b": "m", "k": "v"}), "{}", made.body);
 }
+
+#[tokio::test]
+async fn the_status_says_whether_expressions_fit() {
+    let cluster = Cluster::start().await;
+    let path = format!("{GROUP}/validatingadmissionpolicies");
+    let mut policies = cluster.watch(&format!("{path}?watch=1")).await;
+    let spec = |expression: &str| json!({"matchConstraints": {"resourceRules": [rule("apps", "deployments")]}, "validations": [{"expression": expression}]});
+    make(&cluster, "ValidatingAdmissionPolicy", "p", spec("object.replicas > 1")).await;
+    let mut checked = async |generation: i64| loop {
+        let (_, policy) = policies.next().await.expect("the watch ended");
+        if policy["status"]["observedGeneration"] == generation {
+            return policy;
+        }
+    };
+    let warning = "apps/v1, Kind=Deployment: ERROR: <input>:1:7: undefined field 'replicas'\n | object.replicas > 1\n | ......^";
+    let policy = checked(1).await;
+    assert_eq!(
+        policy["status"]["typeChecking"],
+        json!({"expressionWarnings": [{"fieldRef": "spec.validations[0].expression", "warning": warning}]})
+    );
+    let manager = policy["metadata"]["managedFields"].as_array().unwrap().iter().find(|entry| entry["subresource"] == "status").unwrap();
+    assert_eq!((&manager["manager"], &manager["operation"]), (&json!("validatingadmissionpolicy-status"), &json!("Apply")));
+    let patch = json!({"spec": spec("object.spec.replicas > 1")});
+    assert_eq!(cluster.patch(&format!("{path}/p"), "application/merge-patch+json", &patch).await.code, 200);
+    assert_eq!(checked(2).await["status"]["typeChecking"], json!({}));
+}

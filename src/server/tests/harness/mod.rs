@@ -150,7 +150,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event as type and object; `None` at the end. A watch that says nothing for ten seconds fails the test.
+    /// The next event as type and object; `None` at the end. A watch that says nothing for a minute fails the test.
     pub async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
@@ -158,7 +158,7 @@ impl Events {
                 let mut event: Value = serde_json::from_slice(&line).unwrap();
                 return Some((event["type"].as_str().unwrap().to_owned(), event["object"].take()));
             }
-            let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame()).await.expect("the watch is silent");
+            let frame = tokio::time::timeout(Duration::from_secs(60), self.body.frame()).await.expect("the watch is silent");
             self.pending.extend_from_slice(frame?.unwrap().data_ref().unwrap());
         }
     }
