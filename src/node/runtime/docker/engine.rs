@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(understand("a", &body("1.40")).unwrap_err(), "its interface is 1.40, at least 1.41 is needed");
         assert!(understand("a", "hello").is_err());
         let short = Engine { effective: !SYS_RESOURCE, ..understand("a", &body("1.50")).unwrap() };
-        assert_eq!(short.lacks(), ["CAP_SYS_RESOURCE"]);
+        assert_eq!(short.lacks(), ["SYS_RESOURCE"]);
         let engine = Engine { kernel: "other".to_owned(), ..understand("a", &body("1.50")).unwrap() };
         assert!(engine.usable().unwrap_err().contains("another kernel"));
     }

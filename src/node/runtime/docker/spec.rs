@@ -307,9 +307,9 @@ mod tests {
             container(&config, &SandboxRecord::default(), "s", "", None, HashMap::new(), lacking).host_config.unwrap()
         };
         assert_eq!((host(&[]).privileged, host(&[]).cap_add), (Some(true), None));
-        let short = host(&["CAP_SYS_RESOURCE"]);
+        let short = host(&["SYS_RESOURCE"]);
         let all = |word: &str| Some(vec![word.to_owned()]);
-        assert_eq!((short.privileged, short.cap_add, short.cap_drop), (Some(false), all("ALL"), all("CAP_SYS_RESOURCE")));
+        assert_eq!((short.privileged, short.cap_add, short.cap_drop), (Some(false), all("ALL"), all("SYS_RESOURCE")));
     }
 
     #[test]
