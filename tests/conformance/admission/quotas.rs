@@ -33,7 +33,7 @@ async fn until_used(here: &Here, quota: &str, wanted: &Value) {
 }
 
 /// A pod that no node takes.
-fn pod(name: &str, resources: Value) -> Value {
+pub(super) fn pod(name: &str, resources: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"nodeSelector": {"no": "node"},
         "terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "none.example.com/none", "resources": resources}]}})
 }

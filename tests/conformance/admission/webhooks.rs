@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::here::{APPLY, Here, MERGE, row, row_alone};
 use super::hooks::{Hooks, patched};
+use super::quotas::pod;
 use super::{GROUP, REGISTRATION, only, rule};
 
 /// A webhook about this namespace's config maps; `changes` are merged into it.
