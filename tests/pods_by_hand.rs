@@ -307,6 +307,59 @@ fn a_claim_gets_a_directory(cluster: &Cluster) {
     });
 }
 
+/// The agent of the only node says nothing for a while: its pods are not ready, but stay, and a new one waits.
+#[test]
+fn the_only_node_is_silent() {
+    story("the only node is silent", &[Need::Native, Need::Kubectl], || {
+        let cluster =
+            Cluster::native(&["--node-monitor-period=500ms", "--node-monitor-grace-period=3s", "--node-lease-duration-seconds=1"]);
+        let node = cluster.items(&["nodes"])[0]["metadata"]["name"].as_str().unwrap().to_owned();
+        let soon = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1});
+        let tolerations = json!([soon("node.kubernetes.io/unreachable"), soon("node.kubernetes.io/not-ready")]);
+        cluster.create(&pod("stays", LIVE, json!({}), json!({})));
+        cluster.create(&pod("would-go", LIVE, json!({"tolerations": tolerations}), json!({})));
+        let ready = |pod: &Value| condition(pod, "Ready") == "True";
+        let uids = ["stays", "would-go"].map(|name| cluster.until_pod("is ready", name, ready)["metadata"]["uid"].clone());
+        cluster.coracle(&["node", "stop", &node]).ok();
+        for name in ["stays", "would-go"] {
+            let silent = cluster.until_pod("is not ready", name, |pod| condition(pod, "Ready") == "False");
+            assert_eq!(
+                (&silent["status"]["phase"], condition(&silent, "ContainersReady").as_str()),
+                (&json!("Running"), "True"),
+                "{silent}"
+            );
+            cluster.until_event(name, "Node is not ready");
+        }
+        let lost = until("the node is tainted", SOON, || {
+            let object = cluster.get(&["node", &node]);
+            let effects: Vec<String> =
+                object["spec"]["taints"].as_array().into_iter().flatten().map(|taint| taint["effect"].to_string()).collect();
+            if effects == ["\"NoSchedule\""] { Ok(object) } else { Err(object.to_string()) }
+        });
+        assert!(
+            conditions(&lost).all(|one| one["status"] == "Unknown" && one["message"] == "Kubelet stopped posting node status."),
+            "{lost}"
+        );
+        cluster.create(&pod("new", LIVE, json!({}), json!({})));
+        cluster.until_event("new", "0/1 nodes are available: 1 node(s) had untolerated taint(s).");
+        cluster.coracle(&["node", "start", &node]).ok();
+        for name in ["new", "stays", "would-go"] {
+            cluster.until_pod("is ready", name, |pod| ready(pod) && runs(pod));
+        }
+        assert_eq!(["stays", "would-go"].map(|name| cluster.get(&["pod", name])["metadata"]["uid"].clone()), uids);
+        assert!(cluster.get(&["node", &node])["spec"]["taints"].is_null());
+        cluster.down();
+    });
+}
+
+fn conditions(object: &Value) -> impl Iterator<Item = &Value> {
+    object["status"]["conditions"].as_array().into_iter().flatten()
+}
+
+fn condition(object: &Value, kind: &str) -> String {
+    conditions(object).find(|one| one["type"] == kind).and_then(|one| one["status"].as_str()).unwrap_or_default().to_owned()
+}
+
 /// Images may name their user: one that is no number cannot be told from root, one that nobody knows cannot be.
 #[test]
 fn users_of_images() {
