@@ -1,14 +1,18 @@
 //! The table of actions. One row drives the keymap, the command prompt, the help and the README's table of keys.
 
-use std::collections::HashMap;
+mod keymap;
+
 use std::ops::BitOr;
 
 use crate::actions::{
-    access, cluster, exec, forward, helm, history, manifests, move_about, object, panes, relations, rollout, session, show, text,
+    access, cluster, exec, forward, helm, history, manifests, move_about, object, overview, panes, relations, rollout, session, show, text,
+    timeline,
 };
 use crate::app::App;
 use crate::input::Key;
 use crate::kinds::Kind;
+
+pub use self::keymap::Keymap;
 
 /// Where an action makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +81,8 @@ impl Scopes {
     pub const PULSE: Self = Self(1 << 28);
     /// Kinds that others refer to.
     pub const USED: Self = Self(1 << 29);
+    /// A timeline.
+    pub const TIMELINE: Self = Self(1 << 30);
     /// What has a rollout with revisions.
     pub const ROLLS: Self = Self(1 << 31);
     /// Deployments.
@@ -220,6 +226,7 @@ pub static ACTIONS: &[Action] = &[
     row("manifest-pause", &["space"], Scopes::MANIFESTS, Manifests, "pause the file, or go on", manifests::pause),
     write("manifest-apply", &["a"], Scopes::MANIFESTS, Manifests, "apply the file again now", manifests::apply),
     write("manifest-delete", &["D", "d"], Scopes::MANIFESTS, Manifests, "delete what the document made", manifests::delete),
+    write("manifest-recreate", &["r"], Scopes::MANIFESTS, Manifests, "delete what it made and make it again", manifests::recreate),
     // contexts
     row("use-context", &["enter"], Scopes::CONTEXTS, Lists, "go to this cluster", session::use_context),
     row("rename-context", &["r"], Scopes::CONTEXTS, Lists, "rename the context in the kubeconfig", session::rename_context),
@@ -255,8 +262,9 @@ pub static ACTIONS: &[Action] = &[
     row("fold", &["space"], Scopes::TREE, Lists, "fold, or unfold", relations::fold),
     row("fold-all", &["x"], Scopes::TREE, Lists, "fold everything, or unfold it", relations::fold_all),
     row("tree-open", &["enter"], Scopes::TREE, Lists, "go to it", relations::open),
-    row("pulse-open", &["enter"], Scopes::PULSE, Lists, "go to the kind", relations::open_pulse),
-    row("pulse-next", &["tab"], Scopes::PULSE, Lists, "the next chart", relations::next_pulse),
+    row("pulse-open", &["enter"], Scopes::PULSE, Lists, "go to the kind", overview::open_pulse),
+    row("pulse-next", &["tab"], Scopes::PULSE, Lists, "the next chart", overview::next_pulse),
+    row("timeline-zoom", &["z"], Scopes::TIMELINE, Lists, "less of the past, or all of it", timeline::zoom),
     // nodes and namespaces
     write("cordon", &["c"], Scopes::NODES, Row, "cordon the node: no new pods on it", cluster::cordon),
     write("uncordon", &["u"], Scopes::NODES, Row, "uncordon the node", cluster::uncordon),
@@ -288,7 +296,7 @@ pub static ACTIONS: &[Action] = &[
     row("replicasets", &["z"], Scopes::DEPLOYMENTS, Row, "its replica sets", rollout::replicasets),
     write("rollback-to", &["ctrl-l"], Scopes::REPLICASETS, Row, "roll its deployment back to it", rollout::rollback_replicaset),
     write("trigger", &["t"], Scopes::CRONJOBS, Row, "start a job now", rollout::trigger),
-    row("timeline", &["t"], Scopes::OBJECT, Row, "what happened to it, in order", relations::timeline),
+    row("timeline", &["t", "ctrl-t"], Scopes::OBJECT, Row, "what happened to it, in order", timeline::show),
     write("suspend", &["s"], Scopes::CRONJOBS, Row, "suspend, or go on", rollout::suspend),
     write("scale", &["s"], Scopes::SCALABLE, Row, "scale", object::scale),
     write("restart", &["r"], Scopes::WORKLOADS, Row, "restart the rollout", object::restart),
@@ -415,81 +423,6 @@ pub fn needs(name: &str) -> Option<(&'static str, &'static str)> {
         "logs" | "previous-logs" => ("get", "log"),
         _ => return None,
     })
-}
-
-/// Which action a key means.
-#[derive(Clone)]
-pub struct Keymap {
-    keys: HashMap<Key, Vec<&'static Action>>,
-    /// Keys of each action, in the order of [`ACTIONS`].
-    of: Vec<Vec<Key>>,
-}
-
-/// What keys can be called besides their own presets.
-const VIM: &[(&str, &[&str])] = &[
-    ("page-up", &["pageup", "ctrl-b", "ctrl-u"]),
-    ("page-down", &["pagedown", "ctrl-f", "ctrl-d"]),
-    ("right", &["right", "l"]),
-    ("logs", &["L"]),
-    ("label", &[]),
-    ("column-lock", &[]),
-    ("delete", &["D"]),
-    ("debug", &[]),
-    ("manifest-delete", &["D"]),
-    ("clear-filter", &["ctrl-q"]),
-];
-
-impl Default for Keymap {
-    fn default() -> Self {
-        Self::of(ACTIONS.iter().map(|action| action.keys.iter().filter_map(|text| Key::parse(text)).collect()).collect())
-    }
-}
-
-impl Keymap {
-    fn of(of: Vec<Vec<Key>>) -> Self {
-        let mut keys: HashMap<Key, Vec<&'static Action>> = HashMap::new();
-        for (action, own) in ACTIONS.iter().zip(&of) {
-            for key in own {
-                keys.entry(*key).or_default().push(action);
-            }
-        }
-        Self { keys, of }
-    }
-
-    /// The keys of a preset, `k9s` or `vim`, with those of single actions changed.
-    ///
-    /// # Errors
-    /// No preset, no action or no key is called so.
-    pub fn remapped<'a>(preset: &str, changes: impl IntoIterator<Item = (&'a str, Vec<String>)>) -> Result<Self, String> {
-        let preset: &[(&str, &[&str])] = match preset {
-            "" | "k9s" => &[],
-            "vim" => VIM,
-            other => return Err(format!("no preset of keys is called {other}; there are k9s and vim")),
-        };
-        let mut of = Self::default().of;
-        let of_preset = preset.iter().map(|(name, keys)| (*name, keys.iter().map(|&key| key.to_owned()).collect()));
-        for (name, keys) in of_preset.chain(changes) {
-            let index = ACTIONS.iter().position(|action| action.name == name).ok_or_else(|| format!("no action is called {name}"))?;
-            let read = |key: &String| Key::parse(key).ok_or_else(|| format!("{name}: no key is called {key}"));
-            of[index] = keys.iter().map(read).collect::<Result<_, _>>()?;
-        }
-        Ok(Self::of(of))
-    }
-
-    /// The action `key` means where these scopes hold.
-    pub fn action(&self, key: Key, scopes: Scopes) -> Option<&'static Action> {
-        self.keys.get(&key)?.iter().copied().find(|action| action.scopes.meet(scopes | Scopes::ANY))
-    }
-
-    /// The keys of an action.
-    pub fn keys(&self, action: &Action) -> &[Key] {
-        ACTIONS.iter().position(|known| known.name == action.name).and_then(|index| self.of.get(index)).map_or(&[], Vec::as_slice)
-    }
-
-    /// The keys of an action as they are shown.
-    pub fn shown(&self, action: &Action) -> String {
-        self.keys(action).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-    }
 }
 
 /// The table of keys for the README, in Markdown.

@@ -12,6 +12,7 @@ use crate::panes::Panes;
 use crate::shared::{Level, Link, Namespaces, Shared};
 use crate::source::fault::Fault;
 use crate::view::{Go, Layer, Motion, Taken, View};
+use crate::views::NAMES;
 use crate::views::boot::BootView;
 use crate::views::table::TableView;
 use crate::widgets::prompt::Prompt;
@@ -321,6 +322,11 @@ impl App {
         self.shared.access.denies(verb, subresource, &target)
     }
 
+    /// What the shown view and the layers over it are called.
+    pub fn shown(&self) -> Vec<&'static str> {
+        self.view().map(View::name).into_iter().chain(self.layers.iter().map(|layer| layer.name())).collect()
+    }
+
     /// Works with the shown view, if it is a `T`.
     pub fn with<T: View>(&mut self, work: impl FnOnce(&mut T, &mut Shared)) {
         if let Some(view) = self.stack.last_mut().and_then(|view| view.downcast::<T>()) {
@@ -330,6 +336,7 @@ impl App {
 
     /// Opens a view over the current one.
     pub fn push(&mut self, mut view: Box<dyn View>) {
+        debug_assert!(NAMES.contains(&view.name()), "{} is no name of a view", view.name());
         if let Some(command) = view.command() {
             self.remember(command);
         }
@@ -381,6 +388,7 @@ impl App {
 
     /// Lays something over the views.
     pub fn lay(&mut self, layer: Box<dyn Layer>) {
+        debug_assert!(NAMES.contains(&layer.name()), "{} is no name of a view", layer.name());
         self.layers.push(layer);
         self.shared.dirty = true;
     }

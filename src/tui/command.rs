@@ -1,7 +1,7 @@
 //! What is typed after `:`.
 
 use crate::action::{self, ACTIONS, Scopes};
-use crate::actions::{access, relations, session};
+use crate::actions::{access, overview, relations, session};
 use crate::app::App;
 use crate::kinds::Target;
 use crate::shared::{Level, Namespaces};
@@ -134,7 +134,7 @@ fn word_of_its_own(app: &mut App, word: &str, rest: &str) -> bool {
         "watch" | "dir" | "dirs" | "ls" => crate::actions::manifests::show(app),
         "pf" | "portforward" | "portforwards" | "port-forwards" => app.push(Box::new(crate::actions::forward::table(None))),
         "helm" | "hm" | "chart" | "charts" => crate::actions::helm::releases(app),
-        "pulse" | "pulses" | "pu" | "hz" => relations::pulse(app),
+        "pulse" | "pulses" | "pu" | "hz" => overview::pulse(app),
         "xray" | "xrays" | "x" | "xr" if !rest.is_empty() => {
             let (kind, namespace) = rest.split_once(' ').unwrap_or((rest, ""));
             if !namespace.trim().is_empty() {
@@ -142,9 +142,9 @@ fn word_of_its_own(app: &mut App, word: &str, rest: &str) -> bool {
             }
             relations::xray_kind(app, kind);
         }
-        "workload" | "workloads" | "wk" => relations::workloads(app),
-        "images" => relations::images(app),
-        "fleet" => relations::fleet(app),
+        "workload" | "workloads" | "wk" => overview::workloads(app),
+        "images" => overview::images(app),
+        "fleet" => overview::fleet(app),
         "rightsize" => crate::actions::rightsize::show(app),
         "can" | "who-can" => access::command(app, word, rest),
         "usr" | "user" | "users" => access::subjects(app, "User"),
@@ -219,11 +219,14 @@ fn set_theme(app: &mut App, name: &str) {
 }
 
 fn set_namespace(app: &mut App, names: &str) {
-    let namespaces = match names {
-        "all" | "*" | "-A" => Namespaces::All,
-        names => Namespaces::Some(names.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect()),
-    };
-    app.shared.set_namespaces(namespaces);
+    if matches!(names, "all" | "*" | "-A") {
+        return app.shared.set_namespaces(Namespaces::All);
+    }
+    let names: Vec<String> = names.split([',', ' ']).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if names.is_empty() {
+        return app.shared.say(Level::Warning, "no namespace is named");
+    }
+    app.shared.set_namespaces(Namespaces::Some(names));
 }
 
 /// `KIND [NAMESPACE] [/REGEX | -f TEXT | -l LABELS | TERMS]`

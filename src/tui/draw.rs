@@ -45,7 +45,7 @@ impl App {
             right.push(Span::styled(format!("  ⚙ {} {}", shared.jobs, if shared.jobs == 1 { "job" } else { "jobs" }), plain));
         }
         if faults > 0 {
-            let text = format!("  ⚑ {} {}", super::views::table::grouped(faults), if faults == 1 { "fault" } else { "faults" });
+            let text = format!("  ⚑ {} {}", crate::text::number::grouped(faults), if faults == 1 { "fault" } else { "faults" });
             right.push(Span::styled(text, plain.patch(theme.style(Role::Faulty))));
         }
         let live = shared.forwards.live();
@@ -167,7 +167,7 @@ impl App {
     }
 
     fn shown_key(&self, action: &Action) -> Option<String> {
-        let key = self.shared.keymap.keys(action).first()?;
+        let key = *self.shared.keymap.keys_in(action, self.scopes()).first()?;
         Some(if key.typed() == Some(' ') { "␣".to_owned() } else { key.to_string() })
     }
 

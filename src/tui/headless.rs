@@ -84,6 +84,21 @@ impl Headless {
         }
     }
 
+    /// Takes the messages that come without waiting: tasks that can go on do.
+    pub async fn rest(&mut self) {
+        let mut quiet = 0;
+        while quiet < 4 {
+            tokio::task::yield_now().await;
+            match self.messages.try_recv() {
+                Ok(message) => {
+                    self.take(message);
+                    quiet = 0;
+                }
+                Err(_) => quiet += 1,
+            }
+        }
+    }
+
     /// Waits until `condition` holds of the drawn text, taking messages as they come.
     ///
     /// # Errors

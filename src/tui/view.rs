@@ -27,8 +27,42 @@ pub enum Motion {
     Columns(isize),
 }
 
+/// Where the cursor of a list is, and what of the list is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The line the cursor is on.
+    pub position: usize,
+    /// The first line shown.
+    pub top: usize,
+}
+
+impl Cursor {
+    /// Moves in a list of so many lines, of which `page` are shown.
+    pub fn go(&mut self, motion: Motion, lines: usize, page: usize) {
+        let (last, page) = (lines.saturating_sub(1), page.max(1));
+        self.position = match motion {
+            Motion::Rows(by) => self.position.saturating_add_signed(by),
+            Motion::Pages(by) => self.position.saturating_add_signed(by * page.cast_signed()),
+            Motion::Top => 0,
+            Motion::Bottom => last,
+            Motion::Columns(_) => self.position,
+        }
+        .min(last);
+        self.top = self.top.clamp((self.position + 1).saturating_sub(page), self.position);
+    }
+
+    /// To a line of those that are shown; true if it was there already.
+    pub fn click(&mut self, line: usize, lines: usize) -> bool {
+        let position = self.top + line;
+        position < lines && std::mem::replace(&mut self.position, position) == position
+    }
+}
+
 /// What fills a pane.
 pub trait View: Any {
+    /// What it is called; one of [`crate::views::NAMES`].
+    fn name(&self) -> &'static str;
+
     /// What it shows, for the header: `pods`.
     fn title(&self) -> String;
 
@@ -167,6 +201,9 @@ pub enum Taken {
 
 /// What lies over the views: prompt, dialog, help.
 pub trait Layer: Any {
+    /// What it is called; one of [`crate::views::NAMES`].
+    fn name(&self) -> &'static str;
+
     /// A key; layers get keys before views.
     fn key(&mut self, key: Key, shared: &mut Shared) -> Taken;
 

@@ -156,7 +156,7 @@ async fn rows(total: usize) -> Result<(), Failure> {
     let mut ui = ui(total).await?;
     let shown = ui.text();
     let loaded = begun.elapsed();
-    let counted = coracle_tui::views::table::grouped(total);
+    let counted = coracle_tui::text::number::grouped(total);
     if !shown.contains(&format!("pods {counted}")) {
         return Err(format!("not all of {total} rows came:\n{shown}").into());
     }
@@ -204,7 +204,7 @@ async fn logs() -> Result<(), Failure> {
     for key in parse_macro("l1")? {
         ui.key(key);
     }
-    let wanted = format!("{} lines", coracle_tui::views::table::grouped(LINES / 256 * 256));
+    let wanted = format!("{} lines", coracle_tui::text::number::grouped(LINES / 256 * 256));
     let mut times = Vec::new();
     let down = parse_macro("k")?[0];
     let mut pressed = Instant::now();

@@ -1,6 +1,6 @@
 //! Programs in containers: shell, attach, debug containers, shells on nodes; and files from and to them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -9,8 +9,8 @@ use crate::app::App;
 use crate::kinds::Target;
 use crate::shared::Level;
 use crate::source::call::Call;
-use crate::source::fault::{Fault, FaultKind};
-use crate::source::session::{Runs, Session, capture, shell as a_shell};
+use crate::source::session::{Runs, Session, shell as a_shell};
+use crate::source::transfer::{download, upload};
 use crate::views::containers::ContainersView;
 use crate::views::shell::ShellView;
 use crate::widgets::dialog::{Dialog, Field};
@@ -144,17 +144,17 @@ pub fn transfer(app: &mut App) {
         app.lay(Box::new(Dialog::form("copy files", lines, fields, move |app, answers| {
             let answer = |index: usize| answers.get(index).cloned().unwrap_or_default();
             let (there, here) = (answer(1), PathBuf::from(answer(2)));
-            let download = answer(0).starts_with("from");
+            let fetches = answer(0).starts_with("from");
             app.shared.jobs += 1;
             app.shared.work(move |outside| async move {
                 let copied = match outside.client() {
-                    Ok(client) if download => from_container(&client, &pod, &container, &there, here.clone()).await,
-                    Ok(client) => to_container(&client, &pod, &container, &there, here.clone()).await,
+                    Ok(client) if fetches => download(&client, &pod, &container, &there, here.clone()).await,
+                    Ok(client) => upload(&client, &pod, &container, &there, here.clone()).await,
                     Err(fault) => Err(fault),
                 };
                 outside.then(move |app| {
                     app.shared.jobs = app.shared.jobs.saturating_sub(1);
-                    let (from, to) = if download { (there, here.display().to_string()) } else { (here.display().to_string(), there) };
+                    let (from, to) = if fetches { (there, here.display().to_string()) } else { (here.display().to_string(), there) };
                     match copied {
                         Ok(()) => app.shared.say(Level::Done, format!("{from} copied to {to}")),
                         Err(fault) => app.shared.fail(&format!("{from} was not copied to {to}"), &fault),
@@ -163,39 +163,6 @@ pub fn transfer(app: &mut App) {
             });
         })));
     });
-}
-
-fn io(error: std::io::Error) -> Fault {
-    Fault::new(FaultKind::Other, error.to_string())
-}
-
-async fn from_container(client: &kube::Client, pod: &Target, container: &str, there: &str, here: PathBuf) -> Result<(), Fault> {
-    let path = Path::new(there.trim_end_matches('/'));
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("/"));
-    let name = path.file_name().ok_or_else(|| Fault::new(FaultKind::Invalid, format!("{there} is no file and no folder")))?;
-    let command = ["tar", "cf", "-", "-C", &folder.to_string_lossy(), &name.to_string_lossy()].map(str::to_owned);
-    let command: Vec<&str> = command.iter().map(String::as_str).collect();
-    let archive = capture(client, pod, container, &command, None).await?;
-    let unpack = move || {
-        std::fs::create_dir_all(&here)?;
-        // `unpack` leaves out what would land outside of the folder
-        tar::Archive::new(archive.as_slice()).unpack(&here)
-    };
-    tokio::task::spawn_blocking(unpack).await.map_err(|error| io(error.into()))?.map_err(io)
-}
-
-async fn to_container(client: &kube::Client, pod: &Target, container: &str, there: &str, here: PathBuf) -> Result<(), Fault> {
-    let pack = move || -> std::io::Result<Vec<u8>> {
-        let mut archive = tar::Builder::new(Vec::new());
-        let name = here.file_name().map_or_else(|| ".".into(), |name| name.to_owned());
-        match std::fs::metadata(&here)?.is_dir() {
-            true => archive.append_dir_all(name, &here)?,
-            false => archive.append_path_with_name(&here, name)?,
-        }
-        archive.into_inner()
-    };
-    let archive = tokio::task::spawn_blocking(pack).await.map_err(|error| io(error.into()))?.map_err(io)?;
-    capture(client, pod, container, &["tar", "xmf", "-", "-C", there], Some(archive)).await.map(drop)
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use crate::shared::Level;
 use crate::source::call::Call;
 use crate::source::work::work;
 use crate::table::{Column, Health, Row};
-use crate::views::table::{Made, TableView, grouped};
+use crate::text::number::grouped;
+use crate::views::table::{Made, TableView};
 use crate::widgets::dialog::{Dialog, Field};
 
 /// Asks which port to forward.
@@ -51,7 +52,6 @@ fn begin(app: &mut App, target: &Target, pods: Pods, answers: &[String]) {
         address: answer(2),
         local,
     };
-    app.shared.say(Level::Done, format!("{}:{local} goes to port {} of {}; :pf lists it", wish.address, wish.remote, wish.of));
     app.shared.start_forward(wish);
 }
 

@@ -8,6 +8,9 @@ use crate::kinds::Target;
 use crate::manifests::{Control, Watched};
 use crate::shared::Level;
 use crate::source::call::Call;
+use crate::source::fault::{Fault, FaultKind};
+use crate::source::observe::{Seen, observe, path_of};
+use crate::source::work::Outside;
 use crate::views::editor::EditorView;
 use crate::views::manifests::ManifestsView;
 use crate::views::text::TextView;
@@ -122,4 +125,53 @@ pub fn delete(app: &mut App) {
     });
     let dialog = dialog.guarded(&app.shared);
     app.lay(Box::new(dialog));
+}
+
+/// Deletes what the document made and makes it again: the way on where a field cannot be changed.
+pub fn recreate(app: &mut App) {
+    let Some(target) = object(app) else { return };
+    let mut asked = None;
+    app.with(|view: &mut ManifestsView, _| asked = view.tell(|control, file| (control.clone(), file.to_owned())));
+    let Some((control, file)) = asked else { return };
+    let lines = vec![format!("Delete {} and make it again from {}? What it owns goes with it.", target.shown(), file.display())];
+    let dialog = Dialog::confirm("make it again", lines, move |app| {
+        app.shared.jobs += 1;
+        app.shared.work(move |outside| async move {
+            let gone = delete_and_wait(&outside, &target).await;
+            outside.then(move |app| {
+                app.shared.jobs = app.shared.jobs.saturating_sub(1);
+                match gone {
+                    Ok(()) => {
+                        control.apply(&file);
+                        app.shared.say(Level::Done, format!("{} is deleted and made again", target.shown()));
+                    }
+                    Err(fault) => app.shared.fail(&format!("{} was not deleted", target.shown()), &fault),
+                }
+            });
+        });
+    });
+    let dialog = dialog.guarded(&app.shared);
+    app.lay(Box::new(dialog));
+}
+
+async fn delete_and_wait(outside: &Outside, target: &Target) -> Result<(), Fault> {
+    match outside.ask(Call::delete(target, "Background", None)).await {
+        Err(fault) if fault.kind != FaultKind::NotFound => return Err(fault),
+        _ => {}
+    }
+    // finalizers and grace have their time
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let watching = observe(outside.client()?, path_of(target), move |seen| sender.send(seen).is_ok());
+    let waiting = async {
+        while let Some(seen) = seen.recv().await {
+            if matches!(seen, Seen::Now(objects) if objects.is_empty()) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = watching => {}
+        () = waiting => {}
+    }
+    Ok(())
 }

@@ -175,8 +175,8 @@ pub fn keep_file(app: &mut App, folder: &str, name: &str, text: &str) {
 pub fn save(app: &mut App) {
     let mut found = None;
     app.with(|view: &mut TableView, shared| found = Some((format!("{}.csv", view.kind().plural), view.csv(shared))));
-    app.with(|view: &mut TextView, _| found = Some((format!("{}.yaml", view.name()), view.text().to_owned())));
-    app.with(|view: &mut LogsView, _| found = Some((format!("{}.log", view.name()), view.text())));
+    app.with(|view: &mut TextView, _| found = Some((format!("{}.yaml", view.file_name()), view.text().to_owned())));
+    app.with(|view: &mut LogsView, _| found = Some((format!("{}.log", view.file_name()), view.text())));
     if let Some((name, text)) = found {
         keep_file(app, "screen-dumps", &name, &text);
     }

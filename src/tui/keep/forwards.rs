@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::kinds::Target;
 use crate::message::{Effect, Sub};
-use crate::shared::Shared;
+use crate::shared::{Level, Shared};
 use crate::source::call::{Call, encode};
 use crate::source::fault::{Fault, FaultKind};
 
@@ -166,8 +166,15 @@ impl Shared {
         let sub = self.work(move |outside| async move {
             match outside.client() {
                 Ok(client) => {
-                    let waited = outside.clone();
-                    serve(client, forwards.clone(), number, wish, move || waited.under_way()).await;
+                    let (waited, what) = (outside.clone(), format!("port {} of {}", wish.remote, wish.of));
+                    let begun = move |listens: Result<String, String>| {
+                        waited.then(move |app| match listens {
+                            Ok(listens) => app.shared.say(Level::Done, format!("{listens} goes to {what}; :pf lists it")),
+                            Err(message) => app.shared.say(Level::Error, format!("no port-forward to {what}: {message}")),
+                        });
+                        waited.under_way();
+                    };
+                    serve(client, forwards.clone(), number, wish, begun).await;
                 }
                 Err(fault) => forwards.change(number, |forward| forward.state = State::Failed(fault.message)),
             }
@@ -220,17 +227,18 @@ impl Shared {
     }
 }
 
-async fn serve(client: kube::Client, forwards: Forwards, number: u64, wish: Wish, begun: impl Fn()) {
+async fn serve(client: kube::Client, forwards: Forwards, number: u64, wish: Wish, begun: impl FnOnce(Result<String, String>)) {
     let listener = match TcpListener::bind((wish.address.as_str(), wish.local)).await {
         Ok(listener) => listener,
         Err(error) => {
             let message = format!("{}:{}: {}", wish.address, wish.local, error.to_string().split(" (os error").next().unwrap_or_default());
-            return forwards.change(number, |forward| forward.state = State::Failed(message));
+            forwards.change(number, |forward| forward.state = State::Failed(message.clone()));
+            return begun(Err(message));
         }
     };
     let listens = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
-    forwards.change(number, |forward| (forward.state, forward.listens) = (State::Active, listens));
-    begun();
+    forwards.change(number, |forward| (forward.state, forward.listens) = (State::Active, listens.clone()));
+    begun(Ok(listens));
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {

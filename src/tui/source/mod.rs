@@ -9,6 +9,8 @@ pub mod logs;
 pub mod observe;
 pub mod printer;
 pub mod session;
+pub mod timeline;
+pub mod transfer;
 pub mod watch;
 pub mod work;
 

@@ -2,6 +2,7 @@
 
 pub mod diff;
 pub mod highlight;
+pub mod number;
 pub mod schema;
 pub mod why;
 pub mod yaml;

@@ -16,6 +16,10 @@ use crate::view::View;
 pub struct BootView;
 
 impl View for BootView {
+    fn name(&self) -> &'static str {
+        "boot"
+    }
+
     fn title(&self) -> String {
         "starting".to_owned()
     }

@@ -118,6 +118,10 @@ fn state_of(status: &Value) -> (String, i64) {
 }
 
 impl View for ContainersView {
+    fn name(&self) -> &'static str {
+        "containers"
+    }
+
     fn title(&self) -> String {
         format!("containers of {}{}", self.target.name, if self.gone { " (deleted)" } else { "" })
     }

@@ -7,38 +7,35 @@
 //!                           └─ both sides are shown        └─409─▶ read live again
 //! ```
 
+mod apply;
 mod assist;
+mod draw;
+mod file;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::text::{Line, Span};
-use ratatui::widgets::Paragraph;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tui_textarea::{CursorMove, TextArea};
 
 use crate::action::Scopes;
-use crate::app::App;
 use crate::input::{Key, KeyCode, MouseKind};
-use crate::keep::changes::Change;
-use crate::kinds::{Kind, Target};
+use crate::kinds::Target;
 use crate::message::{Effect, News, Sub};
 use crate::shared::{Level, Shared};
 use crate::source::call::Call;
-use crate::source::fault::{Fault, FaultKind};
-use crate::table::rows::cell_width;
+use crate::source::fault::Fault;
 use crate::text::Token;
-use crate::text::diff::diff;
 use crate::text::yaml::{self, Mistake};
-use crate::theme::Role;
-use crate::view::{Go, Motion, View};
-use crate::widgets::diff::DiffLayer;
+use crate::view::{Motion, View};
+
+use self::apply::with_editor;
+use self::draw::GUTTER;
 
 /// How long the keys must be still before the text is checked.
 const PAUSE: Duration = Duration::from_millis(400);
@@ -109,72 +106,10 @@ impl EditorView {
         Self { preset: Some(text), ..Self::new(target) }
     }
 
-    /// Edits a file.
-    pub fn file(path: PathBuf) -> Self {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let target = Target {
-            kind: Arc::new(Kind { singular: "file".to_owned(), plural: "files".to_owned(), ..Kind::default() }),
-            namespace: String::new(),
-            name,
-        };
-        Self { file: Some(path), ..Self::new(target) }
-    }
-
     /// Goes to a line.
     pub fn jump(&mut self, line: usize, column: usize) {
         let of = |number: usize| u16::try_from(number.saturating_sub(1)).unwrap_or(u16::MAX);
         self.area.move_cursor(CursorMove::Jump(of(line), of(column)));
-    }
-
-    fn load_file(&mut self, path: &Path, shared: &mut Shared) {
-        match std::fs::read_to_string(path) {
-            Ok(text) => {
-                self.base = Some(Value::Null);
-                self.original = text;
-                if !self.original.ends_with('\n') {
-                    self.original.push('\n');
-                }
-                let text = self.original.clone();
-                self.begin(text, shared);
-            }
-            Err(error) => self.trouble = Some(format!("{}: {error}", path.display())),
-        }
-    }
-
-    /// What is wrong with a file of manifests.
-    fn mistakes_of_file(&self) -> Vec<Mistake> {
-        let documents = coracle_api::yaml::documents(&self.text()).into_iter();
-        documents.filter_map(Result::err).map(|error| Mistake { line: error.line, column: error.column, message: error.message }).collect()
-    }
-
-    /// Shows the difference to the file, then writes it.
-    fn preview_file(&mut self, path: PathBuf, shared: &mut Shared) {
-        self.mistakes = self.mistakes_of_file();
-        if let Some(mistake) = self.mistakes.first() {
-            shared.say(Level::Error, format!("line {}, column {}: {}", mistake.line, mistake.column, mistake.message));
-            return self.jump_to_mistake();
-        }
-        let on_disk = std::fs::read_to_string(&path).unwrap_or_default();
-        let text = self.text();
-        let lines = diff(&on_disk, &text);
-        if lines.is_empty() {
-            return shared.say(Level::Info, "nothing was changed");
-        }
-        let mut warning = Vec::new();
-        if on_disk.trim_end() != self.original.trim_end() {
-            warning.push("the file has changed since it was opened: what is removed below may be somebody else's".to_owned());
-        }
-        let (target, title) = (self.target.clone(), format!("write {}", path.display()));
-        shared.go.push(Go::Layer(Box::new(DiffLayer::new(title, warning, lines, move |app| match write_whole(&path, &text) {
-            Ok(()) => {
-                app.shared.say(Level::Done, format!("{} written", path.display()));
-                with_editor(app, &target, EditorView::forget);
-                if app.stack.last_mut().and_then(|view| view.downcast::<EditorView>()).is_some_and(|editor| editor.target == target) {
-                    app.shared.go.push(Go::Pop);
-                }
-            }
-            Err(error) => app.shared.say(Level::Error, format!("{}: {error}", path.display())),
-        }))));
     }
 
     fn text(&self) -> String {
@@ -245,10 +180,11 @@ impl EditorView {
         shared.dirty = true;
     }
 
-    /// The patch our edit comes to: `Ok(None)` if nothing was changed.
-    fn patch(&self) -> Result<Option<Value>, Mistake> {
-        let edited = yaml::read(&self.text())?;
-        Ok(self.base.as_ref().and_then(|base| yaml::merge_patch(base, &edited)))
+    fn changed_if_different(&mut self, shared: &mut Shared) {
+        let hash = hash_of(self.area.lines());
+        if std::mem::replace(&mut self.hash, hash) != hash {
+            self.changed(shared, true);
+        }
     }
 
     fn check(&mut self, shared: &mut Shared) {
@@ -321,32 +257,6 @@ impl EditorView {
         }
     }
 
-    /// Shows what applying would change.
-    pub fn preview(&mut self, shared: &mut Shared) {
-        if let Some(path) = self.file.clone() {
-            return self.preview_file(path, shared);
-        }
-        match self.patch() {
-            Err(mistake) => {
-                shared.say(Level::Error, format!("line {}, column {}: {}", mistake.line, mistake.column, mistake.message));
-                self.mistakes = vec![mistake];
-                self.jump_to_mistake();
-            }
-            Ok(None) => shared.say(Level::Info, "nothing was changed"),
-            Ok(Some(patch)) => {
-                let target = self.target.clone();
-                let base = self.base.clone().unwrap_or_default();
-                shared.call(
-                    Call::read(&target.clone()),
-                    Box::new(move |app, answer| match answer {
-                        Ok(live) => rehearse(app, target, patch, base, live),
-                        Err(fault) => app.shared.fail(&target.shown(), &fault),
-                    }),
-                );
-            }
-        }
-    }
-
     /// Forgets the draft.
     pub fn forget(&mut self, shared: &mut Shared) {
         if let Some(path) = shared.draft_path(&self.draft_name()) {
@@ -385,143 +295,6 @@ impl EditorView {
     pub fn next_match(&mut self) {
         self.area.search_forward(false);
     }
-
-    fn styled(&self, row: usize, shared: &Shared) -> Line<'static> {
-        let theme = &shared.theme;
-        let text = self.area.lines().get(row).map_or("", String::as_str);
-        let mut spans = Vec::new();
-        match self.colors.get(row).filter(|pieces| pieces.last().is_some_and(|(end, _)| *end == text.len())) {
-            Some(pieces) => {
-                let mut from = 0;
-                for &(end, token) in pieces {
-                    spans.push(Span::styled(text.get(from..end).unwrap_or("").to_owned(), theme.style(token.role())));
-                    from = end;
-                }
-            }
-            None => spans.push(Span::styled(text.to_owned(), theme.style(Role::Text))),
-        }
-        if let Some(end) = self.folds.get(&row) {
-            spans.push(Span::styled(format!("  ⋯ {} lines", end - row), theme.style(Role::Dim)));
-        }
-        for mistake in self.mistakes.iter().filter(|mistake| mistake.line == row + 1) {
-            spans.push(Span::styled(format!("   ✗ {}", mistake.message.replace('\n', " ")), theme.style(Role::Error)));
-        }
-        Line::from(spans)
-    }
-}
-
-/// Works with the editor of an object, wherever it is.
-fn with_editor(app: &mut App, target: &Target, work: impl FnOnce(&mut EditorView, &mut Shared)) {
-    let mut work = Some(work);
-    app.every_view(|view, shared| {
-        if let Some(editor) = view.downcast::<EditorView>().filter(|editor| editor.target == *target)
-            && let Some(work) = work.take()
-        {
-            work(editor, shared);
-        }
-    });
-}
-
-/// Writes a file whole or not at all: who watches it never sees half of it.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let hidden = format!(".{}.new", path.file_name().unwrap_or_default().to_string_lossy());
-    let fresh = path.with_file_name(hidden);
-    std::fs::write(&fresh, text)?;
-    if let Ok(metadata) = std::fs::metadata(path) {
-        std::fs::set_permissions(&fresh, metadata.permissions())?;
-    }
-    std::fs::rename(&fresh, path)
-}
-
-/// Asks the server what would come of our patch, and shows it.
-fn rehearse(app: &mut App, target: Target, patch: Value, base: Value, live: Value) {
-    let live_shown = yaml::editable(&live);
-    let theirs = yaml::merge_patch(&base, &live_shown).unwrap_or_else(|| json!({}));
-    let mut warning = Vec::new();
-    for field in yaml::collisions(&patch, &theirs) {
-        let side = |value: &Value| value.pointer(&format!("/{}", field.replace('.', "/"))).cloned().unwrap_or_default();
-        warning.push(format!("conflict at {field}: it was {}, you say {}, by now it is {}", side(&base), side(&patch), side(&live_shown)));
-    }
-    app.shared.call(
-        Call::merge(&target, "", patch.clone(), true),
-        Box::new(move |app, answer| match answer {
-            Ok(result) => {
-                let lines = diff(&yaml::print(&live_shown), &yaml::print(&yaml::editable(&result)));
-                if lines.is_empty() {
-                    return app.shared.say(Level::Info, "the server has it like this already");
-                }
-                let title = format!("apply to {}", target.shown());
-                let revision = live.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
-                app.lay(Box::new(DiffLayer::new(title, warning, lines, move |app| apply(app, target, patch, live_shown, revision, 0))));
-            }
-            Err(fault) => {
-                app.shared.fail(&target.shown(), &fault);
-                with_editor(app, &target, |editor, shared| {
-                    editor.refused(&fault, shared);
-                    editor.jump_to_mistake();
-                });
-            }
-        }),
-    );
-}
-
-/// Applies what was shown. If the object has changed meanwhile but not where we change it, it is tried on the new one.
-fn apply(app: &mut App, target: Target, patch: Value, seen: Value, revision: Value, tries: u8) {
-    let mut guarded = patch.clone();
-    if let Some(map) = guarded.as_object_mut() {
-        let metadata = map.entry("metadata").or_insert_with(|| json!({}));
-        if let Some(metadata) = metadata.as_object_mut() {
-            metadata.insert("resourceVersion".to_owned(), revision);
-        }
-    }
-    app.shared.jobs += 1;
-    app.shared.call(
-        Call::merge(&target, "", guarded, false),
-        Box::new(move |app, answer| {
-            app.shared.jobs = app.shared.jobs.saturating_sub(1);
-            match answer {
-                Ok(after) => {
-                    app.shared.say(Level::Done, format!("{} applied", target.shown()));
-                    let change = Change {
-                        target: target.clone(),
-                        done: format!("{} applied", target.shown()),
-                        before: Some(seen),
-                        after: Some(after),
-                    };
-                    app.shared.changes.push(change);
-                    with_editor(app, &target, EditorView::forget);
-                    if app.stack.last_mut().and_then(|view| view.downcast::<EditorView>()).is_some_and(|editor| editor.target == target) {
-                        app.shared.go.push(Go::Pop);
-                    }
-                }
-                Err(fault) if fault.kind == FaultKind::Conflict && tries < 5 => {
-                    app.shared.call(
-                        Call::read(&target),
-                        Box::new(move |app, answer| match answer {
-                            Ok(live) => {
-                                let shown = yaml::editable(&live);
-                                let revision = live.pointer("/metadata/resourceVersion").cloned().unwrap_or_default();
-                                if shown == seen {
-                                    apply(app, target, patch, seen, revision, tries + 1);
-                                } else {
-                                    app.shared.say(Level::Warning, format!("{} has changed meanwhile: look again", target.shown()));
-                                    rehearse(app, target, patch, seen, live);
-                                }
-                            }
-                            Err(fault) => app.shared.fail(&target.shown(), &fault),
-                        }),
-                    );
-                }
-                Err(fault) => {
-                    app.shared.fail(&target.shown(), &fault);
-                    with_editor(app, &target, |editor, shared| {
-                        editor.refused(&fault, shared);
-                        editor.jump_to_mistake();
-                    });
-                }
-            }
-        }),
-    );
 }
 
 /// A key as the text model knows it.
@@ -543,6 +316,10 @@ fn as_input(key: Key) -> Option<tui_textarea::Input> {
 }
 
 impl View for EditorView {
+    fn name(&self) -> &'static str {
+        "editor"
+    }
+
     fn title(&self) -> String {
         format!("edit {}{}", self.target.shown(), if self.is_changed() { " ●" } else { "" })
     }
@@ -653,8 +430,11 @@ impl View for EditorView {
     }
 
     fn paste(&mut self, text: &str, shared: &mut Shared) -> bool {
-        self.area.insert_str(text.replace("\r\n", "\n").replace('\r', "\n"));
-        self.changed(shared, true);
+        // before there is a text, the draft from before is all there is
+        if self.base.is_some() {
+            self.area.insert_str(text.replace("\r\n", "\n").replace('\r', "\n"));
+            self.changed_if_different(shared);
+        }
         true
     }
 
@@ -690,51 +470,7 @@ impl View for EditorView {
     }
 
     fn draw(&self, frame: &mut Frame, area: Rect, shared: &Shared) {
-        let theme = &shared.theme;
-        if self.base.is_none() {
-            let text = self.trouble.clone().unwrap_or_else(|| format!("asking for {} …", self.target.shown()));
-            return frame.render_widget(Paragraph::new(text).style(theme.style(Role::Dim)), area);
-        }
-        let (row, column) = self.cursor();
-        let area = self.draw_documentation(frame, area, shared);
-        let area = self.draw_mistake(frame, area, shared);
-        let rows = self.visible_rows();
-        let at_row = rows.partition_point(|&visible| visible < row);
-        let (height, width) = (usize::from(area.height).max(1), usize::from(area.width).saturating_sub(GUTTER).max(1));
-        let mut top = self.top.get().min(at_row);
-        top = top.max((at_row + 1).saturating_sub(height));
-        self.top.set(top);
-        let before: String = self.area.lines().get(row).map(|line| line.chars().take(column).collect()).unwrap_or_default();
-        let at = cell_width(&before);
-        let left = self.left.get().min(at).max((at + 1).saturating_sub(width));
-        self.left.set(left);
-        for line in 0..height {
-            let Some(&index) = rows.get(top + line) else { break };
-            let y = area.y + u16::try_from(line).unwrap_or_default();
-            let wrong = self.mistakes.iter().any(|mistake| mistake.line == index + 1);
-            let role = if wrong { Role::Error } else { Role::Dim };
-            let number = format!("{:>4}{}", index + 1, if wrong { "✗" } else { " " });
-            frame.buffer_mut().set_string(area.x, y, number, theme.style(role));
-            let text = Paragraph::new(self.styled(index, shared)).scroll((0, u16::try_from(left).unwrap_or(u16::MAX)));
-            frame.render_widget(text, Rect::new(area.x + GUTTER_WIDTH, y, area.width.saturating_sub(GUTTER_WIDTH), 1));
-        }
-        let x = area.x + GUTTER_WIDTH + u16::try_from(at - left).unwrap_or_default();
-        let y = area.y + u16::try_from(at_row.saturating_sub(top)).unwrap_or_default();
-        frame.set_cursor_position((x.min(area.right().saturating_sub(1)), y));
-        self.draw_completions(frame, area, (x, y), shared);
-    }
-}
-
-impl EditorView {
-    /// The mistake of the cursor's line, else the first one, in a row of its own; what is left of the area is returned.
-    fn draw_mistake(&self, frame: &mut Frame, area: Rect, shared: &Shared) -> Rect {
-        let row = self.cursor().0 + 1;
-        let mistake = self.mistakes.iter().find(|mistake| mistake.line == row).or(self.mistakes.first());
-        let Some(mistake) = mistake.filter(|_| area.height > 3) else { return area };
-        let text = format!(" ✗ line {}: {}", mistake.line, mistake.message.replace('\n', " "));
-        let below = Rect { y: area.bottom() - 1, height: 1, ..area };
-        frame.render_widget(Paragraph::new(text).style(shared.theme.style(Role::Error)), below);
-        Rect { height: area.height - 1, ..area }
+        self.paint(frame, area, shared);
     }
 }
 
@@ -742,17 +478,4 @@ fn hash_of(lines: &[String]) -> u64 {
     let mut hasher = DefaultHasher::new();
     lines.hash(&mut hasher);
     hasher.finish()
-}
-
-/// Columns taken by line numbers.
-const GUTTER_WIDTH: u16 = 6;
-const GUTTER: usize = GUTTER_WIDTH as usize;
-
-impl EditorView {
-    fn changed_if_different(&mut self, shared: &mut Shared) {
-        let hash = hash_of(self.area.lines());
-        if std::mem::replace(&mut self.hash, hash) != hash {
-            self.changed(shared, true);
-        }
-    }
 }

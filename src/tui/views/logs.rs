@@ -1,16 +1,16 @@
 //! Logs of one container, a pod or everything a workload selects, merged by time. Lines are kept, all of them;
 //! standing still keeps the place while more arrive.
 
+mod draw;
+mod lines;
 mod sift;
 mod store;
 
-use std::borrow::Cow;
 use std::cell::Cell;
 
-use jiff::Timestamp;
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 use regex::Regex;
 
@@ -20,25 +20,13 @@ use crate::message::{Effect, News, Sub};
 use crate::shared::{Level, Shared};
 use crate::source::logs::{LogEvent, LogLine, LogQuery, LogStart, PodChoice};
 use crate::table::filter::pattern;
-use crate::table::rows::cell_width;
-use crate::theme::{Role, SOURCES};
+use crate::text::number::grouped;
+use crate::theme::Role;
 use crate::view::{Motion, View};
-use crate::views::table::grouped;
-use crate::views::text::marked;
 
-use self::sift::{Level as Gravity, Sift, is_frame, level_of};
-use self::store::{At, Texts};
-
-struct Kept {
-    nanos: i64,
-    at: At,
-    source: u16,
-    /// It belongs to the line before it: a frame of a stack.
-    frame: bool,
-}
-
-/// How many lines a histogram looks at, at most.
-const SAMPLED: usize = 20_000;
+use self::lines::Kept;
+use self::sift::Sift;
+use self::store::Texts;
 
 /// A line drawn by the person at the terminal.
 const MARK: u16 = u16::MAX;
@@ -228,36 +216,9 @@ impl LogsView {
         self.locked = !self.locked;
     }
 
-    /// What they are the logs of, for a file.
-    pub fn name(&self) -> String {
+    /// What a file with these lines is called.
+    pub fn file_name(&self) -> String {
         self.of.name.clone()
-    }
-
-    /// A strip of bars: lines over time, those of errors apart.
-    fn strip(&self, width: usize, shared: &Shared) -> Line<'static> {
-        const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-        let (Some(first), Some(last)) = (self.at(0), self.at(self.count().saturating_sub(1))) else { return Line::default() };
-        let span = (last.nanos - first.nanos).max(1);
-        let room = width.saturating_sub(24).max(8);
-        let mut counts = vec![(0u32, 0u32); room];
-        // of very many lines some stand for all: bars are only compared with each other
-        let stride = self.count() / SAMPLED + 1;
-        for line in (0..self.count()).step_by(stride).filter_map(|index| self.at(index)).filter(|line| line.source != MARK) {
-            let at = i128::from(line.nanos - first.nanos) * (room as i128 - 1) / i128::from(span);
-            if let Some(count) = usize::try_from(at).ok().and_then(|at| counts.get_mut(at)) {
-                count.0 += 1;
-                count.1 += u32::from(is_error(&self.text_of(line)));
-            }
-        }
-        let most = counts.iter().map(|count| count.0).max().unwrap_or(1).max(1);
-        let time = |nanos: i64| shared.time_of_day(Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or_default(), "%H:%M:%S");
-        let mut spans = vec![Span::styled(format!(" {} ", time(first.nanos)), shared.theme.style(Role::Dim))];
-        for (count, errors) in counts {
-            let bar = if count == 0 { ' ' } else { BARS[(count * 7 / most).min(7) as usize] };
-            spans.push(Span::styled(bar.to_string(), shared.theme.style(if errors > 0 { Role::Faulty } else { Role::Fine })));
-        }
-        spans.push(Span::styled(format!(" {}", time(last.nanos)), shared.theme.style(Role::Dim)));
-        Line::from(spans)
     }
 
     /// Everything that is visible, as text.
@@ -272,57 +233,6 @@ impl LogsView {
         text
     }
 
-    fn count(&self) -> usize {
-        self.visible.as_ref().map_or(self.lines.len(), Vec::len)
-    }
-
-    fn at(&self, index: usize) -> Option<&Kept> {
-        match &self.visible {
-            Some(visible) => self.lines.get(*visible.get(index)? as usize),
-            None => self.lines.get(index),
-        }
-    }
-
-    fn text_of(&self, line: &Kept) -> Cow<'_, str> {
-        self.texts.get(line.at)
-    }
-
-    /// Which line stands at a place among the visible ones.
-    fn real(&self, index: usize) -> Option<usize> {
-        match &self.visible {
-            Some(visible) => visible.get(index).map(|&index| index as usize),
-            None => (index < self.lines.len()).then_some(index),
-        }
-    }
-
-    /// Where a line stands among the visible ones.
-    fn shown_at(&self, line: u32) -> usize {
-        match &self.visible {
-            Some(visible) => visible.partition_point(|&index| index < line),
-            None => line as usize,
-        }
-    }
-
-    /// Everything is visible as it came.
-    fn is_plain(&self) -> bool {
-        self.sift.is_empty() && (!self.folding || self.frames == 0)
-    }
-
-    fn passes(&self, line: &Kept) -> bool {
-        if line.source == MARK {
-            return true;
-        }
-        if self.sift.is_empty() {
-            return !(self.folding && line.frame);
-        }
-        let source = self.sources.get(usize::from(line.source)).map_or("", String::as_str);
-        self.sift.passes(&self.text_of(line), source)
-    }
-
-    fn is_found(&self, line: &Kept) -> bool {
-        self.needle.as_ref().is_some_and(|needle| line.source != MARK && needle.is_match(&self.text_of(line)))
-    }
-
     /// Shows frames of stacks, or hides them.
     pub fn toggle_folding(&mut self, shared: &mut Shared) {
         self.folding = !self.folding;
@@ -330,100 +240,6 @@ impl LogsView {
         self.refilter();
         self.follow = follow;
         shared.say(Level::Info, if self.folding { "stack traces are folded" } else { "stack traces are shown" });
-    }
-
-    /// How many frames are hidden behind a line.
-    fn behind(&self, index: usize) -> usize {
-        if !self.folding || !self.sift.is_empty() {
-            return 0;
-        }
-        let Some(head) = self.lines.get(index).filter(|line| !line.frame) else { return 0 };
-        self.lines[index + 1..].iter().take_while(|line| line.frame && line.source == head.source).count()
-    }
-
-    fn add(&mut self, source: u16, mut fresh: Vec<LogLine>) {
-        if fresh.is_empty() {
-            return;
-        }
-        fresh.sort_by_key(|line| line.nanos);
-        let first = fresh[0].nanos;
-        let from = self.lines.partition_point(|line| line.nanos <= first);
-        let anchor = self.at(self.top).map(|line| (line.nanos, line.source));
-        let inserted_before = match anchor.filter(|_| from < self.lines.len()) {
-            Some((nanos, _)) => fresh.iter().filter(|line| line.nanos < nanos).count(),
-            None => 0,
-        };
-        let anchor_index = match &self.visible {
-            Some(visible) => visible.get(self.top).map(|&index| index as usize),
-            None => Some(self.top),
-        };
-        let mut after = self.lines[..from].iter().rev().take(64).find(|line| line.source == source).is_some_and(|line| line.frame);
-        let mut later = self.lines.split_off(from).into_iter().peekable();
-        for line in fresh {
-            while let Some(old) = later.next_if(|old| old.nanos <= line.nanos) {
-                self.lines.push(old);
-            }
-            let text =
-                if line.text.contains('\t') { Cow::Owned(line.text.replace('\t', "    ")) } else { Cow::Borrowed(line.text.as_str()) };
-            after = source != MARK && is_frame(&text, after);
-            self.frames += usize::from(after);
-            self.lines.push(Kept { nanos: line.nanos, at: self.texts.add(&text), source, frame: after });
-        }
-        self.lines.extend(later);
-        if self.visible.is_none() && !self.is_plain() {
-            // the first frame of a stack has come
-            self.visible = Some((0..u32::try_from(from).unwrap_or(u32::MAX)).collect());
-        }
-        if let Some(mut visible) = self.visible.take() {
-            visible.truncate(visible.partition_point(|&index| (index as usize) < from));
-            visible.extend(
-                (from..self.lines.len()).filter(|&index| self.passes(&self.lines[index])).filter_map(|index| u32::try_from(index).ok()),
-            );
-            self.visible = Some(visible);
-        }
-        if self.needle.is_some() {
-            self.found.truncate(self.found.partition_point(|&index| (index as usize) < from));
-            self.find_from(from);
-        }
-        if inserted_before > 0
-            && let Some(index) = anchor_index
-        {
-            let index = index + inserted_before;
-            self.top = match &self.visible {
-                Some(visible) => visible.partition_point(|&at| (at as usize) < index),
-                None => index,
-            };
-        }
-    }
-
-    fn refilter(&mut self) {
-        self.visible = (!self.is_plain()).then(|| {
-            (0..self.lines.len()).filter(|&index| self.passes(&self.lines[index])).filter_map(|index| u32::try_from(index).ok()).collect()
-        });
-        self.find();
-        self.top = self.top.min(self.count().saturating_sub(1));
-        self.follow = true;
-    }
-
-    fn find(&mut self) {
-        self.found.clear();
-        if self.needle.is_some() {
-            self.find_from(0);
-        }
-    }
-
-    /// Finds what is searched for from a line on.
-    fn find_from(&mut self, from: usize) {
-        let visible = |index: &usize| match &self.visible {
-            Some(visible) => u32::try_from(*index).is_ok_and(|index| visible.binary_search(&index).is_ok()),
-            None => true,
-        };
-        let found: Vec<u32> = (from..self.lines.len())
-            .filter(|&index| self.is_found(&self.lines[index]))
-            .filter(visible)
-            .filter_map(|index| u32::try_from(index).ok())
-            .collect();
-        self.found.extend(found);
     }
 
     /// The first line shown when following.
@@ -443,114 +259,13 @@ impl LogsView {
         }
         first.min(self.count().saturating_sub(1))
     }
-
-    fn rows_of(&self, line: &Kept, width: usize) -> usize {
-        if !self.wrap || line.source == MARK {
-            return 1;
-        }
-        let time = if self.timestamps { 13 } else { 0 };
-        let source = self.sources.get(usize::from(line.source)).filter(|_| self.sources.len() > 1).map_or(0, |name| cell_width(name) + 1);
-        (time + source + cell_width(&self.text_of(line))).div_ceil(width.max(1)).max(1)
-    }
-
-    /// Source and time before the text.
-    fn prefix(&self, line: &Kept, shared: &Shared) -> (String, String) {
-        let time = if self.timestamps {
-            let time = Timestamp::from_nanosecond(i128::from(line.nanos)).unwrap_or_default();
-            format!("{} ", shared.time_of_day(time, "%H:%M:%S%.3f"))
-        } else {
-            String::new()
-        };
-        let source = if self.sources.len() > 1 {
-            format!("{} ", self.sources.get(usize::from(line.source)).map_or("", String::as_str))
-        } else {
-            String::new()
-        };
-        (format!("{time}{source}"), time)
-    }
-
-    fn draw_line(&self, index: usize, line: &Kept, width: usize, shared: &Shared) -> Vec<Line<'static>> {
-        let theme = &shared.theme;
-        if line.source == MARK {
-            return vec![Line::styled("─".repeat(width), theme.style(Role::Marked))];
-        }
-        let (prefix, time) = self.prefix(line, shared);
-        let source = prefix[time.len()..].to_owned();
-        let color = SOURCES[usize::from(line.source) % SOURCES.len()];
-        let mut spans = vec![Span::styled(time, theme.style(Role::Dim)), Span::styled(source, theme.style(color))];
-        let text = self.text_of(line);
-        let look = if is_grave(&text) { Role::Error } else { Role::Text };
-        let plain = Line::from(vec![Span::styled(text.to_string(), theme.style(look))]);
-        let pattern = self.needle.as_ref().or(self.sift.marks());
-        let before = spans.len();
-        spans.extend(marked(plain.spans, &text, pattern, theme.style(Role::Match), false).spans);
-        let behind = self.behind(index);
-        if behind > 0 {
-            spans.push(Span::styled(format!("  ⋯ {behind} more"), theme.style(Role::Dim)));
-        }
-        if self.wrap {
-            return wrapped(spans, width);
-        }
-        if !self.locked {
-            return vec![cut(spans, self.left)];
-        }
-        let text = spans.split_off(before);
-        spans.extend(cut(text, self.left).spans);
-        vec![Line::from(spans)]
-    }
-}
-
-/// Whether a line says of itself that it is grave.
-fn is_grave(text: &str) -> bool {
-    level_of(text).is_some_and(|level| level >= Gravity::Error)
-}
-
-/// Whether a line says of itself that it is an error.
-fn is_error(text: &str) -> bool {
-    let start: String = text.chars().take(120).collect::<String>().to_lowercase();
-    ["error", "fatal", "panic", "exception", "\"level\":\"err"].iter().any(|word| start.contains(word))
-}
-
-/// Spans without their first `left` characters.
-fn cut(spans: Vec<Span<'static>>, mut left: usize) -> Line<'static> {
-    let mut rest = Vec::new();
-    for span in spans {
-        let chars = span.content.chars().count();
-        if left >= chars {
-            left -= chars;
-            continue;
-        }
-        rest.push(Span::styled(span.content.chars().skip(std::mem::take(&mut left)).collect::<String>(), span.style));
-    }
-    Line::from(rest)
-}
-
-/// Spans in lines of `width`.
-fn wrapped(spans: Vec<Span<'static>>, width: usize) -> Vec<Line<'static>> {
-    let mut lines = vec![Vec::new()];
-    let mut used = 0;
-    for span in spans {
-        let mut piece = String::new();
-        for c in span.content.chars() {
-            let wide = unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
-            if used + wide > width.max(1) {
-                if let Some(line) = lines.last_mut() {
-                    line.push(Span::styled(std::mem::take(&mut piece), span.style));
-                }
-                lines.push(Vec::new());
-                used = 0;
-            }
-            piece.push(c);
-            used += wide;
-        }
-        if let Some(line) = lines.last_mut() {
-            line.push(Span::styled(piece, span.style));
-        }
-    }
-    lines.into_iter().map(Line::from).collect()
 }
 
 impl View for LogsView {
+    fn name(&self) -> &'static str {
+        "logs"
+    }
+
     fn title(&self) -> String {
         let of = match &self.query.container {
             Some(container) => format!("{}/{container}", self.of.name),
@@ -758,72 +473,5 @@ impl View for LogsView {
         let skip = if self.follow { drawn.len().saturating_sub(height) } else { 0 };
         let drawn: Vec<Line> = drawn.into_iter().skip(skip).take(height).collect();
         frame.render_widget(Paragraph::new(drawn).style(shared.theme.style(Role::Text)), area);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-    use std::sync::Arc;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::kinds::Kind;
-
-    fn view() -> LogsView {
-        let kind = Arc::new(Kind { plural: "pods".into(), singular: "pod".into(), ..Kind::default() });
-        LogsView::new(Target { kind, namespace: "default".into(), name: "web".into() }, PodChoice::Name("web".into()), None)
-    }
-
-    fn line(nanos: i64, text: &str) -> LogLine {
-        LogLine { nanos, text: text.into() }
-    }
-
-    #[test]
-    fn sources_are_merged_by_time() {
-        let mut view = view();
-        view.add(0, vec![line(1, "a"), line(5, "e")]);
-        view.add(1, vec![line(2, "b"), line(5, "f"), line(9, "g")]);
-        assert_eq!(view.text(), "a\nb\ne\nf\ng\n");
-    }
-
-    #[test]
-    fn standing_still_keeps_the_place_while_lines_arrive_before_and_after() {
-        let mut view = view();
-        view.add(0, (0..100).map(|n| line(n * 10, &n.to_string())).collect());
-        view.follow = false;
-        view.top = 50;
-        view.add(1, vec![line(5, "early"), line(15, "early"), line(2_000, "late")]);
-        assert_eq!(view.text_of(view.at(view.top).unwrap()), "50");
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_is_lost_or_reordered_within_a_source(batches in proptest::collection::vec((0u16..3, proptest::collection::vec(0i64..50, 0..20)), 0..12), filter in "[0-9]?") {
-            let mut view = view();
-            let mut next = [0i64; 3];
-            let mut sent: Vec<Vec<String>> = vec![Vec::new(); 3];
-            let mut counter = 0;
-            view.sift = Sift::parse(&filter).unwrap();
-            view.refilter();
-            for (source, gaps) in batches {
-                let lines = gaps.into_iter().map(|gap| {
-                    next[source as usize] += gap;
-                    counter += 1;
-                    let text = counter.to_string();
-                    sent[source as usize].push(text.clone());
-                    line(next[source as usize], &text)
-                }).collect();
-                view.add(source, lines);
-            }
-            prop_assert!(view.lines.is_sorted_by_key(|line| line.nanos));
-            for source in 0..3u16 {
-                let kept: Vec<String> = view.lines.iter().filter(|line| line.source == source).map(|line| view.text_of(line).into_owned()).collect();
-                prop_assert_eq!(&kept, &sent[source as usize]);
-            }
-            let expected = view.lines.iter().filter(|line| view.passes(line)).count();
-            prop_assert_eq!(view.count(), expected);
-        }
     }
 }

@@ -9,6 +9,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use crate::action::Scopes;
+use crate::input::MouseKind;
 use crate::manifests::{DocumentState, DocumentStatus, FileStatus, FolderStatus, Watched};
 use crate::message::{Effect, News, Sub};
 use crate::shared::Shared;
@@ -17,7 +18,7 @@ use crate::table::Health;
 use crate::table::rows::cell_width;
 use crate::text::why::{health_of, note};
 use crate::theme::Role;
-use crate::view::{Motion, View};
+use crate::view::{Cursor, Motion, View};
 use crate::views::table::health_role;
 
 enum Item<'a> {
@@ -41,8 +42,7 @@ pub struct ManifestsView {
     observed: BTreeMap<String, (Sub, String)>,
     /// By kind, namespace and name.
     health: HashMap<(String, String, String), (Health, String)>,
-    position: usize,
-    top: usize,
+    cursor: Cursor,
 }
 
 impl ManifestsView {
@@ -57,8 +57,7 @@ impl ManifestsView {
             folders: folders.into_iter().map(shown).collect(),
             observed: BTreeMap::new(),
             health: HashMap::new(),
-            position: 0,
-            top: 0,
+            cursor: Cursor::default(),
         }
     }
 
@@ -77,7 +76,7 @@ impl ManifestsView {
 
     /// Kind, namespace and name of the document under the cursor.
     pub fn document(&self) -> Option<(String, String, String)> {
-        match self.items().get(self.position)? {
+        match self.items().get(self.cursor.position)? {
             Item::Document(_, _, document) => Some((document.kind.clone(), document.namespace.clone(), document.name.clone())),
             Item::File(..) | Item::Folder(_) => None,
         }
@@ -85,7 +84,7 @@ impl ManifestsView {
 
     /// The file the cursor is in, and the line and column of what is wrong there.
     pub fn file(&self) -> Option<(PathBuf, usize, usize)> {
-        let (folder, file, line, column) = match self.items().get(self.position)? {
+        let (folder, file, line, column) = match self.items().get(self.cursor.position)? {
             Item::Folder(_) => return None,
             Item::Document(folder, file, document) => (*folder, *file, document.line, document.column),
             Item::File(folder, file) => {
@@ -98,7 +97,7 @@ impl ManifestsView {
 
     /// Says something about the file the cursor is in to whoever keeps its folder; the file's path below it.
     pub fn tell<T>(&self, say: impl FnOnce(&crate::manifests::Control, &Path) -> T) -> Option<T> {
-        let path = match self.items().get(self.position)? {
+        let path = match self.items().get(self.cursor.position)? {
             Item::Folder(_) => return None,
             Item::File(folder, file) | Item::Document(folder, file, _) => (folder.dir.clone(), file.path.clone()),
         };
@@ -213,6 +212,10 @@ impl ManifestsView {
 }
 
 impl View for ManifestsView {
+    fn name(&self) -> &'static str {
+        "manifests"
+    }
+
     fn title(&self) -> String {
         let dirs: Vec<String> = self.folders.iter().map(|shown| shown.status.dir.display().to_string()).collect();
         format!("manifests {}", dirs.join(" "))
@@ -230,7 +233,17 @@ impl View for ManifestsView {
     }
 
     fn hints(&self) -> &'static [&'static str] {
-        &["help", "back", "manifest-open", "manifest-edit", "manifest-apply", "manifest-pause", "manifest-delete", "activity"]
+        &[
+            "help",
+            "back",
+            "manifest-open",
+            "manifest-edit",
+            "manifest-apply",
+            "manifest-pause",
+            "manifest-delete",
+            "manifest-recreate",
+            "activity",
+        ]
     }
 
     fn command(&self) -> Option<String> {
@@ -259,7 +272,7 @@ impl View for ManifestsView {
         if let Some(shown) = self.folders.iter_mut().find(|shown| shown.sub == Some(sub)) {
             if let Some(News::Folder(status)) = news.take() {
                 shown.status = status;
-                self.position = self.position.min(self.items().len().saturating_sub(1));
+                self.cursor.position = self.cursor.position.min(self.items().len().saturating_sub(1));
                 self.observe(shared);
                 shared.dirty = true;
             }
@@ -272,17 +285,13 @@ impl View for ManifestsView {
     }
 
     fn motion(&mut self, motion: Motion, shared: &mut Shared) {
-        let page = usize::from(shared.content().height).max(1);
-        let last = self.items().len().saturating_sub(1);
-        self.position = match motion {
-            Motion::Rows(by) => self.position.saturating_add_signed(by),
-            Motion::Pages(by) => self.position.saturating_add_signed(by * page.cast_signed()),
-            Motion::Top => 0,
-            Motion::Bottom => last,
-            Motion::Columns(_) => self.position,
-        }
-        .min(last);
-        self.top = self.top.clamp((self.position + 1).saturating_sub(page), self.position);
+        let lines = self.items().len();
+        self.cursor.go(motion, lines, usize::from(shared.content().height));
+    }
+
+    fn mouse(&mut self, _kind: MouseKind, _column: u16, row: u16, _shared: &mut Shared) -> bool {
+        let lines = self.items().len();
+        self.cursor.click(usize::from(row), lines)
     }
 
     fn faults(&self) -> usize {
@@ -305,11 +314,17 @@ impl View for ManifestsView {
         let lines: Vec<Line> = items
             .iter()
             .enumerate()
-            .skip(self.top)
+            .skip(self.cursor.top)
             .take(usize::from(area.height))
             .map(|(index, item)| {
-                let line = self.line(item, widest, shared);
-                if index == self.position { line.patch_style(shared.theme.style(Role::Cursor)) } else { line }
+                let mut line = self.line(item, widest, shared);
+                if index != self.cursor.position {
+                    return line;
+                }
+                if let Some(first) = line.spans.first_mut() {
+                    first.content = format!("▶{}", first.content.strip_prefix(' ').unwrap_or(&first.content)).into();
+                }
+                line.patch_style(shared.theme.style(Role::Cursor))
             })
             .collect();
         frame.render_widget(Paragraph::new(lines).style(shared.theme.style(Role::Text)), area);

@@ -11,9 +11,9 @@ use crate::message::{Effect, News, Sub};
 use crate::shared::Shared;
 use crate::source::watch::{Query, RowEvent};
 use crate::table::Rows;
+use crate::text::number::grouped;
 use crate::theme::Role;
 use crate::view::{Motion, View};
-use crate::views::table::grouped;
 
 /// The kinds of the dashboard.
 const KINDS: &[&str] = &[
@@ -69,6 +69,10 @@ impl PulseView {
 }
 
 impl View for PulseView {
+    fn name(&self) -> &'static str {
+        "pulse"
+    }
+
     fn title(&self) -> String {
         "pulse".to_owned()
     }

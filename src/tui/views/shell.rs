@@ -141,6 +141,10 @@ fn style(cell: &vt100::Cell, depth: ColorDepth) -> Style {
 }
 
 impl View for ShellView {
+    fn name(&self) -> &'static str {
+        "shell"
+    }
+
     fn title(&self) -> String {
         let what = if self.session.runs == session::Runs::Attach { "attached to" } else { "shell in" };
         format!("{what} {}/{}", self.session.pod.name, self.session.container)

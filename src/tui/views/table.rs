@@ -1,27 +1,30 @@
 //! Tables: the objects of a kind, live. Only the rows in the window are drawn.
 
+mod contents;
+mod draw;
+mod feed;
+mod made;
+mod order;
+
 use std::sync::Arc;
 
 use ratatui::Frame;
-use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Style;
 
 use crate::action::Scopes;
 use crate::age;
 use crate::input::MouseKind;
 use crate::keep::usage;
 use crate::kinds::{Kind, Target};
-use crate::message::{Effect, News, Sub};
-use crate::shared::{Namespaces, Shared};
+use crate::message::{News, Sub};
+use crate::shared::Shared;
 use crate::source::fault::Fault;
-use crate::source::watch::{Query, RowEvent};
-use crate::source::work::Work;
-use crate::table::columns::fitting;
-use crate::table::rows::cell_width;
-use crate::table::{Column, ColumnKind, Filter, Health, Row, Rows, Sort};
+use crate::table::{ColumnKind, Filter, Health, Row, Rows};
+use crate::text::number::grouped;
 use crate::theme::Role;
 use crate::view::{Motion, View};
+
+pub use self::made::Made;
 
 /// Which objects of the kind.
 enum Choice {
@@ -31,42 +34,6 @@ enum Choice {
     Fixed { namespace: Option<String>, labels: Option<String>, fields: Option<String>, of: String },
     /// Rows that some work makes.
     Made(Made),
-}
-
-/// A table that is made of something else than the objects of one kind.
-pub struct Made {
-    /// What its rows are, in the plural.
-    pub name: &'static str,
-    /// What they are of, for the title.
-    pub of: String,
-    /// The command that opens it again.
-    pub command: Option<String>,
-    /// Which actions make sense, beside those of every table.
-    pub scopes: Scopes,
-    /// Names of the actions to hint at.
-    pub hints: &'static [&'static str],
-    /// Rows have namespaces and follow those that are shown.
-    pub namespaced: bool,
-    /// The column it is sorted by at first, and whether backwards.
-    pub sort: Option<(&'static str, bool)>,
-    /// What makes the rows.
-    pub work: Box<dyn Fn(&Shared) -> Work>,
-}
-
-impl Made {
-    /// A table of `name`, opened by the command of the same name.
-    pub fn new(name: &'static str, work: impl Fn(&Shared) -> Work + 'static) -> Self {
-        Self {
-            name,
-            of: String::new(),
-            command: Some(name.to_owned()),
-            scopes: Scopes::NONE,
-            hints: &["help", "command", "filter", "back"],
-            namespaced: false,
-            sort: None,
-            work: Box::new(work),
-        }
-    }
 }
 
 /// A table of a kind.
@@ -148,12 +115,6 @@ impl TableView {
         self.revision = Some(revision);
     }
 
-    /// Headings and cells of the row under the cursor.
-    pub fn cells(&self, now: jiff::Timestamp) -> Vec<(String, String)> {
-        let Some(row) = self.current() else { return Vec::new() };
-        self.rows.columns().iter().enumerate().map(|(index, column)| (column.name.clone(), row.shown(index, column, now))).collect()
-    }
-
     /// The cursor is on this object, though its row has not come yet.
     pub fn begin_with(&mut self, target: Target) {
         self.select(&format!("{}/{}", target.namespace, target.name));
@@ -163,31 +124,6 @@ impl TableView {
     /// Puts the cursor on the row with this key, as soon as it is there.
     pub fn select(&mut self, key: &str) {
         self.wanted = Some(key.into());
-    }
-
-    /// Columns of the kind, and whether each is shown.
-    pub fn columns_shown(&self, shared: &Shared) -> Vec<(String, bool)> {
-        let hidden = shared.hidden_columns.get(&self.kind.plural);
-        let shown = |column: &Column| hidden.map_or(shared.wide || !column.wide, |hidden| !hidden.contains(&column.name));
-        self.rows.columns().iter().map(|column| (column.name.clone(), shown(column))).collect()
-    }
-
-    /// The table as comma-separated values: what is visible, all columns.
-    pub fn csv(&self, shared: &Shared) -> String {
-        let quoted =
-            |cell: &str| if cell.contains([',', '"', '\n']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() };
-        let namespaces = self.kind.namespaced;
-        let heads =
-            namespaces.then(|| "NAMESPACE".to_owned()).into_iter().chain(self.rows.columns().iter().map(|column| quoted(&column.name)));
-        let mut text = heads.collect::<Vec<_>>().join(",");
-        text.push('\n');
-        for row in self.rows.iter() {
-            let cells = self.rows.columns().iter().enumerate().map(|(index, column)| quoted(&row.shown(index, column, shared.now)));
-            let namespace = namespaces.then(|| quoted(row.namespace()));
-            text.push_str(&namespace.into_iter().chain(cells).collect::<Vec<_>>().join(","));
-            text.push('\n');
-        }
-        text
     }
 
     /// Reads everything again.
@@ -220,36 +156,6 @@ impl TableView {
     /// The filter to begin with.
     pub fn preset_filter(&mut self, text: &str) {
         self.filter = text.to_owned();
-    }
-
-    fn query(&self, shared: &Shared) -> Query {
-        let mut query = match &self.choice {
-            Choice::Namespaces | Choice::Made(_) => Query::all(self.kind.clone(), shared.namespaces.single().map(str::to_owned)),
-            Choice::Fixed { namespace, labels, fields, .. } => {
-                Query { labels: labels.clone(), fields: fields.clone(), ..Query::all(self.kind.clone(), namespace.clone()) }
-            }
-        };
-        query.columns = shared.config.columns(&self.kind, query.namespace.as_deref());
-        query.revision.clone_from(&self.revision);
-        query.measured = shared.is_measured() && self.revision.is_none();
-        if let Some(labels) = &self.rows.filter().labels {
-            query.labels = Some(match query.labels {
-                Some(own) => format!("{own},{labels}"),
-                None => labels.clone(),
-            });
-        }
-        query
-    }
-
-    fn subscribe(&mut self, shared: &mut Shared) {
-        shared.cancel(&mut self.sub);
-        if let Choice::Made(made) = &self.choice {
-            let work = (made.work)(shared);
-            self.sub = Some(shared.subscribe(|sub| Effect::Work(sub, work)));
-            return;
-        }
-        let query = self.query(shared);
-        self.sub = Some(shared.subscribe(|sub| Effect::Watch(sub, query)));
     }
 
     fn shows_namespace(&self, shared: &Shared) -> bool {
@@ -319,272 +225,6 @@ impl TableView {
         Ok(())
     }
 
-    fn take(&mut self, event: RowEvent, shared: &mut Shared) {
-        match event {
-            RowEvent::Listing(columns) => {
-                if self.rows.columns() != columns {
-                    let first = self.rows.columns().is_empty();
-                    self.rows.set_columns(columns);
-                    // what happened last is what one looks at events for
-                    let sort = match &self.choice {
-                        Choice::Made(made) => made.sort,
-                        _ => (self.kind.kind == "Event").then_some(("LAST SEEN", false)),
-                    };
-                    let configured = shared.config.view(&self.kind, shared.namespaces.single()).and_then(|view| view.sort_column.clone());
-                    let configured =
-                        configured.as_deref().map(|text| text.rsplit_once(':').map_or((text, false), |(name, way)| (name, way == "desc")));
-                    let sort = configured.or(sort);
-                    if let Some((name, descending)) = sort.filter(|_| first) {
-                        let column = self.rows.columns().iter().position(|column| column.name == name);
-                        self.rows.set_sort(Sort { column, descending });
-                    }
-                    if let Err(message) = self.refilter(shared) {
-                        shared.say(crate::shared::Level::Warning, format!("filter: {message}"));
-                    }
-                }
-                self.rows.begin_listing();
-                self.trouble = None;
-                shared.dirty = true;
-            }
-            RowEvent::Changed(mut rows, gone) => {
-                if let (Choice::Namespaces | Choice::Made(_), Namespaces::Some(_)) = (&self.choice, &shared.namespaces)
-                    && self.kind.namespaced
-                {
-                    rows.retain(|row| shared.namespaces.contain(row.namespace()));
-                }
-                if self.is_measured() {
-                    let filled = |row: Row| shared.usage.fill(&self.kind, self.rows.columns(), &row).unwrap_or(row);
-                    rows = rows.into_iter().map(filled).collect();
-                }
-                if !rows.is_empty() || !gone.is_empty() {
-                    self.change(rows, &gone, shared);
-                }
-            }
-            RowEvent::Listed => {
-                self.rows.end_listing();
-                self.listed = true;
-                shared.dirty = true;
-                self.settle(shared);
-            }
-            RowEvent::Lost(fault) => {
-                shared.dirty = true;
-                if fault.is_connection() {
-                    shared.probed(Err(fault.clone()));
-                }
-                self.trouble = Some(fault);
-            }
-            RowEvent::Back => {
-                self.trouble = None;
-                shared.dirty = true;
-            }
-        }
-    }
-
-    /// Whether its rows say what is used.
-    fn is_measured(&self) -> bool {
-        usage::columns(&self.kind).is_some() && self.rows.columns().iter().any(|column| column.name == "CPU")
-    }
-
-    fn change(&mut self, rows: Vec<Row>, gone: &[Arc<str>], shared: &mut Shared) {
-        let counts = (self.rows.visible(), self.rows.total(), self.rows.faults());
-        let window = self.top..self.top + self.page(shared);
-        let shown = |view: &Self, keys: &[Arc<str>]| keys.iter().any(|key| view.rows.position(key).is_some_and(|at| window.contains(&at)));
-        // only what is in the window, or in the header, is worth a frame
-        let few = rows.len() + gone.len() < 64;
-        let keys: Vec<Arc<str>> =
-            if few { rows.iter().map(|row| row.key.clone()).chain(gone.iter().cloned()).collect() } else { Vec::new() };
-        let before = !few || shown(self, &keys);
-        self.rows.apply(rows, gone, shared.now);
-        self.settle(shared);
-        if before || shown(self, &keys) || counts != (self.rows.visible(), self.rows.total(), self.rows.faults()) {
-            shared.dirty = true;
-        }
-    }
-
-    /// Marks the row under the cursor, or takes its mark away, and goes on to the next.
-    pub fn toggle_mark(&mut self, shared: &mut Shared) {
-        if let Some(key) = self.selected.clone() {
-            self.rows.set_mark(&key, |marked| !marked);
-            self.last_mark = Some(key);
-            self.go(self.position + 1, shared);
-        }
-    }
-
-    /// Marks from the last mark to the cursor.
-    pub fn mark_range(&mut self, _shared: &mut Shared) {
-        let from = self.last_mark.as_ref().and_then(|key| self.rows.position(key)).unwrap_or(self.position);
-        let (first, last) = (from.min(self.position), from.max(self.position));
-        let keys: Vec<Arc<str>> = (first..=last).filter_map(|at| self.rows.at(at)).map(|row| row.key.clone()).collect();
-        for key in keys {
-            self.rows.set_mark(&key, |_| true);
-        }
-    }
-
-    /// Takes all marks away.
-    pub fn clear_marks(&mut self) {
-        self.rows.clear_marks();
-    }
-
-    /// Picks the next column to the left or right for sorting.
-    pub fn pick(&mut self, by: isize, shared: &Shared) {
-        let shown = self.layout(usize::from(shared.content().width), shared);
-        let at = self.picked.or(self.rows.sort().column).and_then(|picked| shown.iter().position(|(index, _)| *index == picked));
-        let next = at.map_or(0, |at| (at.cast_signed() + by).rem_euclid(shown.len().max(1).cast_signed()).cast_unsigned());
-        self.picked = shown.get(next).map(|(index, _)| *index);
-    }
-
-    /// Sorts by the picked column; again: backwards.
-    pub fn sort_picked(&mut self) {
-        self.sort_column(self.picked.or(self.rows.sort().column));
-    }
-
-    /// Sorts by the column of this name; again: backwards.
-    pub fn sort_by(&mut self, name: &str) {
-        let column = self.rows.columns().iter().position(|column| column.name == name);
-        if column.is_some() {
-            self.sort_column(column);
-        }
-    }
-
-    /// Sorts by namespace, then by name; again: backwards.
-    pub fn sort_by_namespace(&mut self) {
-        self.sort_column(None);
-    }
-
-    fn sort_column(&mut self, column: Option<usize>) {
-        let sort = self.rows.sort();
-        let same = sort.column == column || (sort.column.is_none() && column == Some(0));
-        self.rows.set_sort(Sort { column, descending: same && !sort.descending });
-        if let Some(position) = self.selected.as_ref().and_then(|key| self.rows.position(key)) {
-            self.position = position;
-        }
-        self.top = self.position.saturating_sub(self.position.min(10));
-    }
-
-    /// Shows only what is not well, or everything.
-    pub fn toggle_faults(&mut self, shared: &mut Shared) {
-        self.faults_only = !self.faults_only;
-        let _ = self.refilter(shared);
-    }
-
-    /// Columns that fit, and how wide they are; what the namespace takes is left out.
-    fn layout(&self, width: usize, shared: &Shared) -> Vec<(usize, usize)> {
-        let (widths, namespace) = self.rows.widths();
-        let taken = if self.shows_namespace(shared) { namespace.max(9) + 2 } else { 0 };
-        let chosen = shared.hidden_columns.get(&self.kind.plural);
-        let hides = |index: usize| chosen.is_some_and(|hidden| hidden.contains(&self.rows.columns()[index].name));
-        fitting(self.rows.columns(), widths, shared.wide || chosen.is_some(), hides, width.saturating_sub(taken + 1))
-    }
-
-    fn draw_header(&self, buffer: &mut Buffer, area: Rect, layout: &[(usize, usize)], shared: &Shared) {
-        let theme = &shared.theme;
-        let sort = self.rows.sort();
-        let mut x = area.x + 1;
-        if self.shows_namespace(shared) {
-            let width = self.rows.widths().1.max(9);
-            put(buffer, x, area, "NAMESPACE", width, false, theme.style(Role::Columns));
-            x += u16::try_from(width + 2).unwrap_or(u16::MAX);
-        }
-        for &(index, width) in layout {
-            let Some(column) = self.rows.columns().get(index) else { continue };
-            let sorted = sort.column == Some(index) || (sort.column.is_none() && column.name == "NAME");
-            let arrow = if !sorted {
-                ""
-            } else if sort.descending {
-                "↓"
-            } else {
-                "↑"
-            };
-            let mut style = theme.style(if sorted { Role::Sorted } else { Role::Columns });
-            if self.picked == Some(index) {
-                style = style.patch(theme.style(Role::Cursor));
-            }
-            put(buffer, x, area, &format!("{}{arrow}", column.name), width + usize::from(!arrow.is_empty()), column.is_right(), style);
-            x = x.saturating_add(u16::try_from(width + 2).unwrap_or(u16::MAX));
-        }
-    }
-
-    fn draw_row(&self, buffer: &mut Buffer, area: Rect, row: &Row, cursor: bool, layout: &[(usize, usize)], shared: &Shared) {
-        let theme = &shared.theme;
-        let mut base = theme.style(health_role(row.health));
-        if row.health == Health::Fine {
-            base = theme.style(Role::Text);
-        }
-        if row.marked {
-            base = theme.style(Role::Marked);
-        }
-        if cursor {
-            base = base.patch(theme.style(Role::Cursor));
-            buffer.set_style(area, base);
-        }
-        let sign = match (cursor, row.marked, row.health) {
-            (_, true, _) => "●",
-            (true, ..) => "▶",
-            (_, _, Health::Faulty) => "!",
-            _ if self.is_forwarded(row, shared) => "⇄",
-            _ => " ",
-        };
-        buffer.set_string(area.x, area.y, sign, base);
-        let mut x = area.x + 1;
-        if self.shows_namespace(shared) {
-            let width = self.rows.widths().1.max(9);
-            put(buffer, x, area, row.namespace(), width, false, base);
-            x += u16::try_from(width + 2).unwrap_or(u16::MAX);
-        }
-        for &(index, width) in layout {
-            let Some(column) = self.rows.columns().get(index) else { continue };
-            put(
-                buffer,
-                x,
-                area,
-                &row.shown(index, column, shared.now),
-                width,
-                column.is_right(),
-                self.cell_style(column, row, base, cursor, shared),
-            );
-            if let Some((rose, _)) = row.moved(index, shared.now) {
-                let at = x.saturating_add(u16::try_from(width).unwrap_or(u16::MAX));
-                put(buffer, at, area, if rose { "↑" } else { "↓" }, 1, false, base.patch(theme.style(Role::Warning)));
-            }
-            x = x.saturating_add(u16::try_from(width + 2).unwrap_or(u16::MAX));
-        }
-    }
-
-    /// Whether a port of ours leads to it.
-    fn is_forwarded(&self, row: &Row, shared: &Shared) -> bool {
-        shared.forwards.live() > 0 && shared.forwards.lead_to(&format!("{}/{}", self.kind.plural, row.name()), row.namespace())
-    }
-
-    fn cell_style(&self, column: &Column, row: &Row, base: Style, cursor: bool, shared: &Shared) -> Style {
-        if cursor || row.marked || row.health != Health::Fine {
-            return base;
-        }
-        match column.name.as_str() {
-            "STATUS" => shared.theme.style(Role::Fine),
-            "AGE" | "IP" | "NODE" => shared.theme.style(Role::Dim),
-            _ => base,
-        }
-    }
-
-    fn empty_text(&self, shared: &Shared) -> String {
-        match &self.trouble {
-            Some(fault) => fault.message.clone(),
-            None if !self.listed => format!("asking for {} …", self.kind.plural),
-            None if self.rows.total() > 0 => {
-                format!("none of {} {} passes the filter {}", self.rows.total(), self.kind.plural, self.shown_filter())
-            }
-            None if self.kind.namespaced && matches!(self.choice, Choice::Namespaces | Choice::Made(_)) => {
-                let place = if shared.namespaces == Namespaces::All {
-                    "any namespace".to_owned()
-                } else {
-                    format!("namespace {}", shared.namespaces.shown())
-                };
-                format!("no {} in {place}", self.kind.plural)
-            }
-            None => format!("no {}", self.kind.plural),
-        }
-    }
-
     fn shown_filter(&self) -> String {
         match (self.filter.is_empty(), self.faults_only) {
             (true, true) => "faults only".to_owned(),
@@ -605,37 +245,11 @@ pub fn health_role(health: Health) -> Role {
     }
 }
 
-/// Writes a cell, cut with an ellipsis where it is too wide.
-fn put(buffer: &mut Buffer, x: u16, area: Rect, text: &str, width: usize, right: bool, style: Style) {
-    let room = usize::from(area.right().saturating_sub(x));
-    let width = width.min(room);
-    if width == 0 {
-        return;
-    }
-    let wide = cell_width(text);
-    if wide <= width {
-        let offset = if right { u16::try_from(width - wide).unwrap_or_default() } else { 0 };
-        buffer.set_stringn(x + offset, area.y, text, width, style);
-        return;
-    }
-    buffer.set_stringn(x, area.y, text, width - 1, style);
-    buffer.set_string(x + u16::try_from(width - 1).unwrap_or_default(), area.y, "…", style);
-}
-
-/// A number with commas: `2,310`.
-pub fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 impl View for TableView {
+    fn name(&self) -> &'static str {
+        self.made_name().unwrap_or("table")
+    }
+
     fn title(&self) -> String {
         let filter = self.shown_filter();
         let mut filter = if filter.is_empty() { String::new() } else { format!(" /{filter}") };
@@ -878,17 +492,5 @@ impl View for TableView {
             let Some(row) = self.rows.at(position) else { break };
             self.draw_row(buffer, row_area(line), row, position == self.position, &layout, shared);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!(super::grouped(7), "7");
-        assert_eq!(super::grouped(2_310), "2,310");
-        assert_eq!(super::grouped(1_000_000), "1,000,000");
     }
 }

@@ -87,8 +87,8 @@ impl TextView {
         matches!(self.shows, Shows::Yaml | Shows::Document { yaml: true })
     }
 
-    /// What it is called, for a file.
-    pub fn name(&self) -> String {
+    /// What a file with its text is called.
+    pub fn file_name(&self) -> String {
         if self.document.is_empty() { self.target.name.clone() } else { self.document.clone() }
     }
 
@@ -300,6 +300,15 @@ pub fn marked<'a>(spans: Vec<Span<'a>>, text: &str, pattern: Option<&Regex>, loo
 }
 
 impl View for TextView {
+    fn name(&self) -> &'static str {
+        match (self.shows, &self.teller) {
+            (Shows::Description, _) => "describe",
+            (Shows::Yaml, _) => "yaml",
+            (Shows::Document { .. }, Some(_)) => "why",
+            (Shows::Document { .. }, None) => "document",
+        }
+    }
+
     fn title(&self) -> String {
         if !self.document.is_empty() {
             return self.document.clone();

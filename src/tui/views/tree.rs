@@ -16,7 +16,7 @@ use crate::source::fault::Fault;
 use crate::source::work::Work;
 use crate::table::Health;
 use crate::theme::Role;
-use crate::view::{Motion, View};
+use crate::view::{Cursor, Motion, View};
 use crate::views::table::health_role;
 
 /// A line of a tree, parents before children.
@@ -48,8 +48,7 @@ pub struct TreeView {
     branches: Vec<Branch>,
     /// Paths of what is folded.
     folded: HashSet<String>,
-    position: usize,
-    top: usize,
+    cursor: Cursor,
     filter: String,
     grown: bool,
     trouble: Option<String>,
@@ -65,8 +64,7 @@ impl TreeView {
             sub: None,
             branches: Vec::new(),
             folded: HashSet::new(),
-            position: 0,
-            top: 0,
+            cursor: Cursor::default(),
             filter: String::new(),
             grown: false,
             trouble: None,
@@ -81,9 +79,16 @@ impl TreeView {
                 path.push(branch.label.as_str());
                 depth = branch.depth;
             }
+            if depth == 0 {
+                break;
+            }
         }
         path.reverse();
         path.join("\u{1}")
+    }
+
+    fn is_folded(&self, index: usize) -> bool {
+        !self.folded.is_empty() && self.folded.contains(&self.path(index))
     }
 
     fn has_children(&self, index: usize) -> bool {
@@ -101,7 +106,7 @@ impl TreeView {
             }
             hidden_below = usize::MAX;
             if needle.is_empty() {
-                if self.folded.contains(&self.path(index)) {
+                if self.is_folded(index) {
                     hidden_below = branch.depth;
                 }
                 visible.push(index);
@@ -118,7 +123,7 @@ impl TreeView {
     }
 
     fn current(&self) -> Option<usize> {
-        self.visible().get(self.position).copied()
+        self.visible().get(self.cursor.position).copied()
     }
 
     /// Folds what is under the cursor, or unfolds it.
@@ -138,11 +143,15 @@ impl TreeView {
         } else {
             self.folded.clear();
         }
-        self.position = 0;
+        self.cursor.position = 0;
     }
 }
 
 impl View for TreeView {
+    fn name(&self) -> &'static str {
+        "xray"
+    }
+
     fn title(&self) -> String {
         let filter = if self.filter.is_empty() { String::new() } else { format!(" /{}", self.filter) };
         format!("{}{filter}", self.title)
@@ -195,30 +204,18 @@ impl View for TreeView {
             Ok(branches) => (self.branches, self.grown, self.trouble) = (branches, true, None),
             Err(fault) => self.trouble = Some(fault.message),
         }
-        self.position = self.position.min(self.visible().len().saturating_sub(1));
+        self.cursor.position = self.cursor.position.min(self.visible().len().saturating_sub(1));
         shared.dirty = true;
     }
 
     fn motion(&mut self, motion: Motion, shared: &mut Shared) {
-        let page = usize::from(shared.content().height).max(1);
-        let last = self.visible().len().saturating_sub(1);
-        self.position = match motion {
-            Motion::Rows(by) => self.position.saturating_add_signed(by),
-            Motion::Pages(by) => self.position.saturating_add_signed(by * page.cast_signed()),
-            Motion::Top => 0,
-            Motion::Bottom => last,
-            Motion::Columns(_) => self.position,
-        }
-        .min(last);
-        self.top = self.top.clamp((self.position + 1).saturating_sub(page), self.position);
+        let lines = self.visible().len();
+        self.cursor.go(motion, lines, usize::from(shared.content().height));
     }
 
     fn mouse(&mut self, _kind: MouseKind, _column: u16, row: u16, _shared: &mut Shared) -> bool {
-        let position = self.top + usize::from(row);
-        if position >= self.visible().len() {
-            return false;
-        }
-        std::mem::replace(&mut self.position, position) == position
+        let lines = self.visible().len();
+        self.cursor.click(usize::from(row), lines)
     }
 
     fn filter_text(&self) -> String {
@@ -227,7 +224,7 @@ impl View for TreeView {
 
     fn set_filter(&mut self, text: &str, _shared: &mut Shared) -> Result<(), String> {
         text.clone_into(&mut self.filter);
-        (self.position, self.top) = (0, 0);
+        self.cursor = Cursor::default();
         Ok(())
     }
 
@@ -257,16 +254,16 @@ impl View for TreeView {
         let lines: Vec<Line> = visible
             .iter()
             .enumerate()
-            .skip(self.top)
+            .skip(self.cursor.top)
             .take(usize::from(area.height))
             .map(|(at, &index)| {
                 let branch = &self.branches[index];
-                let sign = match (self.has_children(index), self.folded.contains(&self.path(index)) && self.filter.is_empty()) {
+                let sign = match (self.has_children(index), self.is_folded(index) && self.filter.is_empty()) {
                     (false, _) => "  ",
                     (true, true) => "▸ ",
                     (true, false) => "▾ ",
                 };
-                let cursor = if at == self.position { "▶" } else { " " };
+                let cursor = if at == self.cursor.position { "▶" } else { " " };
                 let well = if branch.health == Health::Faulty { "✗ " } else { "" };
                 let line = Line::from(vec![
                     Span::styled(format!("{cursor}{}{sign}", "│ ".repeat(branch.depth)), theme.style(Role::Dim)),
@@ -276,7 +273,7 @@ impl View for TreeView {
                     ),
                     Span::styled(format!("  {}", branch.note), theme.style(Role::Dim)),
                 ]);
-                if at == self.position { line.patch_style(theme.style(Role::Cursor)) } else { line }
+                if at == self.cursor.position { line.patch_style(theme.style(Role::Cursor)) } else { line }
             })
             .collect();
         frame.render_widget(Paragraph::new(lines), area);

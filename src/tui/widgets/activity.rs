@@ -29,6 +29,10 @@ pub fn look(level: Level) -> (&'static str, Role) {
 }
 
 impl Layer for ActivityDrawer {
+    fn name(&self) -> &'static str {
+        "activity"
+    }
+
     fn key(&mut self, key: Key, shared: &mut Shared) -> Taken {
         match key.code {
             KeyCode::Up | KeyCode::Char('k') => self.up = (self.up + 1).min(shared.activity.len().saturating_sub(1)),

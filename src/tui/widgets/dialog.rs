@@ -62,6 +62,8 @@ pub struct Dialog {
     lines: Vec<String>,
     fields: Vec<Field>,
     focus: usize,
+    /// No key has come to the field yet.
+    fresh: bool,
     /// What must stand in the last field before enter does anything.
     must_type: Option<String>,
     submit: Option<Submit>,
@@ -75,6 +77,7 @@ impl Dialog {
             lines,
             fields: Vec::new(),
             focus: 0,
+            fresh: true,
             must_type: None,
             submit: Some(Box::new(move |app, _| done(app))),
         }
@@ -82,7 +85,7 @@ impl Dialog {
 
     /// Asks for a few things; the answers come in the order of the fields.
     pub fn form(title: &str, lines: Vec<String>, fields: Vec<Field>, submit: impl FnOnce(&mut App, Vec<String>) + 'static) -> Self {
-        Self { title: title.to_owned(), lines, fields, focus: 0, must_type: None, submit: Some(Box::new(submit)) }
+        Self { title: title.to_owned(), lines, fields, focus: 0, fresh: true, must_type: None, submit: Some(Box::new(submit)) }
     }
 
     /// Where a slip costs much, the name of the context must be typed too.
@@ -193,8 +196,13 @@ pub fn tell(app: &mut App, lines: Vec<String>) {
 }
 
 impl Layer for Dialog {
+    fn name(&self) -> &'static str {
+        "dialog"
+    }
+
     fn key(&mut self, key: Key, shared: &mut Shared) -> Taken {
         let count = self.fields.len().max(1);
+        let fresh = std::mem::replace(&mut self.fresh, matches!(key.code, KeyCode::Tab | KeyCode::Down | KeyCode::Up));
         match key.code {
             KeyCode::Esc => return Taken::Close,
             KeyCode::Char('n') if self.fields.is_empty() => return Taken::Close,
@@ -212,6 +220,11 @@ impl Layer for Dialog {
             KeyCode::Up => self.focus = (self.focus + count - 1) % count,
             _ => match self.fields.get_mut(self.focus).map(|field| &mut field.value) {
                 Some(FieldValue::Text(input)) => {
+                    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                    // a digit typed at a number that is offered is another number, not a longer one
+                    if fresh && number(input.text()) && key.typed().is_some_and(|c| c.is_ascii_digit()) {
+                        input.set("");
+                    }
                     input.key(key);
                 }
                 Some(FieldValue::Choice { options, at }) => match key.code {

@@ -37,6 +37,10 @@ impl DiffLayer {
 }
 
 impl Layer for DiffLayer {
+    fn name(&self) -> &'static str {
+        "diff"
+    }
+
     fn key(&mut self, key: Key, shared: &mut Shared) -> Taken {
         let last = self.lines.len().saturating_sub(1);
         match (key.code, key.ctrl) {

@@ -15,9 +15,11 @@ use crate::kinds::Target;
 use crate::message::{News, Sub};
 use crate::shared::{Namespaces, Shared};
 use crate::source::call::Call;
+use crate::table::rows::cell_width;
+use crate::text::number::grouped;
 use crate::theme::Role;
 use crate::view::{Go, Layer, Taken};
-use crate::views::table::{TableView, grouped};
+use crate::views::table::TableView;
 
 /// Kinds that are many and that nobody looks for by name.
 const LEFT_OUT: &[&str] = &["events", "leases", "endpointslices", "endpoints", "controllerrevisions"];
@@ -79,14 +81,19 @@ impl Finder {
         let pattern = Pattern::parse(self.input.text(), CaseMatching::Ignore, Normalization::Smart);
         let mut matcher = Matcher::new(Config::DEFAULT);
         let mut buffer = Vec::new();
-        let mut scored: Vec<(u32, usize)> = self
+        let mut scored: Vec<((u8, u32), usize, usize)> = self
             .found
             .iter()
             .enumerate()
-            .filter_map(|(index, (text, _))| Some((pattern.score(Utf32Str::new(text, &mut buffer), &mut matcher)?, index)))
+            .filter_map(|(index, (text, target))| {
+                let score = pattern.score(Utf32Str::new(text, &mut buffer), &mut matcher)?;
+                // a match in the name alone comes before one in the namespace
+                let own = pattern.score(Utf32Str::new(&target.name, &mut buffer), &mut matcher);
+                Some((own.map_or((0, score), |own| (1, own)), target.name.len(), index))
+            })
             .collect();
-        scored.sort_by_key(|&(score, index)| (std::cmp::Reverse(score), index));
-        self.shown = scored.into_iter().take(SHOWN).map(|(_, index)| index).collect();
+        scored.sort_by_key(|&(score, length, index)| (std::cmp::Reverse(score), length, index));
+        self.shown = scored.into_iter().take(SHOWN).map(|(.., index)| index).collect();
     }
 }
 
@@ -101,6 +108,10 @@ fn go(app: &mut crate::app::App, target: Target) {
 }
 
 impl Layer for Finder {
+    fn name(&self) -> &'static str {
+        "finder"
+    }
+
     fn key(&mut self, key: Key, shared: &mut Shared) -> Taken {
         let last = self.shown.len().saturating_sub(1);
         match key.code {
@@ -163,10 +174,12 @@ impl Layer for Finder {
         let mut lines = vec![Line::styled(format!("> {before}▏{after}"), theme.style(Role::Prompt))];
         let room = usize::from(inner.height).saturating_sub(1).max(1);
         let top = (self.position + 1).saturating_sub(room);
+        let names = self.shown.iter().skip(top).take(room).filter_map(|&index| self.found.get(index));
+        let widest = names.map(|(_, target)| cell_width(&target.name)).max().unwrap_or_default().clamp(30, 60);
         for (at, &index) in self.shown.iter().enumerate().skip(top).take(room) {
             let Some((_, target)) = self.found.get(index) else { continue };
             let line = Line::from(vec![
-                Span::styled(format!(" {:<44}", target.name), theme.style(Role::Text)),
+                Span::styled(format!(" {:<widest$}", target.name), theme.style(Role::Text)),
                 Span::styled(format!(" {:<24}", target.kind.plural), theme.style(Role::YamlKey)),
                 Span::styled(format!(" {}", target.namespace), theme.style(Role::Dim)),
             ]);

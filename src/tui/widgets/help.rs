@@ -52,8 +52,11 @@ impl Help {
             }
             lines.push(Line::styled(section.title(), theme.style(Role::Columns)));
             for action in actions {
+                // where other actions have its keys, its name is a command
+                let keys = Some(shared.keymap.shown_in(action, self.scopes)).filter(|keys| !keys.is_empty());
+                let keys = keys.unwrap_or_else(|| format!(":{}", action.name));
                 lines.push(Line::from(vec![
-                    Span::styled(format!(" {:<16}", shared.keymap.shown(action)), theme.style(Role::Key)),
+                    Span::styled(format!(" {keys:<16}"), theme.style(Role::Key)),
                     Span::styled(self.doc(action), theme.style(if self.denied.contains_key(action.name) { Role::Dim } else { Role::Text })),
                 ]));
             }
@@ -73,6 +76,10 @@ impl Help {
 }
 
 impl Layer for Help {
+    fn name(&self) -> &'static str {
+        "help"
+    }
+
     fn key(&mut self, key: Key, _shared: &mut Shared) -> Taken {
         match key.code {
             KeyCode::Down | KeyCode::Char('j') => self.top += 1,

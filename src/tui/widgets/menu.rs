@@ -43,6 +43,10 @@ impl Menu {
 }
 
 impl Layer for Menu {
+    fn name(&self) -> &'static str {
+        "menu"
+    }
+
     fn key(&mut self, key: Key, shared: &mut Shared) -> Taken {
         let last = self.actions.len().saturating_sub(1);
         let rows = self.rows.get().max(1);
@@ -66,7 +70,7 @@ impl Layer for Menu {
 
     fn draw(&self, frame: &mut Frame, screen: Rect, shared: &Shared) {
         let theme = &shared.theme;
-        let text = |action: &Action| (shared.keymap.shown(action), action.name.replace('-', " "));
+        let text = |action: &Action| (shared.keymap.shown_in(action, self.scopes), action.name.replace('-', " "));
         let widest = self.actions.iter().map(|action| text(action)).map(|(keys, name)| cell_width(&keys) + cell_width(&name) + 4).max();
         let wide = widest.unwrap_or(20).min(usize::from(screen.width).saturating_sub(2)).max(1);
         let across = (usize::from(screen.width).saturating_sub(2) / wide).max(1);

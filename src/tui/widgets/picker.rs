@@ -111,6 +111,10 @@ impl Picker {
 }
 
 impl Layer for Picker {
+    fn name(&self) -> &'static str {
+        "picker"
+    }
+
     fn key(&mut self, key: Key, shared: &mut Shared) -> Taken {
         let visible = self.visible();
         match key.code {

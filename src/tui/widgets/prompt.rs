@@ -244,6 +244,10 @@ impl Prompt {
 }
 
 impl Layer for Prompt {
+    fn name(&self) -> &'static str {
+        "prompt"
+    }
+
     fn key(&mut self, key: Key, shared: &mut Shared) -> Taken {
         let count = self.completions(shared).len();
         match (key.code, key.ctrl) {

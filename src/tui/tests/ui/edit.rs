@@ -99,6 +99,49 @@ async fn what_was_typed_is_there_again_after_a_crash() {
     wait_for(|| !draft.exists()).await;
 }
 
+/// The clock stands still while anything is under way, and jumps only when all that is left to do is to wait: a draft that
+/// comes later than this was waited for.
+const LATEST: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn every_key_is_on_disk_within_a_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = cluster();
+    let draft = dir.path().join("drafts/coracle/deployments.default.web.yaml");
+    let mut ui = fake.ui_with(Options { state_dir: Some(dir.path().to_owned()), ..Options::default() }, 100, 30).await;
+    ui.press(&format!(":deploy<enter>e{TO_REPLICAS}")).await.unwrap();
+    let mut typed = "  replicas: 2".to_owned();
+    for key in "0 # ä船".chars() {
+        typed.push(key);
+        ui.key(coracle_tui::input::Key::parse(&key.to_string().replace(' ', "space")).unwrap());
+        let pressed = tokio::time::Instant::now();
+        while !std::fs::read_to_string(&draft).is_ok_and(|text| text.lines().any(|line| line == typed)) {
+            assert!(pressed.elapsed() <= LATEST, "{typed} is not on disk");
+            ui.wait(std::time::Duration::from_millis(10)).await;
+        }
+    }
+    // whoever kills it here finds all of it again
+    drop(ui);
+    let mut ui = fake.ui_with(Options { state_dir: Some(dir.path().to_owned()), ..Options::default() }, 100, 30).await;
+    ui.press(":deploy<enter>e").await.unwrap();
+    assert!(ui.text().contains("replicas: 20 # ä船"), "{}", ui.text());
+}
+
+#[tokio::test]
+async fn what_is_pasted_before_there_is_a_text_does_not_cost_the_draft() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = cluster();
+    crate::actions::draft(dir.path(), "default");
+    let draft = dir.path().join("drafts/coracle/deployments.default.web.yaml");
+    let mut ui = fake.ui_with(Options { state_dir: Some(dir.path().to_owned()), ..Options::default() }, 100, 30).await;
+    ui.press(":deploy<enter>").await.unwrap();
+    ui.key(coracle_tui::input::Key::parse("e").unwrap());
+    ui.input(coracle_tui::input::Input::Paste("too early".into()));
+    ui.settle().await;
+    assert!(ui.text().contains("# from before") && !ui.text().contains("too early"), "{}", ui.text());
+    assert!(draft.exists());
+}
+
 async fn wait_for(condition: impl Fn() -> bool) {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     while !condition() {

@@ -3,6 +3,7 @@
 
 mod actions;
 mod anything;
+mod behaviour;
 mod edit;
 mod fake;
 mod faults;

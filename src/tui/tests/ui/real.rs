@@ -21,8 +21,16 @@ use crate::actions::{CASES, Stage, draft, folder, play, release};
 /// These act on the one node: one after the other, when all else is done.
 const ALONE: &[&str] = &["cordon", "uncordon", "node-shell", "drain"];
 /// These write, though the table does not say so of their own.
-const WRITING: &[&str] =
-    &["version-diff", "manifest-open", "manifest-edit", "manifest-view", "manifest-pause", "manifest-apply", "manifest-delete"];
+const WRITING: &[&str] = &[
+    "version-diff",
+    "manifest-open",
+    "manifest-edit",
+    "manifest-view",
+    "manifest-pause",
+    "manifest-apply",
+    "manifest-delete",
+    "manifest-recreate",
+];
 
 type Requests = Arc<Mutex<Vec<String>>>;
 

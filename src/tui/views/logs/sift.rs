@@ -28,7 +28,7 @@ impl Level {
             "debug" | "dbg" => Self::Debug,
             "info" | "inf" | "notice" | "information" => Self::Info,
             "warn" | "warning" | "wrn" => Self::Warn,
-            "error" | "err" | "eror" => Self::Error,
+            "error" | "err" | "eror" | "exception" => Self::Error,
             "fatal" | "panic" | "critical" | "crit" | "emerg" | "alert" | "ftl" => Self::Fatal,
             _ => return None,
         })
