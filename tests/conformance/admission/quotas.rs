@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::here::{Here, MERGE, row};
+use super::super::here::{Here, MERGE, STRATEGIC, row};
 
 fn hard() -> Value {
     json!({"pods": "5", "cpu": "1", "memory": "500Mi", "ephemeral-storage": "50Gi", "requests.example.com/dongle": "3", "services": "10",
@@ -126,7 +126,7 @@ fn a_quota_follows_a_pods_life() {
             .failed(403, "Forbidden");
         assert!(refused.contains("exceeded quota: all, requested: requests.example.com/dongle=2"), "{refused}");
         let change = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "100m"}}}]}});
-        let changed = here.patch(&format!("{pods}/a"), super::here::STRATEGIC, &change).await;
+        let changed = here.patch(&format!("{pods}/a"), STRATEGIC, &change).await;
         assert_eq!(changed.code, 422, "{}", changed.said());
         until_used(here, &quota, &wanted).await;
         here.delete(&format!("{pods}/a")).await.ok();
@@ -255,7 +255,7 @@ fn limit_ranges_are_listed_everywhere_and_deleted_here() {
         let patched = here
             .patch(
                 &format!("{mine}/l"),
-                super::here::STRATEGIC,
+                STRATEGIC,
                 &json!({"metadata": {"labels": {"x": "patched"}}, "spec": {"limits": [{"type": "Container", "min": {"cpu": "40m"}}]}}),
             )
             .await

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::here::{APPLY, Here, MERGE, row, row_alone};
+use super::super::here::{APPLY, Here, JSON_PATCH, MERGE, row, row_alone};
 use super::hooks::{Hooks, patched};
 use super::quotas::pod;
 use super::{GROUP, REGISTRATION, only, rule};
@@ -102,9 +102,9 @@ fn webhooks_count_as_they_are_now() {
         }
         assert_eq!(here.post(&maps, &config_map("c", json!({"k": "v"}))).await.ok()["data"], json!({"k": "v"}));
         let create = json!([{"op": "replace", "path": "/webhooks/0/rules/0/operations", "value": ["CREATE"]}]);
-        here.patch(&mutating, super::here::JSON_PATCH, &create).await.ok();
+        here.patch(&mutating, JSON_PATCH, &create).await.ok();
         assert_eq!(here.post(&maps, &config_map("d", json!({"k": "v"}))).await.ok()["data"], json!({"k": "v", "stage-1": "yes"}));
-        here.patch(&validating, super::here::JSON_PATCH, &create).await.ok();
+        here.patch(&validating, JSON_PATCH, &create).await.ok();
         let refused = here.post(&maps, &config_map("e", json!({"k": "v"}))).await;
         assert!(refused.said().contains("denied the request: no"), "{}", refused.said());
     });
