@@ -91,10 +91,10 @@ pub fn lanes(root: &Object, all: &[Object], events: &[Value]) -> Vec<Lane> {
     found
 }
 
-fn grow<'a>(
+fn grow(
     object: &Object,
     depth: usize,
-    owned: &HashMap<&str, Vec<&'a Object>>,
+    owned: &HashMap<&str, Vec<&Object>>,
     told: &HashMap<(&str, &str), Vec<&Value>>,
     found: &mut Vec<Lane>,
 ) {
