@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use coracle_client::{EventType, Informer, Queue, is_exists};
-use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim, Pod};
-use kube::Api;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Resource};
 
 use crate::Context;
 use crate::ownership::{controller_of, controller_reference};
 use crate::pods;
-use crate::wiring::{Key, Run, follow_latest, name_of, namespace_of, uid_of, work};
+use crate::wiring::{Key, Run, follow_latest, name_of, uid_of, work};
 
 const NAME: &str = "ephemeral-volume-controller";
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(context: Context) -> Run {
                 if let Some(known) = claims.get(&key.namespace, name_of(&claim)) {
                     if controller_of(&known.metadata).is_none_or(|owner| owner.uid != uid_of(pod.as_ref())) {
                         let message = format!("PVC {}/{} was not created for the pod", key.namespace, name_of(&claim));
-                        events.event(&about(&pod), EventType::Warning, "EphemeralVolumeFailed", message);
+                        events.event(&pod.object_ref(&()), EventType::Warning, "EphemeralVolumeFailed", message);
                     }
                     continue;
                 }
@@ -49,17 +49,6 @@ pub(crate) async fn run(context: Context) -> Run {
         }
     });
     tokio::join!(changes, workers).1
-}
-
-fn about(pod: &Pod) -> ObjectReference {
-    ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Pod".to_owned()),
-        namespace: Some(namespace_of(pod).to_owned()),
-        name: Some(name_of(pod).to_owned()),
-        uid: Some(uid_of(pod).to_owned()),
-        ..ObjectReference::default()
-    }
 }
 
 /// The claims that a pod's volumes describe.

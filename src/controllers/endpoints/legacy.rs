@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_client::{Informer, Queue};
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service};
+use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
 use super::ports::{TargetPort, target_ports};
-use super::{enqueue_services, host_name, inherited_labels, is_reachable, publishes_unready, selector_of, selects};
+use super::{enqueue_services, host_name, inherited_labels, is_reachable, publishes_unready, selector_of, selects, target_ref};
 use crate::Context;
 use crate::pods;
 use crate::wiring::{Key, Outcome, Run, follow, follow_latest, name_of, namespace_of, unless_gone, work};
@@ -153,13 +153,7 @@ fn address(service: &Service, pod: &Pod) -> EndpointAddress {
         ip: pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default(),
         hostname: host_name(service, pod),
         node_name: Some(pods::node(pod).to_owned()).filter(|name| !name.is_empty()),
-        target_ref: Some(ObjectReference {
-            kind: Some("Pod".to_owned()),
-            namespace: pod.metadata.namespace.clone(),
-            name: pod.metadata.name.clone(),
-            uid: pod.metadata.uid.clone(),
-            ..ObjectReference::default()
-        }),
+        target_ref: Some(target_ref(pod)),
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coracle_client::{Change, Informer, Queue};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 
 use crate::pods;
 use crate::wiring::{Key, namespace_of};
@@ -80,6 +80,17 @@ fn differs(old: &Pod, new: &Pod) -> bool {
         (addresses, pods::is_ready(pod), pods::is_terminal(pod), pods::is_terminating(pod), pods::node(pod))
     }
     old.metadata.labels != new.metadata.labels || old.metadata.uid != new.metadata.uid || facts(old) != facts(new)
+}
+
+/// How an endpoint names its pod.
+fn target_ref(pod: &Pod) -> ObjectReference {
+    ObjectReference {
+        kind: Some("Pod".to_owned()),
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+        ..ObjectReference::default()
+    }
 }
 
 /// The service's labels plus those that mark a headless one.

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::ports::{TargetPort, target_ports};
-use super::{host_name, inherited_labels, is_reachable, publishes_unready};
+use super::{host_name, inherited_labels, is_reachable, publishes_unready, target_ref};
 use crate::ownership::controller_reference;
 use crate::pods;
 use crate::wiring::{name_of, namespace_of};
@@ -182,13 +182,7 @@ fn endpoint(service: &Service, pod: &Pod, family: &str, node: impl Fn(&str) -> O
         }),
         hostname: host_name(service, pod),
         node_name,
-        target_ref: Some(ObjectReference {
-            kind: Some("Pod".to_owned()),
-            namespace: pod.metadata.namespace.clone(),
-            name: pod.metadata.name.clone(),
-            uid: pod.metadata.uid.clone(),
-            ..ObjectReference::default()
-        }),
+        target_ref: Some(target_ref(pod)),
         zone,
         ..Endpoint::default()
     })
