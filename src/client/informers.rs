@@ -7,8 +7,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, WatchEvent};
 use kube::{Api, Resource};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -19,6 +18,7 @@ use crate::informer::Informer;
 use crate::queue::Backoff;
 use crate::revision::{is_gone, revision_of};
 use crate::supervise::supervise;
+use crate::watching::Events;
 
 /// A kind an informer can hold: any type of k8s-openapi with metadata.
 pub trait Watchable: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
@@ -62,12 +62,11 @@ impl Informers {
             return informer.clone();
         }
         let informer = Informer::<K>::empty();
-        let api = Api::<K>::all(self.0.client.clone());
-        let fed = informer.clone();
+        let (client, fed) = (self.0.client.clone(), informer.clone());
         let task = supervise(format!("informer of {}", K::plural(&())), move || {
-            let (api, informer) = (api.clone(), fed.clone());
+            let (client, informer) = (client.clone(), fed.clone());
             async move {
-                feed(api, informer).await;
+                feed(client, informer).await;
                 Ok::<(), Infallible>(())
             }
         });
@@ -77,7 +76,8 @@ impl Informers {
 }
 
 /// Lists, then watches from there; lists again when the server no longer keeps the revision.
-async fn feed<K: Watchable>(api: Api<K>, informer: Informer<K>) {
+async fn feed<K: Watchable>(client: kube::Client, informer: Informer<K>) {
+    let api = Api::<K>::all(client.clone());
     let mut failures = 0;
     let mut from: Option<String> = None;
     loop {
@@ -85,7 +85,7 @@ async fn feed<K: Watchable>(api: Api<K>, informer: Informer<K>) {
         let watched = from.clone();
         let outcome = match &from {
             None => list(&api, &informer).await,
-            Some(revision) => watch(&api, &informer, revision, &mut failures).await,
+            Some(revision) => watch(&client, &informer, revision, &mut failures).await,
         };
         match outcome {
             Ok(revision) => {
@@ -141,10 +141,16 @@ async fn list<K: Watchable>(api: &Api<K>, informer: &Informer<K>) -> Result<Stri
 }
 
 /// Follows one watch to its end; answers the revision to go on from.
-async fn watch<K: Watchable>(api: &Api<K>, informer: &Informer<K>, from: &str, failures: &mut u32) -> Result<String, kube::Error> {
+async fn watch<K: Watchable>(
+    client: &kube::Client,
+    informer: &Informer<K>,
+    from: &str,
+    failures: &mut u32,
+) -> Result<String, kube::Error> {
     let mut last = from.to_owned();
-    let mut events = std::pin::pin!(api.watch(&WatchParams::default(), from).await?);
-    while let Some(event) = events.try_next().await? {
+    let mut events = Events::of::<K>(client, from).await?;
+    while let Some(event) = events.next().await {
+        let event = event?;
         *failures = 0;
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {

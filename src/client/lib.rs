@@ -22,6 +22,7 @@ mod queue;
 mod revision;
 mod supervise;
 mod transport;
+mod watching;
 
 pub use events::{EventRecorder, EventType, Pace, Throttle};
 pub use informer::{Change, Index, Informer};
