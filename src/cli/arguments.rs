@@ -1,17 +1,27 @@
 //! What may be typed.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use coracle_cluster::{Cidr, RuntimeChoice};
+use coracle_verbs::Verb;
+use coracle_verbs::apply::Manifests;
+use coracle_verbs::create::Run;
+use coracle_verbs::edit::Edit;
+use coracle_verbs::exec::{Attach, Exec};
+
+use super::failure::Failure;
 
 /// A whole Kubernetes for one machine, with its cockpit.
 ///
 /// Without a command: opens the terminal UI on the running cluster, or starts one.
 #[derive(Debug, Parser)]
-#[command(name = "coracle", version, args_conflicts_with_subcommands = true)]
+#[command(name = "coracle", version)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -19,6 +29,23 @@ pub(crate) struct Arguments {
     pub(crate) open: Open,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+}
+
+impl Arguments {
+    /// What was typed. Options of `coracle` alone mean nothing to a command, and are refused beside one.
+    pub(crate) fn typed() -> Self {
+        let matches = Self::command().get_matches();
+        if let Some((name, _)) = matches.subcommand() {
+            let alone = Open::augment_args(clap::Command::new(""));
+            let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+            if let Some(option) = alone.get_arguments().find(|option| given(option.get_id().as_str())) {
+                let option = option.get_long().unwrap_or_default();
+                let message = format!("the option --{option} belongs to `coracle` alone, or comes after `{name}`");
+                Self::command().error(ErrorKind::ArgumentConflict, message).exit();
+            }
+        }
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// Options of every command.
@@ -33,6 +60,9 @@ pub(crate) struct Global {
     /// Context of the kubeconfig
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
+    /// Namespace; the context's if not given
+    #[arg(short, long, global = true, value_name = "NS")]
+    pub(crate) namespace: Option<String>,
     /// Say more, and print the whole chain of an error
     #[arg(long, global = true)]
     pub(crate) verbose: bool,
@@ -62,6 +92,9 @@ pub(crate) struct Start {
     /// Folder of manifests to keep applied
     #[arg(long, value_name = "DIR")]
     pub(crate) watch: Vec<PathBuf>,
+    /// Restart workloads whose image is made anew under the same name
+    #[arg(long)]
+    pub(crate) restart_on_image: bool,
     #[command(flatten)]
     pub(crate) lifecycle: Lifecycle,
     #[command(flatten)]
@@ -125,9 +158,6 @@ pub(crate) struct Open {
 /// What the UI shows first.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct View {
-    /// Namespace to begin in
-    #[arg(short, long, value_name = "NS")]
-    pub(crate) namespace: Option<String>,
     /// Begin with all namespaces
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
@@ -175,9 +205,35 @@ pub(crate) enum Command {
     Service {
         /// Its name
         name: String,
-        /// Its namespace
-        #[arg(long, short, default_value = "default")]
-        namespace: String,
+    },
+    /// Apply manifests by server-side apply, once or whenever they change
+    Apply(Apply),
+    /// Print what applying manifests would change; exits with 1 when anything would
+    Diff(Manifests),
+    #[command(flatten)]
+    Verb(Verb),
+    /// Run a program in a container
+    Exec(Exec),
+    /// Edit an object
+    Edit(Edit),
+    /// Join the program that a container runs
+    Attach(Attach),
+    /// Run a pod of one container
+    Run(Run),
+    /// Write clean manifests of what runs
+    Export {
+        /// The folder; standard output without one
+        folder: Option<PathBuf>,
+    },
+    /// The whole cluster state in one file
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+    /// Print the complete configuration, every key as a comment with its default
+    Config,
+    /// Print the manual page
+    Man {
+        /// Write it and the pages of all commands into this folder
+        folder: Option<PathBuf>,
     },
     /// Print completions for a shell
     Completion {
@@ -204,9 +260,44 @@ pub(crate) struct Up {
     /// Go on in the background once the cluster is ready
     #[arg(long)]
     pub(crate) detach: bool,
+    /// Make a new cluster of a snapshot
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
     /// Leave pods running at the end
     #[arg(long)]
     pub(crate) leave_pods: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    #[command(flatten)]
+    pub(crate) manifests: Manifests,
+    /// Delete what the same folder made before and names no more
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) prune: bool,
+    /// Keep the folder applied, pruned too, until this is ended
+    #[arg(long, conflicts_with = "force_conflicts")]
+    pub(crate) watch: bool,
+    /// Do not ask before everything is deleted that an emptied folder made
+    #[arg(long, requires = "prune")]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Snapshot {
+    /// Save the running cluster's state
+    Save {
+        /// The file
+        file: PathBuf,
+    },
+    /// Put a saved state in the place of a stopped cluster's
+    Restore {
+        /// The file
+        file: PathBuf,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -264,6 +355,20 @@ pub(crate) enum Node {
 /// Prints the completions of every command.
 pub(crate) fn print_completion(shell: clap_complete::Shell) {
     clap_complete::generate(shell, &mut Arguments::command(), "coracle", &mut std::io::stdout());
+}
+
+/// Prints the manual page, or writes the pages of all commands into a folder.
+pub(crate) fn print_manual(folder: Option<&Path>) -> Result<ExitCode, Failure> {
+    let command = Arguments::command();
+    let failed = |error| Failure::new("the manual cannot be written", error);
+    match folder {
+        None => clap_mangen::Man::new(command).render(&mut std::io::stdout()).map_err(failed)?,
+        Some(folder) => {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+            clap_mangen::generate_to(command, folder).map_err(failed)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

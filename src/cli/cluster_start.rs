@@ -51,8 +51,11 @@ fn lifecycle(arguments: &arguments::Lifecycle) -> Lifecycle {
 }
 
 /// Starts the cluster and tells the user's kubeconfig of it; returns the file that names it.
-pub(crate) async fn start(global: &Global, config: ClusterConfig, steps: &Steps) -> Result<(Cluster, PathBuf), Failure> {
-    let cluster = Cluster::start(config, steps).await?;
+pub(crate) async fn start(global: &Global, start: &Start, config: ClusterConfig, steps: &Steps) -> Result<(Cluster, PathBuf), Failure> {
+    let mut cluster = Cluster::start(config, steps).await?;
+    if start.restart_on_image {
+        cluster.restart_on_image();
+    }
     let file = announce(global, cluster.directory())?;
     Ok((cluster, file))
 }

@@ -9,23 +9,32 @@ pub(crate) struct Failure {
     message: String,
     causes: Vec<String>,
     hint: Option<String>,
+    /// A verb's own words, which are kubectl's and need no more.
+    words: bool,
+    code: u8,
 }
 
 impl Failure {
     /// A failure with its cause.
     pub(crate) fn new(message: impl Into<String>, cause: impl Error) -> Self {
-        Self { message: message.into(), causes: chain(&cause), hint: None }
+        Self { causes: chain(&cause), ..Self::plain(message) }
     }
 
     /// A failure that needs no more words.
     pub(crate) fn plain(message: impl Into<String>) -> Self {
-        Self { message: message.into(), causes: Vec::new(), hint: None }
+        Self { message: message.into(), causes: Vec::new(), hint: None, words: false, code: 1 }
     }
 
     /// An error as it is.
     pub(crate) fn of(error: impl Error) -> Self {
         let mut causes = chain(&error);
-        Self { message: causes.remove(0), causes, hint: None }
+        let message = causes.remove(0);
+        Self { causes, ..Self::plain(message) }
+    }
+
+    /// The same failure with another exit status.
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
     }
 
     /// The same failure with what to do next.
@@ -36,7 +45,12 @@ impl Failure {
 
     /// Prints it to standard error; the exit status of a failure.
     pub(crate) fn print(&self, verbose: bool) -> ExitCode {
-        if verbose {
+        if self.words {
+            // nothing where all was said already
+            if !self.message.is_empty() {
+                eprintln!("{}", self.message);
+            }
+        } else if verbose {
             eprintln!("error: {}", self.message);
             self.causes.iter().for_each(|cause| eprintln!("  because: {cause}"));
         } else {
@@ -45,7 +59,7 @@ impl Failure {
         if let Some(hint) = &self.hint {
             eprintln!("hint: {hint}");
         }
-        ExitCode::FAILURE
+        ExitCode::from(self.code)
     }
 }
 
@@ -67,6 +81,12 @@ impl std::fmt::Display for Failure {
             Some(root) => write!(f, ": {root}"),
             None => Ok(()),
         }
+    }
+}
+
+impl From<coracle_verbs::VerbError> for Failure {
+    fn from(error: coracle_verbs::VerbError) -> Self {
+        Self { words: true, code: error.code(), ..Self::plain(error.to_string()) }
     }
 }
 

@@ -1,10 +1,14 @@
 //! The command line: one file per command, arguments in and text out.
 
+mod apply;
 mod arguments;
+mod ask;
 mod cluster_start;
+mod connection;
 mod control;
 mod doctor;
 mod down;
+mod export;
 mod failure;
 mod home;
 mod image;
@@ -13,21 +17,22 @@ mod log;
 mod node;
 mod reset;
 mod service;
+mod snapshot;
 mod status;
+mod terminal;
 mod tui;
 mod up;
+mod verbs;
 mod watched;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use arguments::{Arguments, Command};
 use failure::Failure;
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::typed();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::new("the program cannot start its threads", error).print(arguments.global.verbose),
@@ -55,7 +60,21 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Kubeconfig(options)) => kubeconfig::run(&global, &options),
         Some(Command::Image(command)) => image::run(&global, command).await,
         Some(Command::Node(command)) => node::run(&global, command).await,
-        Some(Command::Service { name, namespace }) => service::run(&global, &name, &namespace).await,
+        Some(Command::Service { name }) => service::run(&global, &name).await,
+        Some(Command::Verb(verb)) => verbs::run(&global, &verb).await,
+        Some(Command::Exec(verb)) => verbs::exec(&global, &verb).await,
+        Some(Command::Edit(verb)) => verbs::edit(&global, &verb).await,
+        Some(Command::Attach(verb)) => verbs::attach(&global, &verb).await,
+        Some(Command::Run(verb)) => verbs::run_pod(&global, &verb).await,
+        Some(Command::Apply(options)) => apply::run(&global, options).await,
+        Some(Command::Diff(options)) => apply::diff(&global, options).await,
+        Some(Command::Export { folder }) => export::run(&global, folder).await,
+        Some(Command::Snapshot(command)) => snapshot::run(&global, command).await,
+        Some(Command::Config) => {
+            print!("{}", coracle_tui::DEFAULT_CONFIG);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Man { folder }) => arguments::print_manual(folder.as_deref()),
         Some(Command::Completion { shell }) => {
             arguments::print_completion(shell);
             Ok(ExitCode::SUCCESS)

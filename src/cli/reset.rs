@@ -1,11 +1,10 @@
 //! `coracle reset`: delete the cluster's data.
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use super::arguments::{Global, Reset};
 use super::failure::Failure;
-use super::home;
+use super::{ask, home};
 
 pub(crate) async fn run(global: &Global, options: &Reset) -> Result<ExitCode, Failure> {
     let directory = home::data_directory(global)?;
@@ -20,7 +19,7 @@ pub(crate) async fn run(global: &Global, options: &Reset) -> Result<ExitCode, Fa
     if !directory.kubeconfig().exists() && !directory.logs().exists() {
         return Err(Failure::plain(format!("{path} is not a data directory of ours; it stays as it is")));
     }
-    if !options.yes && !confirmed(&format!("delete everything in {path}? [y/N] "))? {
+    if !options.yes && !ask::confirmed(&format!("delete everything in {path}? [y/N] "))? {
         println!("nothing was deleted");
         return Ok(ExitCode::FAILURE);
     }
@@ -30,16 +29,4 @@ pub(crate) async fn run(global: &Global, options: &Reset) -> Result<ExitCode, Fa
     directory.delete()?;
     println!("deleted {path}");
     Ok(ExitCode::SUCCESS)
-}
-
-fn confirmed(question: &str) -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::plain("there is no terminal to ask at").hint("say --yes"));
-    }
-    let failed = |error| Failure::new("the terminal cannot be read", error);
-    print!("{question}");
-    std::io::stdout().flush().map_err(failed)?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -10,7 +10,8 @@ use super::arguments::Global;
 use super::control;
 use super::failure::Failure;
 
-pub(crate) async fn run(global: &Global, name: &str, namespace: &str) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(global: &Global, name: &str) -> Result<ExitCode, Failure> {
+    let namespace = global.namespace.as_deref().unwrap_or("default");
     let client = control::running(global).await?;
     let status = control::call(&client, "GET", "/status", Vec::new()).await?;
     let server = status["server"].as_str().unwrap_or_default().trim_start_matches("https://");

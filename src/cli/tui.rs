@@ -15,27 +15,28 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::arguments::{Global, Open, Tui, View};
 use super::failure::Failure;
-use super::{cluster_start, home, log, up};
+use super::{cluster_start, connection, home, log, up};
 
 /// Opens the UI on the running cluster, or starts one in this process. Without a terminal it does what `up` does.
 pub(crate) async fn open(global: &Global, arguments: Open) -> Result<ExitCode, Failure> {
     let directory = home::data_directory(global)?;
     if directory.holder().is_some() {
-        let options = options(&arguments.view, None);
+        let options = options(global, &arguments.view, None);
         return show_remote(&directory.kubeconfig(), Some("coracle"), arguments.start.watch, options, &arguments.view).await;
     }
     if arguments.view.snapshot.is_none() && !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
         eprintln!("there is no terminal: running the cluster without its UI, as `coracle up` does");
         let _log = log::start(&directory, global.verbose)?;
-        return up::run_until_stopped(global, &arguments.start, false).await;
+        return up::run_until_stopped(global, &arguments.start, None, false).await;
     }
     let _log = log::start(&directory, false)?;
     let config = cluster_start::configuration(global, &arguments.start)?;
     let (steps, boot, connected) = boot();
-    let (owned, global) = (arguments.start.watch.clone(), global.clone());
+    let options = options(global, &arguments.view, first_view(&arguments.start.watch));
+    let (owned, global) = (arguments.start.clone(), global.clone());
     // the cluster comes up beside the UI, which shows its steps
     let starting = tokio::spawn(async move {
-        let (cluster, _) = match cluster_start::start(&global, config, &steps).await {
+        let (cluster, _) = match cluster_start::start(&global, &owned, config, &steps).await {
             Ok(started) => started,
             Err(failure) => {
                 let _ = connected.send(Err(failure.to_string()));
@@ -43,7 +44,7 @@ pub(crate) async fn open(global: &Global, arguments: Open) -> Result<ExitCode, F
             }
         };
         let client = cluster.client(Identity::admin());
-        let folders = watch_folders(&client, &owned).inspect_err(|failure| tracing::error!("{failure}"));
+        let folders = watch_folders(&client, &owned.watch).inspect_err(|failure| tracing::error!("{failure}"));
         let server = format!("https://{}", cluster.address());
         let connection = Connection {
             client,
@@ -56,7 +57,7 @@ pub(crate) async fn open(global: &Global, arguments: Open) -> Result<ExitCode, F
         let _ = connected.send(Ok(connection));
         Ok((cluster, folders.unwrap_or_default()))
     });
-    let shown = show(options(&arguments.view, first_view(&arguments.start.watch)), boot, &arguments.view).await;
+    let shown = show(options, boot, &arguments.view).await;
     let started = starting.await.map_err(|error| Failure::new("the cluster's start was interrupted", error))?;
     let (cluster, folders) = match (started, &shown) {
         (Ok(started), _) => started,
@@ -93,27 +94,11 @@ fn keep_running() -> bool {
 
 /// `coracle tui`: on a context of a kubeconfig; without one named, on the running embedded cluster if there is one.
 pub(crate) async fn connect(global: &Global, arguments: Tui) -> Result<ExitCode, Failure> {
-    let directory = home::data_directory(global)?;
-    let embedded = global.kubeconfig.is_none() && global.context.is_none() && directory.holder().is_some();
-    let own = directory.kubeconfig();
-    let file = match (&global.kubeconfig, embedded) {
-        (Some(file), _) => Some(file.clone()),
-        (None, true) => Some(own),
-        (None, false) => None,
-    };
-    let mut options = options(&arguments.view, arguments.command.clone());
+    let mut options = options(global, &arguments.view, arguments.command.clone());
     if global.kubeconfig.is_some() {
         options.contexts = Arc::new(Kubeconfig { path: global.kubeconfig.clone() });
     }
-    match file {
-        Some(file) => show_remote(&file, global.context.as_deref(), arguments.watch, options, &arguments.view).await,
-        None => {
-            let remote = coracle_client::from_kubeconfig(None, global.context.as_deref()).await;
-            let remote = remote
-                .map_err(|error| Failure::of(error).hint("start a cluster with `coracle`, or name one with --kubeconfig and --context"))?;
-            show_connected(remote, arguments.watch, options, &arguments.view).await
-        }
-    }
+    show_connected(connection::remote(global).await?, arguments.watch, options, &arguments.view).await
 }
 
 async fn show_remote(
@@ -183,9 +168,9 @@ fn first_view(watch: &[PathBuf]) -> Option<String> {
     (!watch.is_empty()).then(|| "pods".to_owned())
 }
 
-fn options(view: &View, command: Option<String>) -> Options {
+fn options(global: &Global, view: &View, command: Option<String>) -> Options {
     Options {
-        namespace: view.namespace.clone(),
+        namespace: global.namespace.clone(),
         all_namespaces: view.all_namespaces,
         command,
         theme: view.theme.clone(),

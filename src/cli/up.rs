@@ -1,6 +1,7 @@
 //! `coracle up`: the cluster without UI.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use coracle_cluster::{Cluster, Steps};
@@ -15,18 +16,21 @@ pub(crate) async fn run(global: &Global, options: Up) -> Result<ExitCode, Failur
         return detach();
     }
     let _log = log::start(&home::data_directory(global)?, global.verbose)?;
-    run_until_stopped(global, &options.start, options.leave_pods).await
+    run_until_stopped(global, &options.start, options.from.as_deref(), options.leave_pods).await
 }
 
 /// Runs the cluster until a signal or `coracle down` ends it.
-pub(crate) async fn run_until_stopped(global: &Global, start: &Start, leave_pods: bool) -> Result<ExitCode, Failure> {
+pub(crate) async fn run_until_stopped(global: &Global, start: &Start, from: Option<&Path>, leave_pods: bool) -> Result<ExitCode, Failure> {
     let failed = |error| Failure::new("signals cannot be received", error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let config = cluster_start::configuration(global, start)?;
+    let mut config = cluster_start::configuration(global, start)?;
+    if let Some(snapshot) = from {
+        coracle_cluster::make_of_snapshot(&mut config, snapshot).await?;
+    }
     let steps = Steps::default();
     let (mut cluster, kubeconfig) = tokio::select! {
-        started = cluster_start::start(global, config, &steps) => started?,
+        started = cluster_start::start(global, start, config, &steps) => started?,
         _ = interrupt.recv() => return Ok(ExitCode::FAILURE),
         _ = terminate.recv() => return Ok(ExitCode::FAILURE),
     };

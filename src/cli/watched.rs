@@ -36,6 +36,11 @@ impl Told {
     /// Lines that were not said yet, and whether they tell of a fault.
     fn news(&mut self, folder: &FolderStatus) -> Vec<(bool, String)> {
         let mut lines = Vec::new();
+        for (at, note) in folder.notes.iter().enumerate() {
+            if self.0.insert((folder.dir.clone(), at), note.clone()).as_ref() != Some(note) {
+                lines.push((true, format!("{}: {note}", folder.dir.display())));
+            }
+        }
         for file in &folder.files {
             let documents =
                 file.documents.iter().enumerate().filter_map(|(at, document)| Some((at + 1, document_line(&file.path, document)?)));
@@ -97,7 +102,7 @@ mod tests {
             ..DocumentStatus::default()
         };
         let file = |documents, error| FileStatus { path: "a.yaml".into(), documents, error, paused: false };
-        let folder = |file| FolderStatus { dir: "/x".into(), files: vec![file] };
+        let folder = |file| FolderStatus { dir: "/x".into(), files: vec![file], ..FolderStatus::default() };
         let mut told = Told::default();
         let mut said = |file| told.news(&folder(file)).into_iter().map(|(_, line)| line).collect::<Vec<_>>();
         assert_eq!(said(file(vec![document(DocumentState::Pending, "")], None)), [""; 0]);

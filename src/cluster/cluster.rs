@@ -130,6 +130,7 @@ impl Cluster {
         let (sender, requests) = mpsc::unbounded_channel();
         let controls = Arc::new(Controls {
             requests: sender,
+            store: store.clone(),
             nodes: Mutex::default(),
             decisions: Default::default(),
             facts: Mutex::new(json!({
@@ -279,6 +280,12 @@ impl Cluster {
         self.clients.as_identity(identity)
     }
 
+    /// From now on, workloads whose images are made anew under the same name are restarted.
+    pub fn restart_on_image(&mut self) {
+        let runtimes = self.nodes.as_ref().map(|nodes| nodes.runtimes()).unwrap_or_default();
+        self.actors.push(tokio::spawn(crate::restart::follow(self.client(Identity::admin()), runtimes)));
+    }
+
     /// Where the API answers.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -355,7 +362,7 @@ pub async fn remove_leftovers(directory: &DataDirectory) -> Result<(), ClusterEr
 }
 
 /// Takes the data directory and finds, or decides, what the cluster is.
-fn claim(config: &ClusterConfig) -> Result<(Held, ClusterIdentity), ClusterError> {
+pub(crate) fn claim(config: &ClusterConfig) -> Result<(Held, ClusterIdentity), ClusterError> {
     let held = config.directory.hold()?;
     let recorded = config.directory.identity();
     let runtime = decide(config.runtime, recorded.as_ref())?;

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::nodes::Nodes;
+use crate::snapshot;
 
 /// Where the control paths begin.
 pub const CONTROL_PATH: &str = "/coracle/v1";
@@ -27,6 +28,7 @@ pub enum Request {
 /// Answers control calls.
 pub(crate) struct Controls {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
+    pub(crate) store: coracle_store::Store,
     /// The nodes; none until they are started.
     pub(crate) nodes: Mutex<Option<Arc<Nodes>>>,
     /// What the scheduler decided last.
@@ -53,6 +55,7 @@ impl Control for Controls {
                 self.nodes()?.start(&call.query("name").unwrap_or_default()).await?;
                 Ok(json!({"started": true}))
             }
+            ("POST", "/snapshot") => self.snapshot(call).await,
             ("GET", "/why") => self.why(&call),
             ("GET", "/images") => self.images().await,
             ("POST", "/images") => self.load(call).await,
@@ -63,13 +66,19 @@ impl Control for Controls {
     }
 }
 
-fn refused(error: RuntimeError) -> Status {
+/// An error and what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
-    let mut source = std::error::Error::source(&error);
+    let mut source = error.source();
     while let Some(cause) = source {
         message.push_str(&format!(": {cause}"));
         source = cause.source();
     }
+    message
+}
+
+fn refused(error: RuntimeError) -> Status {
+    let message = chain(&error);
     match error {
         RuntimeError::NotFound { .. } => Status::new(404, "NotFound", message),
         RuntimeError::Image { .. } => Status::bad_request(message),
@@ -119,6 +128,18 @@ impl Controls {
             names = runtime.load_images(&file).await.map_err(refused)?;
         }
         Ok(json!({"loaded": names}))
+    }
+
+    /// Writes the cluster's state to a path of this machine.
+    async fn snapshot(&self, call: ControlCall) -> Result<Value, Status> {
+        let file = PathBuf::from(json_body(call).await?["file"].as_str().unwrap_or_default());
+        let (store, facts) = (self.store.clone(), self.facts.lock().clone());
+        let save = move || {
+            let range = |name: &str| facts[name].as_str().unwrap_or_default();
+            snapshot::save(&store, range("podCIDR"), range("serviceCIDR"), &file)
+        };
+        let saved = tokio::task::spawn_blocking(save).await.map_err(|error| Status::new(500, "InternalError", error.to_string()))?;
+        Ok(json!({"objects": saved.map_err(|error| Status::bad_request(chain(&error)))?}))
     }
 
     async fn build(&self, call: ControlCall) -> Result<Value, Status> {

@@ -72,6 +72,9 @@ pub enum ClusterError {
     /// The store.
     #[error(transparent)]
     Store(#[from] coracle_store::StoreError),
+    /// A snapshot.
+    #[error(transparent)]
+    Snapshot(#[from] crate::snapshot::SnapshotError),
     /// The network.
     #[error("the pod network cannot be made")]
     Network(#[from] coracle_network::NetworkError),
@@ -92,6 +95,13 @@ impl ClusterError {
             Self::TooManyNodes { .. } => Some("choose a larger --pod-cidr on another --data-dir, or `--runtime simulated`".into()),
             Self::Store(coracle_store::StoreError::Damaged { .. }) => {
                 Some("`coracle reset` deletes the cluster's data and starts anew".into())
+            }
+            Self::Snapshot(crate::SnapshotError::NotEmpty { .. }) => {
+                Some("`coracle snapshot restore FILE` replaces its state; `coracle reset` deletes it".into())
+            }
+            Self::Snapshot(crate::SnapshotError::Empty { .. }) => Some("`coracle up --from FILE` makes one of the snapshot".into()),
+            Self::Snapshot(crate::SnapshotError::OtherRanges { .. }) => {
+                Some("make a cluster of it in another --data-dir: `coracle up --from FILE`".into())
             }
             _ => None,
         }

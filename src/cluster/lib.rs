@@ -14,6 +14,8 @@ mod directory;
 mod doctor;
 mod error;
 mod nodes;
+mod restart;
+mod snapshot;
 mod steps;
 
 pub use choice::{RuntimeChoice, RuntimeKind};
@@ -25,4 +27,5 @@ pub use coracle_server::admission::TolerationSeconds;
 pub use directory::{DataDirectory, Holder};
 pub use doctor::{Finding, doctor};
 pub use error::ClusterError;
+pub use snapshot::{SnapshotError, make_of_snapshot, restore};
 pub use steps::{Step, StepState, Steps};

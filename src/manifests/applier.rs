@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{self, Scope};
@@ -38,14 +39,21 @@ pub(crate) struct Refusal {
 pub(crate) struct Applier {
     client: kube::Client,
     namespace: String,
-    /// The id of the set that what is applied belongs to.
-    set: String,
+    /// The id of the set that what is applied belongs to; without one, objects stay in the set they are in.
+    set: Option<String>,
+    /// Fields that others own are taken from them.
+    force: bool,
     kinds: HashMap<(String, String), (ApiResource, bool)>,
 }
 
 impl Applier {
-    pub(crate) fn new(client: kube::Client, namespace: String, set: String) -> Self {
-        Self { client, namespace, set, kinds: HashMap::new() }
+    pub(crate) fn new(client: kube::Client, namespace: String, set: Option<String>) -> Self {
+        Self { client, namespace, set, force: false, kinds: HashMap::new() }
+    }
+
+    /// The same, taking fields from whoever owns them.
+    pub(crate) fn forcing(self, force: bool) -> Self {
+        Self { force, ..self }
     }
 
     /// The namespace an object goes to; empty for kinds without one.
@@ -60,47 +68,72 @@ impl Applier {
     }
 
     pub(crate) async fn apply(&mut self, object: &Value) -> Result<Applied, Refusal> {
+        let (api, name) = self.place(object).await?;
+        let before = api.get_metadata_opt(&name).await.map_err(|error| refusal(&error))?;
+        let set_before = before.as_ref().and_then(|object| object.metadata.labels.as_ref()?.get(PART_OF));
+        let object = &self.labelled(object, set_before)?;
+        let after = self.send(&api, &name, object, false).await?;
+        Ok(match before {
+            None => Applied::Created,
+            Some(before) if is_as_before(&before.metadata, &after.metadata, object) => Applied::Unchanged,
+            Some(_) => Applied::Changed,
+        })
+    }
+
+    /// An object as it is, and as it would be if this one were applied.
+    pub(crate) async fn compare(&mut self, object: &Value) -> Result<(Option<Value>, Value), Refusal> {
+        let (api, name) = self.place(object).await?;
+        let before = api.get_opt(&name).await.map_err(|error| refusal(&error))?;
+        let set_before = before.as_ref().and_then(|object| object.metadata.labels.as_ref()?.get(PART_OF));
+        let object = self.labelled(object, set_before)?;
+        let after = self.send(&api, &name, &object, true).await?;
+        let value = |object: DynamicObject| serde_json::to_value(object).unwrap_or_default();
+        Ok((before.map(value), value(after)))
+    }
+
+    /// Where an object is, and its name.
+    async fn place(&mut self, object: &Value) -> Result<(Api<DynamicObject>, String), Refusal> {
         let namespace = self.namespace_of(object).await?;
         let (resource, _) = self.resource(object).await?;
-        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-        let api: Api<DynamicObject> = if namespace.is_empty() {
-            Api::all_with(self.client.clone(), &resource)
-        } else {
-            Api::namespaced_with(self.client.clone(), &namespace, &resource)
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let api = match namespace.as_str() {
+            "" => Api::all_with(self.client.clone(), &resource),
+            namespace => Api::namespaced_with(self.client.clone(), namespace, &resource),
         };
-        let before = api.get_metadata_opt(name).await.map_err(|error| refusal(&error))?;
-        let other = before.as_ref().and_then(|object| object.metadata.labels.as_ref()?.get(PART_OF)).filter(|id| **id != self.set);
-        if let Some(other) = other {
-            return Err(taken(other));
-        }
-        let object = &self.labelled(object);
-        let params = PatchParams { field_validation: Some(kube::api::ValidationDirective::Strict), ..PatchParams::apply(MANAGER) };
+        Ok((api, name))
+    }
+
+    async fn send(&self, api: &Api<DynamicObject>, name: &str, object: &Value, dry_run: bool) -> Result<DynamicObject, Refusal> {
+        let validation = Some(kube::api::ValidationDirective::Strict);
+        let params = PatchParams { field_validation: validation, dry_run, force: self.force, ..PatchParams::apply(MANAGER) };
         let patch = Patch::Apply(object);
         let after = match api.patch(name, &params, &patch).await {
             // whoever scaled by hand and then saves the file means the file
             Err(error) if is_own_hand(&error) => api.patch(name, &params.force(), &patch).await,
             other => other,
         };
-        let after = after.map_err(|error| refusal(&error))?;
-        Ok(match before {
-            None => Applied::Created,
-            Some(before) if before.metadata.resource_version == after.metadata.resource_version => Applied::Unchanged,
-            Some(_) => Applied::Changed,
-        })
+        after.map_err(|error| refusal(&error))
     }
 
-    fn labelled(&self, object: &Value) -> Value {
+    /// The object with the label of its set; it may not be in another one.
+    fn labelled(&self, object: &Value, before: Option<&String>) -> Result<Value, Refusal> {
+        if let (Some(own), Some(other)) = (&self.set, before)
+            && own != other
+        {
+            return Err(taken(other));
+        }
         let mut object = object.clone();
+        let Some(set) = self.set.as_ref().or(before) else { return Ok(object) };
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             let labels = metadata.entry("labels").or_insert_with(|| Value::Object(Default::default()));
             if labels.is_null() {
                 *labels = Value::Object(Default::default());
             }
             if let Some(labels) = labels.as_object_mut() {
-                labels.insert(PART_OF.to_owned(), self.set.clone().into());
+                labels.insert(PART_OF.to_owned(), set.clone().into());
             }
         }
-        object
+        Ok(object)
     }
 
     async fn resource(&mut self, object: &Value) -> Result<(ApiResource, bool), Refusal> {
@@ -121,6 +154,24 @@ impl Applier {
         self.kinds.insert(key, known.clone());
         Ok(known)
     }
+}
+
+/// Whether an apply changed nothing. A controller may have written the object's status or its own annotations meanwhile.
+fn is_as_before(before: &ObjectMeta, after: &ObjectMeta, applied: &Value) -> bool {
+    if before.resource_version == after.resource_version {
+        return true;
+    }
+    let own = |metadata: &ObjectMeta| {
+        let entries = metadata.managed_fields.clone().unwrap_or_default();
+        entries.into_iter().find(|entry| entry.manager.as_deref() == Some(MANAGER) && entry.subresource.is_none())
+    };
+    let named = applied.pointer("/metadata/annotations").and_then(Value::as_object);
+    let value = |metadata: &ObjectMeta, key: &String| metadata.annotations.as_ref().and_then(|all| all.get(key).cloned());
+    before.generation.is_some()
+        && before.generation == after.generation
+        && before.labels == after.labels
+        && own(before) == own(after)
+        && named.into_iter().flatten().all(|(key, _)| value(before, key) == value(after, key))
 }
 
 /// An object of another folder, or of another tool's set.

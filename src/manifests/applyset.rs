@@ -31,9 +31,16 @@ pub(crate) struct Member {
 
 impl Member {
     /// `Deployment.apps`, `ConfigMap`.
-    fn group_kind(&self) -> String {
+    pub(crate) fn group_kind(&self) -> String {
         if self.group.is_empty() { self.kind.clone() } else { format!("{}.{}", self.kind, self.group) }
     }
+}
+
+/// An object of the set that is no member.
+pub(crate) struct Left {
+    pub(crate) member: Member,
+    uid: Option<String>,
+    resource: ApiResource,
 }
 
 /// The set of a folder.
@@ -115,39 +122,54 @@ impl ApplySet {
         if self.pruned.as_ref() == Some(members) {
             return Ok(Vec::new());
         }
-        let known = self.known.clone().unwrap_or_default();
         let mut gone = Vec::new();
-        for group_kind in &known.group_kinds {
-            let Some((resource, scope)) = self.resource(group_kind).await? else { continue };
-            let places: Vec<Option<&str>> = match scope {
-                Scope::Cluster => vec![None],
-                Scope::Namespaced => known.namespaces.iter().map(|namespace| Some(namespace.as_str())).collect(),
-            };
-            for place in places {
-                self.prune_kind(&resource, place, members, &mut gone).await?;
+        for Left { member, uid, resource } in self.left(members).await? {
+            let mut parameters = DeleteParams::background();
+            parameters.preconditions = Some(Preconditions { uid, resource_version: None });
+            match self.api(&resource, &member.namespace).delete(&member.name, &parameters).await {
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => return Err(error),
+                Ok(_) => gone.push(member),
             }
         }
         let contents = Contents::of(members);
-        if contents != known {
+        if self.known.as_ref() != Some(&contents) {
             self.write(contents, folder).await?;
         }
         self.pruned = Some(members.clone());
         Ok(gone)
     }
 
-    async fn prune_kind(
+    /// What belongs to the set and is no member.
+    pub(crate) async fn left(&mut self, members: &BTreeSet<Member>) -> Result<Vec<Left>, kube::Error> {
+        let known = match self.known.clone() {
+            Some(known) => known,
+            None => self.read().await?,
+        };
+        let mut left = Vec::new();
+        for group_kind in &known.group_kinds {
+            let Some((resource, scope)) = self.resource(group_kind).await? else { continue };
+            let places: Vec<&str> = match scope {
+                Scope::Cluster => vec![""],
+                Scope::Namespaced => known.namespaces.iter().map(String::as_str).collect(),
+            };
+            for place in places {
+                self.left_of(&resource, place, members, &mut left).await?;
+            }
+        }
+        self.known = Some(known);
+        Ok(left)
+    }
+
+    async fn left_of(
         &self,
         resource: &ApiResource,
-        namespace: Option<&str>,
+        namespace: &str,
         members: &BTreeSet<Member>,
-        gone: &mut Vec<Member>,
+        left: &mut Vec<Left>,
     ) -> Result<(), kube::Error> {
-        let api: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
-            None => Api::all_with(self.client.clone(), resource),
-        };
         let selected = ListParams::default().labels(&format!("{PART_OF}={}", self.id));
-        let found = match api.list_metadata(&selected).await {
+        let found = match self.api(resource, namespace).list_metadata(&selected).await {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             found => found?,
         };
@@ -155,21 +177,22 @@ impl ApplySet {
             let member = Member {
                 group: resource.group.clone(),
                 kind: resource.kind.clone(),
-                namespace: namespace.unwrap_or_default().to_owned(),
-                name: object.metadata.name.clone().unwrap_or_default(),
+                namespace: namespace.to_owned(),
+                name: object.metadata.name.unwrap_or_default(),
             };
-            if members.contains(&member) || object.metadata.deletion_timestamp.is_some() {
-                continue;
-            }
-            let mut parameters = DeleteParams::background();
-            parameters.preconditions = Some(Preconditions { uid: object.metadata.uid.clone(), resource_version: None });
-            match api.delete(&member.name, &parameters).await {
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => return Err(error),
-                Ok(_) => gone.push(member),
+            if !members.contains(&member) && object.metadata.deletion_timestamp.is_none() {
+                left.push(Left { member, uid: object.metadata.uid, resource: resource.clone() });
             }
         }
         Ok(())
+    }
+
+    /// Objects of a kind; `namespace` is empty for kinds without one.
+    fn api(&self, resource: &ApiResource, namespace: &str) -> Api<DynamicObject> {
+        match namespace {
+            "" => Api::all_with(self.client.clone(), resource),
+            namespace => Api::namespaced_with(self.client.clone(), namespace, resource),
+        }
     }
 
     /// The version of a kind that its group prefers; `None` when the kind is gone.

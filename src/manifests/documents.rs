@@ -22,6 +22,33 @@ pub struct ManifestFile {
     pub text: Result<String, String>,
 }
 
+/// Where documents come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A folder, or a file.
+    Folder(PathBuf),
+    /// A text, as from standard input.
+    Text(String),
+}
+
+impl Source {
+    /// The folder or file; `-` for a text.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) => path,
+            Self::Text(_) => Path::new("-"),
+        }
+    }
+
+    /// Its files.
+    pub fn read(&self) -> io::Result<Vec<ManifestFile>> {
+        match self {
+            Self::Folder(path) => read(path),
+            Self::Text(text) => Ok(vec![ManifestFile { path: PathBuf::from("-"), text: Ok(text.clone()) }]),
+        }
+    }
+}
+
 /// One object of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {

@@ -1,30 +1,25 @@
 //! A folder that is kept applied.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
 
-use coracle_api::yaml;
-use jiff::Zoned;
 use notify::{RecommendedWatcher, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
-use serde_json::Value;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::applier::{Applied, Applier, Refusal};
-use crate::applyset::{ApplySet, Member};
-use crate::documents::{self, Manifest, ManifestFile};
-use crate::status::{DocumentState, DocumentStatus, FileStatus, FolderStatus};
+use crate::applier::Applier;
+use crate::applyset::ApplySet;
+use crate::documents::Source;
+use crate::keeper::Keeper;
+use crate::status::FolderStatus;
 
 /// How long the disk must be quiet before a change is looked at: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(50);
-/// What may help itself is tried again after this time, and then ever later.
-const RETRY: Duration = Duration::from_millis(500);
-const LONGEST_RETRY: Duration = Duration::from_secs(15);
-/// After a change the folder is read once more: the system may not have told of what came into a folder that is new itself.
-const ONCE_MORE: Duration = Duration::from_secs(1);
+/// How often a folder is read that the system does not watch.
+const POLL: Duration = Duration::from_secs(2);
 
 /// Why a folder cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +46,12 @@ pub enum FolderError {
 
 /// What the person at the UI says about a folder's files. Paused files are read and checked, not applied.
 #[derive(Debug, Clone, Default)]
-pub struct Control(Arc<Wishes>);
+pub struct Control(pub(crate) Arc<Wishes>);
 
 #[derive(Debug, Default)]
-struct Wishes {
+pub(crate) struct Wishes {
     said: Mutex<Said>,
-    wake: Notify,
+    pub(crate) wake: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +61,8 @@ struct Said {
     other: HashSet<PathBuf>,
     /// Files to be sent once more, paused or not.
     again: HashSet<PathBuf>,
+    /// That the folder is empty or gone is meant.
+    nothing: bool,
 }
 
 impl Control {
@@ -102,8 +99,19 @@ impl Control {
         self.0.wake.notify_one();
     }
 
-    fn take_again(&self, file: &Path) -> bool {
+    pub(crate) fn take_again(&self, file: &Path) -> bool {
         self.said().again.remove(file)
+    }
+
+    /// That the folder is empty or gone is meant: what it made is deleted, if it still is when this is read.
+    pub fn confirm_nothing(&self) {
+        self.said().nothing = true;
+        self.0.wake.notify_one();
+    }
+
+    /// Whether that was said since this was asked last.
+    pub(crate) fn take_nothing(&self) -> bool {
+        std::mem::take(&mut self.said().nothing)
     }
 }
 
@@ -112,7 +120,7 @@ pub struct Folder {
     status: watch::Receiver<FolderStatus>,
     control: Control,
     task: JoinHandle<()>,
-    _watcher: Debouncer<RecommendedWatcher, RecommendedCache>,
+    _watcher: Option<Debouncer<RecommendedWatcher, RecommendedCache>>,
 }
 
 impl Folder {
@@ -127,21 +135,18 @@ impl Folder {
         let dir = std::path::absolute(dir).map_err(|source| FolderError::Read { dir: dir.to_owned(), source })?;
         std::fs::metadata(&dir).map_err(|source| FolderError::Read { dir: dir.clone(), source })?;
         let (changed, changes) = mpsc::unbounded_channel();
-        let failed = |source| FolderError::Watch { dir: dir.clone(), source };
-        let mut watcher = new_debouncer(QUIET, Some(QUIET / 2), move |result: DebounceEventResult| {
-            if let Err(errors) = &result {
-                errors.iter().for_each(|error| tracing::warn!(%error, "a watched folder"));
-            }
-            // what exactly changed does not matter: the folder is read again and compared
-            let _ = changed.send(());
-        })
-        .map_err(failed)?;
-        watcher.watch(&dir, RecursiveMode::Recursive).map_err(failed)?;
-        let (sender, status) = watch::channel(FolderStatus { dir: dir.clone(), files: Vec::new() });
+        let (watcher, notes) = match listen(&dir, changed.clone()) {
+            Ok(watcher) => (Some(watcher), Vec::new()),
+            Err(error) if is_limit(&error) => (None, vec![polled(&error)]),
+            Err(source) => return Err(FolderError::Watch { dir, source }),
+        };
+        let (sender, status) = watch::channel(FolderStatus { dir: dir.clone(), notes, files: Vec::new() });
         let set = ApplySet::new(client.clone(), &dir, namespace);
-        let applier = Applier::new(client, namespace.to_owned(), set.id().to_owned());
-        let (applied, places) = (HashMap::new(), HashMap::new());
-        let keeper = Keeper { applier, set, dir, sender, applied, places, control: control.clone() };
+        let applier = Applier::new(client, namespace.to_owned(), Some(set.id().to_owned()));
+        let keeper = Keeper::new(applier, Some(set), Source::Folder(dir), sender.clone(), control.clone());
+        if watcher.is_none() {
+            poll(changed);
+        }
         Ok(Self { status, control, task: tokio::spawn(keeper.run(changes)), _watcher: watcher })
     }
 
@@ -162,270 +167,63 @@ impl Drop for Folder {
     }
 }
 
-struct Keeper {
-    applier: Applier,
-    set: ApplySet,
-    dir: PathBuf,
-    sender: watch::Sender<FolderStatus>,
-    /// What was sent last for each object and taken, with its status.
-    applied: HashMap<Member, (Value, DocumentStatus)>,
-    /// The file that an object was last read from.
-    places: HashMap<Member, PathBuf>,
-    control: Control,
+/// Tells of every change below `dir`, once it has been quiet for a moment.
+fn listen(dir: &Path, changed: mpsc::UnboundedSender<()>) -> notify::Result<Debouncer<RecommendedWatcher, RecommendedCache>> {
+    let mut watcher = new_debouncer(QUIET, Some(QUIET / 2), {
+        let (dir, polling) = (dir.to_owned(), Once::new());
+        move |result: DebounceEventResult| {
+            // a folder that came later may be one too many; one that went is not watched when it comes back
+            if result.as_ref().is_err_and(|errors| errors.iter().any(is_limit)) || !dir.exists() {
+                polling.call_once(|| poll(changed.clone()));
+            }
+            if let Err(errors) = &result {
+                errors.iter().for_each(|error| tracing::warn!(%error, "a watched folder"));
+            }
+            // what exactly changed does not matter: the folder is read again and compared
+            let _ = changed.send(());
+        }
+    })?;
+    watcher.watch(dir, RecursiveMode::Recursive)?;
+    Ok(watcher)
 }
 
-/// What became of a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Taken,
-    /// The same again would be refused again.
-    Refused,
-    /// Worth another try.
-    Later,
+/// Says every now and then that something may have changed, until nobody listens.
+fn poll(changed: mpsc::UnboundedSender<()>) {
+    std::thread::spawn(move || {
+        while changed.send(()).is_ok() {
+            std::thread::sleep(POLL);
+        }
+    });
 }
 
-/// Where a document stands in the status.
-type Place = (usize, usize);
-
-impl Keeper {
-    async fn run(mut self, mut changes: mpsc::UnboundedReceiver<()>) {
-        let mut retry = RETRY;
-        let control = self.control.clone();
-        let mut once_more = true;
-        loop {
-            let settled = self.round().await;
-            retry = if settled { RETRY } else { (retry * 2).min(LONGEST_RETRY) };
-            let wait = match settled {
-                true if once_more => ONCE_MORE,
-                true => Duration::MAX,
-                false => retry,
-            };
-            tokio::select! {
-                change = changes.recv() => {
-                    if change.is_none() {
-                        return;
-                    }
-                    while changes.try_recv().is_ok() {}
-                    retry = RETRY;
-                    once_more = true;
-                }
-                () = control.0.wake.notified() => retry = RETRY,
-                () = tokio::time::sleep(wait) => once_more &= !settled,
-            }
-        }
-    }
-
-    /// Reads the folder and applies what is new; `false` when something is worth another try without a change.
-    async fn round(&mut self) -> bool {
-        let files = match documents::read(&self.dir) {
-            Ok(files) => files,
-            Err(error) => {
-                let status = FileStatus { error: Some((0, 0, error.to_string())), ..FileStatus::default() };
-                self.sender.send_modify(|folder| folder.files = vec![status]);
-                return false;
-            }
-        };
-        let parsed: Vec<(FileStatus, Vec<Manifest>)> = files.iter().map(parse).collect();
-        let (mut work, mut named) = (Vec::<(Place, Manifest)>::new(), Vec::new());
-        let mut statuses = Vec::new();
-        for (at, (mut status, manifests)) in parsed.into_iter().enumerate() {
-            status.paused = self.control.is_paused(&status.path);
-            let again = self.control.take_again(&status.path);
-            named.extend(manifests.iter().map(|manifest| (at, manifest.object.clone())));
-            if again {
-                // what is not remembered is sent
-                self.applied.retain(|key, _| !manifests.iter().any(|manifest| is_of(key, &manifest.object)));
-            }
-            if again || !status.paused {
-                work.extend(manifests.into_iter().enumerate().map(|(index, manifest)| ((at, index), manifest)));
-            } else {
-                for (document, manifest) in status.documents.iter_mut().zip(&manifests) {
-                    self.recall(document, &manifest.object);
-                }
-            }
-            statuses.push(status);
-        }
-        let readable = statuses.iter().all(|file: &FileStatus| file.error.is_none() || documents::is_kustomization(&file.path));
-        let only_looked_at = work.is_empty() && !statuses.is_empty() && statuses.iter().all(|file| file.paused);
-        self.sender.send_modify(|folder| folder.files = statuses);
-        if only_looked_at {
-            return true;
-        }
-        work.sort_by_key(|(place, manifest)| (rank(&manifest.object), *place));
-        let members = self.members(&named, &files).await;
-        let announced = self.set.announce(&members, &self.dir).await;
-        if let Err(error) = &announced {
-            tracing::warn!(folder = %self.dir.display(), %error, "the parent of the folder's objects was not written");
-            // It may not be, or its namespace comes with the documents: what is applied without it is not pruned.
-            if !matches!(error, kube::Error::Api(status) if matches!(status.code, 403 | 404)) {
-                return false;
-            }
-        }
-        let mut outcomes = Vec::new();
-        for (place, manifest) in work {
-            let text = files[place.0].text.as_deref().unwrap_or_default();
-            outcomes.push(self.one(place, &manifest, text).await);
-        }
-        let taken = outcomes.iter().all(|outcome| *outcome == Outcome::Taken);
-        let pruned = match &announced {
-            Ok(()) if readable && taken && !members.is_empty() => self.prune(&members).await,
-            Err(kube::Error::Api(status)) => status.code == 403,
-            _ => true,
-        };
-        pruned && !outcomes.contains(&Outcome::Later)
-    }
-
-    /// The objects that the documents name, those of paused files too; objects of kinds that are not known yet are no
-    /// members yet.
-    async fn members(&mut self, named: &[(usize, Value)], files: &[ManifestFile]) -> BTreeSet<Member> {
-        let mut members = BTreeSet::new();
-        for (file, object) in named {
-            let Ok(namespace) = self.applier.namespace_of(object).await else { continue };
-            let member = member(object, namespace);
-            self.places.insert(member.clone(), files[*file].path.clone());
-            members.insert(member);
-        }
-        members
-    }
-
-    /// Deletes what no document names any more, and says so beside the file it came from.
-    async fn prune(&mut self, members: &BTreeSet<Member>) -> bool {
-        let gone = match self.set.prune(members, &self.dir).await {
-            Ok(gone) => gone,
-            Err(error) => {
-                tracing::warn!(folder = %self.dir.display(), %error, "not all that no document names was deleted");
-                return false;
-            }
-        };
-        for member in gone {
-            self.applied.remove(&member);
-            let path = self.places.remove(&member).unwrap_or_default();
-            let Member { kind, namespace, name, .. } = member;
-            let applied_at = Zoned::now().strftime("%H:%M:%S").to_string();
-            let status = DocumentStatus { kind, namespace, name, state: DocumentState::Pruned, applied_at, ..DocumentStatus::default() };
-            self.sender.send_modify(|folder| match folder.files.iter_mut().find(|file| file.path == path) {
-                Some(file) => file.documents.push(status),
-                None => {
-                    folder.files.push(FileStatus { path, documents: vec![status], ..FileStatus::default() });
-                    folder.files.sort_by(|a, b| a.path.cmp(&b.path));
-                }
-            });
-        }
-        true
-    }
-
-    /// What became of an object when it was sent last.
-    fn recall(&self, document: &mut DocumentStatus, object: &Value) {
-        if let Some((_, known)) = self.applied.iter().find(|(key, _)| is_of(key, object)).map(|(_, sent)| sent) {
-            document.clone_from(known);
-        }
-    }
-
-    async fn one(&mut self, place: Place, manifest: &Manifest, text: &str) -> Outcome {
-        let begun = Instant::now();
-        let mut status = described(&manifest.object);
-        let namespace = self.applier.namespace_of(&manifest.object).await;
-        if let Ok(namespace) = &namespace {
-            status.namespace.clone_from(namespace);
-        }
-        let key = member(&manifest.object, status.namespace.clone());
-        if let Some((_, known)) = self.applied.get(&key).filter(|(sent, _)| *sent == manifest.object) {
-            let known = known.clone();
-            self.tell(place, known);
-            return Outcome::Taken;
-        }
-        let result = match namespace {
-            Ok(_) => self.applier.apply(&manifest.object).await,
-            Err(refusal) => Err(refusal),
-        };
-        let outcome = match result {
-            Ok(applied) => {
-                status.state = if applied == Applied::Unchanged { DocumentState::Unchanged } else { DocumentState::Applied };
-                match applied {
-                    Applied::Created => "created",
-                    Applied::Changed => "changed",
-                    Applied::Unchanged => "",
-                }
-                .clone_into(&mut status.message);
-                status.applied_at = Zoned::now().strftime("%H:%M:%S").to_string();
-                status.took = Some(begun.elapsed());
-                self.applied.insert(key, (manifest.object.clone(), status.clone()));
-                Outcome::Taken
-            }
-            Err(refusal) => {
-                self.applied.remove(&key);
-                let outcome = if refusal.transient { Outcome::Later } else { Outcome::Refused };
-                refused(&mut status, refusal, manifest, text);
-                outcome
-            }
-        };
-        self.tell(place, status);
-        outcome
-    }
-
-    fn tell(&self, (file, document): Place, status: DocumentStatus) {
-        self.sender.send_if_modified(|folder| {
-            let Some(slot) = folder.files.get_mut(file).and_then(|file| file.documents.get_mut(document)) else { return false };
-            let differs = *slot != status;
-            *slot = status;
-            differs
-        });
+/// Whether the system has no more watches, or no more files, to give.
+fn is_limit(error: &notify::Error) -> bool {
+    match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => true,
+        notify::ErrorKind::Io(error) => matches!(error.raw_os_error(), Some(nix::libc::EMFILE | nix::libc::ENFILE | nix::libc::ENOSPC)),
+        _ => false,
     }
 }
 
-/// Whether an object is this member; without a namespace of its own it may be in any.
-fn is_of(key: &Member, object: &Value) -> bool {
-    let own = member(object, object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default().to_owned());
-    let namespace = if own.namespace.is_empty() { key.namespace.clone() } else { own.namespace.clone() };
-    *key == Member { namespace, ..own }
-}
-
-fn member(object: &Value, namespace: String) -> Member {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let group = text("/apiVersion").split_once('/').map_or("", |(group, _)| group).to_owned();
-    Member { group, kind: text("/kind").to_owned(), namespace, name: text("/metadata/name").to_owned() }
-}
-
-/// Namespaces first, then definitions of kinds, then the rest.
-fn rank(object: &Value) -> u8 {
-    match object["kind"].as_str() {
-        Some("Namespace") => 0,
-        Some("CustomResourceDefinition") => 1,
-        _ => 2,
-    }
-}
-
-fn described(object: &Value) -> DocumentStatus {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    DocumentStatus {
-        kind: text("/kind"),
-        namespace: text("/metadata/namespace"),
-        name: text("/metadata/name"),
-        ..DocumentStatus::default()
-    }
-}
-
-fn parse(file: &ManifestFile) -> (FileStatus, Vec<Manifest>) {
-    let mut status = FileStatus { path: file.path.clone(), ..FileStatus::default() };
-    let parsed = match &file.text {
-        Err(message) => Err((0, 0, message.clone())),
-        Ok(text) => documents::parse(text).map_err(|error| (error.line, error.column, error.message)),
+fn polled(error: &notify::Error) -> String {
+    let limit = match error.kind {
+        notify::ErrorKind::MaxFilesWatch => "fs.inotify.max_user_watches",
+        _ => "fs.inotify.max_user_instances",
     };
-    match parsed {
-        Ok(manifests) => {
-            status.documents = manifests.iter().map(|manifest| described(&manifest.object)).collect();
-            (status, manifests)
-        }
-        Err(error) => {
-            status.error = Some(error);
-            (status, Vec::new())
-        }
-    }
+    format!("the system watches no more folders ({limit}): this one is read every {} seconds", POLL.as_secs())
 }
 
-fn refused(status: &mut DocumentStatus, refusal: Refusal, manifest: &Manifest, text: &str) {
-    status.state = if refusal.conflict { DocumentState::Conflict } else { DocumentState::Failed };
-    let place = refusal.field.as_deref().and_then(|field| yaml::locate(text, manifest.index, field.trim_start_matches('.')));
-    (status.line, status.column) = place.unwrap_or((manifest.line, 1));
-    status.message = refusal.message;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_told_from_other_trouble() {
+        let io = |code| notify::Error::io(std::io::Error::from_raw_os_error(code));
+        assert!(is_limit(&notify::Error::new(notify::ErrorKind::MaxFilesWatch)));
+        assert!(is_limit(&io(nix::libc::EMFILE)));
+        assert!(!is_limit(&io(nix::libc::EACCES)));
+        assert!(!is_limit(&notify::Error::path_not_found()));
+        assert!(polled(&io(nix::libc::EMFILE)).contains("max_user_instances"));
+    }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct FolderStatus {
     /// The folder.
     pub dir: PathBuf,
+    /// What is to be known of the whole of it.
+    pub notes: Vec<String>,
     /// Its files, sorted by path.
     pub files: Vec<FileStatus>,
 }
@@ -46,6 +48,8 @@ pub enum DocumentState {
 /// One document of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DocumentStatus {
+    /// Group of its kind; empty for the core group.
+    pub group: String,
     /// Kind.
     pub kind: String,
     /// Namespace; may be empty.

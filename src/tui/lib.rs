@@ -36,7 +36,7 @@ pub mod widgets;
 
 pub use action::key_table;
 pub use boot::{Boot, BootStep, Connection, Options, StepState};
-pub use config::Program;
+pub use config::{DEFAULT_CONFIG, Program};
 pub use coracle_verbs::kinds;
 pub use headless::{Headless, snapshot, snapshot_svg};
 pub use terminal::run;

@@ -24,8 +24,11 @@ use crate::theme::{ColorDepth, Theme};
 pub use jumps::Jump;
 pub use k9s::{CustomColumn, Hotkey, K9s as K9sSettings, Plugin, Program, ViewSetting};
 
+/// The complete `config.toml`, every key as a comment with its default.
+pub const DEFAULT_CONFIG: &str = include_str!("default.toml");
+
 /// `config.toml`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Own {
     /// Name of a theme.
@@ -276,6 +279,20 @@ mod tests {
         }
         let options = Options { config_dir: Some(dir.path().join("own")), k9s_dir: Some(dir.path().join("k9s")), ..Options::default() };
         (dir, options)
+    }
+
+    #[test]
+    fn the_default_configuration_is_complete_and_says_the_defaults() {
+        let set: String = DEFAULT_CONFIG
+            .lines()
+            .filter_map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ")))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        // a key that is missing here does not compile, one that the text lacks is not as it is set
+        let Own { theme, production, shell_image } = toml::from_str(&set).unwrap();
+        assert_eq!(theme.as_deref(), Some("dark"));
+        assert!(production.is_empty() && set.contains("production"));
+        assert_eq!(shell_image.as_deref(), Some(Config::default().shell_image()));
     }
 
     #[test]

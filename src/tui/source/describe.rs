@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 
 use super::fault::Fault;
 use super::observe::{Seen, observe, path_of};
-use crate::age;
 use crate::kinds::Target;
+
+pub use coracle_verbs::events::last_seen;
 
 /// News of a description.
 #[derive(Debug)]
@@ -79,99 +80,10 @@ fn sorted(events: BTreeMap<String, Value>) -> Vec<Value> {
     events
 }
 
-/// When an event was last seen, seconds since 1970.
-pub fn last_seen(event: &Value) -> i64 {
-    ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/firstTimestamp", "/metadata/creationTimestamp"]
-        .iter()
-        .map(|pointer| super::printer::moment(event, pointer))
-        .find(|&time| time > 0)
-        .unwrap_or_default()
-}
-
 /// The text in kubectl's words where the kind has them, else field by field.
 async fn text(client: &kube::Client, object: &Value, events: &[Value], now: Timestamp) -> String {
     match coracle_verbs::describe(client.clone(), object).await {
         Ok(text) => text,
-        Err(_) => plain(object, events, now),
+        Err(_) => coracle_verbs::describe_plainly(object, events, now),
     }
-}
-
-/// Any object, field by field, and its events.
-fn plain(object: &Value, events: &[Value], now: Timestamp) -> String {
-    let mut text = String::new();
-    let metadata = |field: &str| object.pointer(&format!("/metadata/{field}"));
-    for (label, value) in [
-        ("Name", metadata("name")),
-        ("Namespace", metadata("namespace")),
-        ("Labels", metadata("labels")),
-        ("Annotations", metadata("annotations")),
-        ("API Version", object.get("apiVersion")),
-        ("Kind", object.get("kind")),
-        ("Created", metadata("creationTimestamp")),
-    ] {
-        write_field(&mut text, label, value.unwrap_or(&Value::Null), 0);
-    }
-    for (field, value) in object.as_object().into_iter().flatten() {
-        if !matches!(field.as_str(), "apiVersion" | "kind" | "metadata") {
-            write_field(&mut text, &title(field), value, 0);
-        }
-    }
-    if events.is_empty() {
-        text.push_str("Events:       <none>\n");
-        return text;
-    }
-    text.push_str("Events:\n  Type     Reason                Age    From                  Message\n");
-    for event in events {
-        let field = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let from = if field("/source/component").is_empty() { field("/reportingComponent") } else { field("/source/component") };
-        let age = age::human(now.as_second() - last_seen(event));
-        text.push_str(&format!("  {:<8} {:<21} {age:<6} {from:<21} {}\n", field("/type"), field("/reason"), field("/message").trim()));
-    }
-    text
-}
-
-fn write_field(text: &mut String, label: &str, value: &Value, depth: usize) {
-    let indent = "  ".repeat(depth);
-    let label = format!("{indent}{label}:");
-    match value {
-        Value::Null if depth == 0 => text.push_str(&format!("{label:<14}<none>\n")),
-        Value::Null => {}
-        Value::Object(map) if map.is_empty() => text.push_str(&format!("{label:<14}<none>\n")),
-        Value::Object(map) => {
-            text.push_str(&format!("{label}\n"));
-            // keys of labels and the like are names, not fields
-            let names = ["Labels:", "Annotations:", "Match Labels:", "Selector:", "Data:", "Node Selector:"].contains(&label.trim());
-            for (field, value) in map {
-                let field = if names { field.clone() } else { title(field) };
-                write_field(text, &field, value, depth + 1);
-            }
-        }
-        Value::Array(items) => {
-            text.push_str(&format!("{label}\n"));
-            for (index, item) in items.iter().enumerate() {
-                write_field(text, &format!("[{index}]"), item, depth + 1);
-            }
-        }
-        Value::String(string) => text.push_str(&format!("{label:<14}{}{string}\n", if label.len() >= 14 { " " } else { "" })),
-        other => text.push_str(&format!("{label:<14}{}{other}\n", if label.len() >= 14 { " " } else { "" })),
-    }
-}
-
-/// `restartPolicy` as `Restart Policy`; names with dots or dashes stay.
-fn title(field: &str) -> String {
-    if field.contains(['.', '-', '/']) {
-        return field.to_owned();
-    }
-    let mut title = String::new();
-    for (index, c) in field.chars().enumerate() {
-        if index == 0 {
-            title.extend(c.to_uppercase());
-        } else {
-            if c.is_uppercase() && !title.ends_with(|before: char| before.is_uppercase()) {
-                title.push(' ');
-            }
-            title.push(c);
-        }
-    }
-    title
 }

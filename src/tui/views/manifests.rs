@@ -65,7 +65,7 @@ impl ManifestsView {
         let several = self.folders.len() > 1;
         let mut items = Vec::new();
         for folder in self.folders.iter().map(|shown| &shown.status) {
-            items.extend(several.then_some(Item::Folder(folder)));
+            items.extend((several || !folder.notes.is_empty()).then_some(Item::Folder(folder)));
             for file in &folder.files {
                 items.push(Item::File(folder, file));
                 items.extend(file.documents.iter().map(|document| Item::Document(folder, file, document)));
@@ -143,7 +143,12 @@ impl ManifestsView {
     fn line(&self, item: &Item, widest: usize, shared: &Shared) -> Line<'static> {
         let theme = &shared.theme;
         match item {
-            Item::Folder(folder) => Line::styled(format!("{}", folder.dir.display()), theme.style(Role::Columns)),
+            Item::Folder(folder) => {
+                let notes = folder.notes.iter().map(|note| Span::styled(format!("  {note}"), theme.style(Role::Warning)));
+                let mut line = Line::styled(format!("{}", folder.dir.display()), theme.style(Role::Columns));
+                line.spans.extend(notes);
+                line
+            }
             Item::File(_, file) => {
                 let mut spans = vec![Span::styled(format!(" {}", file.path.display()), theme.style(Role::HeaderAccent))];
                 if file.paused {

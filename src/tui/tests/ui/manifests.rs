@@ -33,6 +33,7 @@ async fn the_status_of_every_document_is_live() {
             },
             FileStatus { path: "broken.yaml".into(), error: Some((3, 6, "unclosed bracket '['".into())), ..FileStatus::default() },
         ],
+        ..FolderStatus::default()
     };
     let (sender, receiver) = watch::channel(status.clone());
     let fake = Fake::new();
@@ -91,6 +92,7 @@ async fn several_folders_are_shown_together() {
         let status = FolderStatus {
             dir: dir.path().join(name),
             files: vec![FileStatus { path: format!("{name}.yaml").into(), ..FileStatus::default() }],
+            ..FolderStatus::default()
         };
         // whoever keeps the folder lives as long as the view
         let (sender, status) = watch::channel(status);
