@@ -141,12 +141,7 @@ async fn list<K: Watchable>(api: &Api<K>, informer: &Informer<K>) -> Result<Stri
 }
 
 /// Follows one watch to its end; answers the revision to go on from.
-async fn watch<K: Watchable>(
-    client: &kube::Client,
-    informer: &Informer<K>,
-    from: &str,
-    failures: &mut u32,
-) -> Result<String, kube::Error> {
+async fn watch<K: Watchable>(client: &kube::Client, informer: &Informer<K>, from: &str, failures: &mut u32) -> Result<String, kube::Error> {
     let mut last = from.to_owned();
     let mut events = Events::of::<K>(client, from).await?;
     while let Some(event) = events.next().await {

@@ -187,6 +187,7 @@ impl Cluster {
             return Err(error);
         }
         cluster.took = begun.elapsed();
+        cluster.actors.push(tokio::spawn(crate::pages::give_back()));
         Ok(cluster)
     }
 

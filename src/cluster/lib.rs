@@ -14,6 +14,7 @@ mod directory;
 mod doctor;
 mod error;
 mod nodes;
+mod pages;
 mod restart;
 mod snapshot;
 mod steps;
