@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next().as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("__shim") => return coracle_node::shim::main(&arguments.collect::<Vec<_>>()),
+        Some("__anchor") => return coracle_node::rootless::main(),
         Some("__kubia") => return coracle_node::demo::main(&arguments.collect::<Vec<_>>()),
         _ => {}
     }

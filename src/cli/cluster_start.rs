@@ -7,7 +7,7 @@ use coracle_cluster::{Autoscaling, Cluster, ClusterConfig, DataDirectory, Lifecy
 
 use super::arguments::{self, Global, Start};
 use super::failure::Failure;
-use super::{home, kubeconfig};
+use super::{home, kubeconfig, rootless};
 
 /// The configuration that the arguments ask for.
 pub(crate) fn configuration(global: &Global, start: &Start) -> Result<ClusterConfig, Failure> {
@@ -52,7 +52,8 @@ fn lifecycle(arguments: &arguments::Lifecycle) -> Lifecycle {
 
 /// Starts the cluster and tells the user's kubeconfig of it; returns the file that names it.
 pub(crate) async fn start(global: &Global, start: &Start, config: ClusterConfig, steps: &Steps) -> Result<(Cluster, PathBuf), Failure> {
-    let mut cluster = Cluster::start(config, steps).await?;
+    let directory = config.directory.clone();
+    let mut cluster = Cluster::start(config, steps).await.inspect_err(|_| rootless::leave(&directory))?;
     if start.restart_on_image {
         cluster.restart_on_image();
     }

@@ -16,6 +16,7 @@ mod kubeconfig;
 mod log;
 mod node;
 mod reset;
+mod rootless;
 mod service;
 mod snapshot;
 mod status;
@@ -33,6 +34,9 @@ use failure::Failure;
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
     let arguments = Arguments::typed();
+    if let Err(failure) = rootless::enter(&arguments) {
+        return failure.print(arguments.global.verbose);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::new("the program cannot start its threads", error).print(arguments.global.verbose),

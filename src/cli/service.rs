@@ -20,12 +20,12 @@ pub(crate) async fn run(global: &Global, name: &str) -> Result<ExitCode, Failure
         Some(host) => host.to_owned(),
     };
     let service = Api::<Service>::namespaced(client, namespace).get(name).await.map_err(Failure::of)?;
-    print!("{}", places(&service, &host));
+    print!("{}", places(&service, &host, status["linked"] != false));
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line for each way to a service's ports.
-fn places(service: &Service, host: &str) -> String {
+/// A line for each way to a service's ports; `linked` if this machine has a way to cluster IPs.
+fn places(service: &Service, host: &str, linked: bool) -> String {
     let (name, namespace) =
         (service.metadata.name.as_deref().unwrap_or_default(), service.metadata.namespace.as_deref().unwrap_or_default());
     let Some(spec) = &service.spec else { return String::new() };
@@ -40,7 +40,12 @@ fn places(service: &Service, host: &str) -> String {
         let _ = writeln!(out, "{}", title(port));
         let _ = writeln!(out, "  in pods        {}", shown(port, &dns, number));
         if let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") {
-            let _ = writeln!(out, "  cluster IP     {}  (from pods, and from this machine)", shown(port, ip, number));
+            let _ = writeln!(
+                out,
+                "  cluster IP     {}  (from pods{})",
+                shown(port, ip, number),
+                if linked { ", and from this machine" } else { "" }
+            );
         }
         if let Some(node_port) = port.node_port.filter(|port| *port > 0) {
             let _ = writeln!(out, "  node port      {}", shown(port, host, node_port));
@@ -48,7 +53,7 @@ fn places(service: &Service, host: &str) -> String {
         if spec.type_.as_deref() == Some("LoadBalancer") {
             let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
             let given = status.into_iter().flatten().filter_map(|ingress| ingress.ip.as_deref());
-            for ip in std::iter::once(host).chain(given) {
+            for ip in std::iter::once(host).chain(given.filter(|_| linked)) {
                 let _ = writeln!(out, "  load balancer  {}", shown(port, ip, number));
             }
         }
@@ -91,10 +96,10 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn places_of(spec: Value) -> String {
+    fn places_of(spec: Value, linked: bool) -> String {
         let status = json!({"loadBalancer": {"ingress": [{"ip": "10.244.255.253"}]}});
         let service = json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec, "status": status});
-        places(&serde_json::from_value(service).unwrap(), "127.0.0.1")
+        places(&serde_json::from_value(service).unwrap(), "127.0.0.1", linked)
     }
 
     #[test]
@@ -114,10 +119,14 @@ port names (53/UDP)
   load balancer  127.0.0.1:53
   load balancer  10.244.255.253:53
 ";
-        assert_eq!(places_of(json!({"type": "LoadBalancer", "clusterIP": "10.96.1.2", "ports": ports})), expected);
-        let headless = places_of(json!({"clusterIP": "None", "ports": [{"port": 5432}]}));
+        let balancer = json!({"type": "LoadBalancer", "clusterIP": "10.96.1.2", "ports": ports});
+        assert_eq!(places_of(balancer.clone(), true), expected);
+        // a plain user's machine has no way to the addresses of the cluster
+        let plain = places_of(balancer, false);
+        assert!(plain.contains("http://10.96.1.2  (from pods)\n") && !plain.contains("10.244."), "{plain}");
+        let headless = places_of(json!({"clusterIP": "None", "ports": [{"port": 5432}]}), true);
         assert_eq!(headless.lines().count(), 3, "{headless}");
-        let out = places_of(json!({"type": "ExternalName", "externalName": "example.org"}));
+        let out = places_of(json!({"type": "ExternalName", "externalName": "example.org"}), true);
         assert_eq!(out, "in pods        web.shop.svc.cluster.local is another name of example.org\n");
     }
 }

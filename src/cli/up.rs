@@ -54,7 +54,7 @@ fn ready_line(cluster: &Cluster, kubeconfig: &std::path::Path) -> String {
         cluster.took().as_millis(),
         cluster.address(),
         kubeconfig.display(),
-        cluster.runtime_kind(),
+        cluster.shown_runtime(),
         cluster.node_count(),
     )
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use coracle_node::rootless;
 use coracle_node::runtime::docker::Engine;
 use serde::{Deserialize, Serialize};
 
@@ -68,7 +69,11 @@ impl FromStr for RuntimeChoice {
 pub(crate) fn native_obstacle() -> Option<String> {
     let lacking = |what: &str| Some(format!("native: {what}"));
     if !nix::unistd::geteuid().is_root() {
-        return lacking("needs root");
+        let obstacle = rootless::obstacle().unwrap_or_else(|| "the program is not in them".to_owned());
+        return lacking(&format!("needs root, or namespaces of its own: {obstacle}"));
+    }
+    if rootless::is_rootless() {
+        return None;
     }
     if !std::path::Path::new("/sys/fs/cgroup").exists() {
         return lacking("needs control groups at /sys/fs/cgroup");
@@ -83,7 +88,7 @@ pub(crate) fn native_obstacle() -> Option<String> {
 /// The engine, if the docker runtime works here; else why not.
 pub(crate) fn docker_engine() -> Result<Engine, String> {
     let engine = Engine::find().map_err(|reason| format!("docker: {reason}"))?;
-    if nix::unistd::geteuid().is_root() {
+    if nix::unistd::geteuid().is_root() && !rootless::is_rootless() {
         Ok(engine)
     } else {
         Err(format!("docker: the engine at {} answers, but pods' networks need root", engine.address))

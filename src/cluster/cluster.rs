@@ -13,6 +13,7 @@ use coracle_client::{Clients, Informers};
 use coracle_controllers::{Autoscaling, NodeLifecycle};
 use coracle_network::{Lab, LabConfig, Ranges, SimulatedNetwork};
 use coracle_node::Dialer;
+use coracle_node::rootless::is_rootless;
 use coracle_node::runtime::docker::{Docker, Engine};
 use coracle_server::admission::TolerationSeconds;
 use coracle_server::bootstrap::BootstrapConfig;
@@ -134,8 +135,8 @@ impl Cluster {
             nodes: Mutex::default(),
             decisions: Default::default(),
             facts: Mutex::new(json!({
-                "pid": holder.pid, "server": holder.server, "runtime": identity.runtime.name(), "nodes": names,
-                "dataDirectory": directory.path(), "podCIDR": identity.pod_cidr, "serviceCIDR": identity.service_cidr,
+                "pid": holder.pid, "server": holder.server, "runtime": shown_runtime(identity.runtime), "nodes": names,
+                "dataDirectory": directory.path(), "podCIDR": identity.pod_cidr, "serviceCIDR": identity.service_cidr, "linked": !is_rootless(),
             })),
         });
         let dialer = Dialer::default();
@@ -297,9 +298,9 @@ impl Cluster {
         &self.directory
     }
 
-    /// The runtime in use.
-    pub fn runtime_kind(&self) -> RuntimeKind {
-        self.identity.runtime
+    /// The runtime in use, as users are told of it.
+    pub fn shown_runtime(&self) -> String {
+        shown_runtime(self.identity.runtime)
     }
 
     /// How many nodes there are.
@@ -342,7 +343,16 @@ impl Cluster {
         {
             tracing::error!(%error, "the pod network was not removed");
         }
+        if is_rootless() && !leave_pods {
+            coracle_node::rootless::end_anchor(self.directory.path());
+        }
     }
+}
+
+/// `native (rootless)` says what is different.
+fn shown_runtime(kind: RuntimeKind) -> String {
+    let how = if kind == RuntimeKind::Native && is_rootless() { " (rootless)" } else { "" };
+    format!("{kind}{how}")
 }
 
 pub(crate) fn engine() -> Result<Engine, ClusterError> {
@@ -356,6 +366,7 @@ async fn remove_containers(identity: &ClusterIdentity) -> Result<(), ClusterErro
 
 /// Removes what the cluster of a data directory has outside of it, before the directory is deleted.
 pub async fn remove_leftovers(directory: &DataDirectory) -> Result<(), ClusterError> {
+    crate::rootless::dissolve(directory);
     match directory.identity() {
         Some(identity) if identity.runtime == RuntimeKind::Docker => remove_containers(&identity).await,
         _ => Ok(()),
@@ -406,11 +417,13 @@ fn host_name() -> String {
 }
 
 fn lab_config(directory: &DataDirectory, identity: &ClusterIdentity, ranges: Ranges, nodes: &[String]) -> LabConfig {
+    let linked = !is_rootless();
     LabConfig {
         cluster_id: identity.id.clone(),
         ranges,
         nodes: nodes.to_vec(),
-        run_directory: PathBuf::from("/run/coracle").join(&identity.id),
+        run_directory: if linked { PathBuf::from("/run/coracle") } else { directory.run() }.join(&identity.id),
+        linked,
         owner: directory.path().to_owned(),
         nft: std::env::var_os(NFT).is_none_or(|value| value != "off"),
     }

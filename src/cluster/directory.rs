@@ -78,6 +78,11 @@ impl DataDirectory {
         self.0.join("logs")
     }
 
+    /// What does not outlive a plain user's namespaces.
+    pub(crate) fn run(&self) -> PathBuf {
+        self.0.join("run")
+    }
+
     fn lock_file(&self) -> PathBuf {
         self.0.join("lock")
     }

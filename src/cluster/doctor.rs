@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use coracle_node::rootless;
+
 use crate::choice::{docker_engine, native_obstacle};
 use crate::directory::DataDirectory;
 
@@ -49,6 +51,12 @@ fn docker() -> Finding {
 }
 
 fn native() -> Finding {
+    if !nix::unistd::geteuid().is_root() {
+        return match rootless::obstacle() {
+            None => finding("native runtime", true, format!("containers without Docker, rootless: {}", rootless::lacks())),
+            Some(reason) => finding("native runtime", false, format!("{reason}; or run as root, or try --runtime simulated")),
+        };
+    }
     match native_obstacle() {
         None => finding("native runtime", true, "containers without Docker, as root"),
         Some(reason) => finding("native runtime", false, format!("{reason}; run as root, or try --runtime simulated")),
@@ -56,6 +64,9 @@ fn native() -> Finding {
 }
 
 fn control_groups() -> Finding {
+    if !nix::unistd::geteuid().is_root() {
+        return finding("control groups", false, "a plain user has none: limits are not enforced; run as root for them");
+    }
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
     let types: Vec<&str> = mounts.lines().filter_map(|line| line.split(' ').nth(2)).collect();
     match (types.contains(&"cgroup"), types.contains(&"cgroup2")) {
@@ -67,7 +78,8 @@ fn control_groups() -> Finding {
 
 fn host_network() -> Finding {
     if !nix::unistd::geteuid().is_root() {
-        return finding("pod network", false, "needs root; simulated pods have addresses and no network");
+        let says = "pods reach each other and services, no other: a way out needs root; simulated pods have addresses and no network";
+        return finding("pod network", rootless::obstacle().is_none(), says);
     }
     match coracle_network::egress::permitted() {
         Ok(()) => finding("pod network", true, "pods reach each other, services, this machine and what it reaches"),

@@ -16,6 +16,7 @@ mod error;
 mod nodes;
 mod pages;
 mod restart;
+pub mod rootless;
 mod snapshot;
 mod steps;
 

@@ -32,6 +32,9 @@ pub struct LabConfig {
     pub run_directory: PathBuf,
     /// The cluster's data directory: without it, what is left of a lab is nobody's.
     pub owner: PathBuf,
+    /// Whether the host has a way into the lab; a plain user cannot give it one. Then the node's address is the lab's own,
+    /// and what is to be reached from the host is reached by this process alone.
+    pub linked: bool,
     /// Whether the kernel may lead services' clients and enforce policies, where there is an `nft` that works.
     pub nft: bool,
 }
@@ -56,6 +59,20 @@ impl LabConfig {
         self.run_directory.join("lab")
     }
 
+    /// Whether the node's address is the lab's own.
+    fn has(&self, address: IpAddr) -> bool {
+        !self.linked && address == node_address(self.ranges)
+    }
+
+    /// From where, and where, an address is dialled. What listens at the node's listens on the host, whose own addresses
+    /// the lab does not lead to without a link.
+    pub(crate) fn dialled(&self, address: SocketAddr) -> (Dialled, SocketAddr) {
+        match self.has(address.ip()) {
+            true => (Dialled::OnHost, SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))),
+            false => (Dialled::InLab, address),
+        }
+    }
+
     /// The host's end of the link; at most 15 characters.
     fn host_link(&self) -> String {
         format!("cor-{}", self.cluster_id.chars().take(8).collect::<String>())
@@ -66,8 +83,10 @@ impl Lab {
     /// Makes the lab, or finds the one that a crashed process left; then the host's link and its two routes. When this
     /// returns, no packet for the cluster's ranges can leave by another route.
     pub async fn start(config: LabConfig) -> Result<Self, NetworkError> {
-        remove_orphans(&config).await;
-        refuse_used_ranges(&config).await?;
+        if config.linked {
+            remove_orphans(&config).await;
+            refuse_used_ranges(&config).await?;
+        }
         namespace::create(&config.namespace())?;
         let owner = config.run_directory.join(OWNER);
         fs::write(&owner, config.owner.as_os_str().as_encoded_bytes()).map_err(|source| NetworkError::File { path: owner, source })?;
@@ -77,23 +96,15 @@ impl Lab {
             step: "netlink is not available",
             source,
         })?;
-        let host = host_links()?;
-        let Ranges { pods, services } = config.ranges;
-        let (host_end, lab_end) = (config.ranges.host(), config.ranges.lab());
-
         links.up("lo").await?;
-        let into_lab = open(&config.namespace())?;
-        host.veth(&config.host_link(), "host0", into_lab.as_raw_fd()).await?;
-        links.address("host0", lab_end, 30).await?;
-        links.up("host0").await?;
-        host.address(&config.host_link(), host_end, 30).await?;
-        host.up(&config.host_link()).await?;
-        host.route(pods, lab_end).await?;
-        host.route(services, lab_end).await?;
-
-        links.own(services).await?;
+        if config.linked {
+            link_host(&config, &links).await?;
+        } else {
+            links.own(Cidr { network: config.ranges.host(), prefix: 32 }).await?;
+        }
+        links.own(config.ranges.services).await?;
         // what no bridge has ends here: it must not come back to the host
-        links.unreachable(pods).await?;
+        links.unreachable(config.ranges.pods).await?;
         insider.run(configure).await.map_err(|source| NetworkError::Namespace {
             path: insider.path().to_owned(),
             step: "forwarding cannot be switched on",
@@ -113,7 +124,7 @@ impl Lab {
             cleared.map_err(|source| NetworkError::File { path: config.namespace(), source })?;
         }
         let nft = nft.filter(|_| config.nft);
-        let open = config.nft && egress::open(&links, config.ranges, &config.host_link()).await?;
+        let open = config.linked && config.nft && egress::open(&links, config.ranges, &config.host_link()).await?;
         Ok(Self { shared: Arc::new(Shared { config, insider, links, pods, nft, open }) })
     }
 
@@ -152,6 +163,9 @@ impl Lab {
     /// Makes another range of services the lab's own, and leads the host to it.
     pub(crate) async fn serve(&self, range: Cidr) -> Result<(), NetworkError> {
         let Shared { config, links, .. } = &*self.shared;
+        if !config.linked {
+            return links.own(range).await;
+        }
         let host = host_links()?;
         for (route, link) in host.routes().await? {
             if range.overlaps(route) && !is_guard(route, link) && route != range {
@@ -210,23 +224,36 @@ impl Lab {
             .await
     }
 
+    /// Listens on an address of the host, or of the node.
+    pub(crate) async fn listen_outside(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        if self.has(address) { self.listen_tcp(address).await } else { TcpListener::bind(address).await }
+    }
+
+    /// Binds a datagram socket to an address of the host, or of the node.
+    pub(crate) async fn bind_outside(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+        if self.has(address) { self.bind_udp(address).await } else { UdpSocket::bind(address).await }
+    }
+
+    /// Whether an address is the lab's, not the host's.
+    fn has(&self, address: SocketAddr) -> bool {
+        self.shared.config.has(address.ip())
+    }
+
     /// Connects to an address from inside the lab.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        connect(&self.shared.insider, address).await
+        connect(&self.shared.insider, self.shared.config.dialled(address)).await
     }
 
     /// Removes the lab: namespaces of pods, links and routes. Pods must have ended.
     pub async fn stop(&self) -> Result<(), NetworkError> {
         let Shared { config, links, pods, .. } = &*self.shared;
         pods.remove_all().await?;
-        let host = host_links()?;
         if self.shared.open {
             egress::close(&config.host_link());
         }
-        for range in [config.ranges.pods, config.ranges.services] {
-            host.unroute(range, config.ranges.lab()).await?;
+        if config.linked {
+            unlink_host(config).await?;
         }
-        host.remove(&config.host_link()).await?;
         for number in 0..config.nodes.len() as u32 {
             links.remove(&bridge_name(number)).await?;
         }
@@ -238,6 +265,29 @@ impl Lab {
             _ => Ok(()),
         }
     }
+}
+
+/// Gives the host its link and its two routes.
+async fn link_host(config: &LabConfig, links: &Links) -> Result<(), NetworkError> {
+    let host = host_links()?;
+    let (host_end, lab_end) = (config.ranges.host(), config.ranges.lab());
+    let into_lab = open(&config.namespace())?;
+    host.veth(&config.host_link(), "host0", into_lab.as_raw_fd()).await?;
+    links.address("host0", lab_end, 30).await?;
+    links.up("host0").await?;
+    host.address(&config.host_link(), host_end, 30).await?;
+    host.up(&config.host_link()).await?;
+    host.route(config.ranges.pods, lab_end).await?;
+    host.route(config.ranges.services, lab_end).await
+}
+
+/// Takes them away.
+async fn unlink_host(config: &LabConfig) -> Result<(), NetworkError> {
+    let host = host_links()?;
+    for range in [config.ranges.pods, config.ranges.services] {
+        host.unroute(range, config.ranges.lab()).await?;
+    }
+    host.remove(&config.host_link()).await
 }
 
 /// Removes the tables of services and policies.
@@ -269,8 +319,18 @@ async fn remove_orphans(config: &LabConfig) {
     }
 }
 
-pub(crate) async fn connect(insider: &Insider, address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = insider.run(TcpSocket::new_v4).await?;
+/// Where a connection begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialled {
+    InLab,
+    OnHost,
+}
+
+pub(crate) async fn connect(insider: &Insider, (place, address): (Dialled, SocketAddr)) -> io::Result<TcpStream> {
+    let socket = match place {
+        Dialled::InLab => insider.run(TcpSocket::new_v4).await?,
+        Dialled::OnHost => TcpSocket::new_v4()?,
+    };
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)

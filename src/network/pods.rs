@@ -16,7 +16,7 @@ use crate::error::NetworkError;
 use crate::lab::{LabConfig, bridge_name, connect, node_address};
 use crate::links::Links;
 use crate::namespace::{self, Insider};
-use crate::ranges::{Cidr, Ranges};
+use crate::ranges::Cidr;
 
 /// The gateway's place in a node's range, and the first that a pod can have.
 const GATEWAY: u32 = 1;
@@ -24,8 +24,7 @@ const FIRST: u32 = 2;
 
 pub(crate) struct Pods {
     directory: PathBuf,
-    ranges: Ranges,
-    nodes: Vec<String>,
+    config: LabConfig,
     insider: Insider,
     links: Links,
     given: Mutex<Given>,
@@ -78,8 +77,7 @@ impl Pods {
                 given.insert(id, node, address);
             }
         }
-        let (ranges, nodes) = (config.ranges, config.nodes.clone());
-        Ok(Self { directory, ranges, nodes, insider, links, given: Mutex::new(given) })
+        Ok(Self { directory, config: config.clone(), insider, links, given: Mutex::new(given) })
     }
 
     fn namespace(&self, id: &str) -> PathBuf {
@@ -91,7 +89,7 @@ impl Pods {
     }
 
     fn number(&self, node: &str) -> u32 {
-        self.nodes.iter().position(|name| name == node).unwrap_or_default() as u32
+        self.config.nodes.iter().position(|name| name == node).unwrap_or_default() as u32
     }
 
     async fn connect_pod(&self, id: &str, number: u32, address: Ipv4Addr, netns: Option<&Path>) -> Result<(), NetworkError> {
@@ -114,7 +112,7 @@ impl Pods {
             self.links.plug(&link, &bridge_name(number)).await?;
             pod.rename(&peer_name(id), "eth0").await?;
         }
-        let range = self.ranges.node(number);
+        let range = self.config.ranges.node(number);
         pod.up("lo").await?;
         // alone on its link: what it sends passes the lab, where services are led and policies enforced
         pod.address("eth0", address, 32).await?;
@@ -175,7 +173,7 @@ fn kernel(error: NetworkError) -> PodNetworkError {
 impl PodNetwork for Pods {
     async fn attach(&self, node: &str, id: &str, netns: Option<&Path>) -> Result<PodAddress, PodNetworkError> {
         let number = self.number(node);
-        let range = self.ranges.node(number);
+        let range = self.config.ranges.node(number);
         let known = self.given.lock().sandboxes.get(id).copied();
         let address = match known {
             Some((_, address)) => address,
@@ -203,14 +201,14 @@ impl PodNetwork for Pods {
     }
 
     fn dns_server(&self) -> Option<IpAddr> {
-        Some(IpAddr::V4(self.ranges.dns()))
+        Some(IpAddr::V4(self.config.ranges.dns()))
     }
 
     fn node_address(&self, _node: &str) -> IpAddr {
-        node_address(self.ranges)
+        node_address(self.config.ranges)
     }
 
     async fn dial(&self, address: IpAddr, port: u16) -> io::Result<TcpStream> {
-        connect(&self.insider, SocketAddr::new(address, port)).await
+        connect(&self.insider, self.config.dialled(SocketAddr::new(address, port))).await
     }
 }

@@ -12,8 +12,7 @@ use std::thread::JoinHandle;
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 
-use crate::harness::cluster::with_containers;
-use crate::harness::{Cluster, Place, network};
+use crate::harness::{Cluster, network};
 
 /// What tests have of the cluster.
 pub struct Shared {
@@ -61,8 +60,9 @@ fn start() -> Option<Shared> {
 
 /// Starts the cluster and stops it when the process ends; nothing may be left of it then.
 fn keep(started: &Sender<Shared>, stopped: &Receiver<()>) {
-    let runtime = if nix::unistd::geteuid().is_root() { with_containers() } else { "simulated".to_owned() };
-    let cluster = Arc::new(Cluster::start(Place::new(), &["--runtime", &runtime, "--nodes", "2", "--max-container-restart-period", "1"]));
+    let options = ["--nodes", "2", "--max-container-restart-period", "1"];
+    let root = nix::unistd::geteuid().is_root();
+    let cluster = Arc::new(if root { Cluster::native(&options) } else { Cluster::simulated(&options) });
     let network = File::open("/proc/thread-self/ns/net").unwrap();
     started.send(Shared { cluster: Arc::downgrade(&cluster), network }).unwrap();
     // the sender is dropped at exit

@@ -17,7 +17,8 @@ const START: Duration = Duration::from_secs(60);
 /// Pods have ten seconds when a cluster stops.
 const STOP: Duration = Duration::from_secs(45);
 
-/// The runtime of clusters with containers: the native one, or what `CORACLE_TEST_RUNTIME` says.
+/// The runtime of clusters with containers: the native one, or what `CORACLE_TEST_RUNTIME` says (`docker`, or `rootless` for
+/// the native one of a plain user).
 pub fn with_containers() -> String {
     std::env::var("CORACLE_TEST_RUNTIME").unwrap_or_else(|_| "native".to_owned())
 }
@@ -47,7 +48,10 @@ fn up(place: &Place, options: &[String]) -> Command {
 impl Cluster {
     /// Starts one with containers.
     pub fn native(options: &[&str]) -> Self {
-        Self::start(Place::new(), &[&["--runtime", &with_containers()], options].concat())
+        match with_containers().as_str() {
+            "rootless" => Self::start(Place::plain(), &[&["--runtime", "native"], options].concat()),
+            runtime => Self::start(Place::new(), &[&["--runtime", runtime], options].concat()),
+        }
     }
 
     /// Starts one without.

@@ -16,6 +16,8 @@ pub fn of(place: &Place) -> Vec<String> {
     let ours = |line: &&str| line.contains(&directory) || run_directory.as_ref().is_some_and(|run| line.contains(&*run.to_string_lossy()));
     left.extend(mounts.lines().filter(ours).map(|line| format!("mount {line}")));
     left.extend(run_directory.filter(|path| path.exists()).map(|path| format!("run directory {}", path.display())));
+    // a plain user's
+    left.extend(Some(place.data().join("anchor")).filter(|path| path.exists()).map(|path| format!("anchor {}", path.display())));
     if let Some(id) = &id {
         left.extend(control_groups(id).iter().map(|path| format!("control group {}", path.display())));
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::cluster::with_containers;
+use super::place::Place;
 use super::{kubectl, network};
 
 /// Something that not every machine has.
@@ -12,6 +13,8 @@ use super::{kubectl, network};
 pub enum Need {
     /// Containers: root.
     Native,
+    /// Containers of a plain user: namespaces that he may make.
+    Rootless,
     /// A Docker engine that the test may start and kill: `dockerd`, `docker`, root.
     Docker,
     /// The `kubectl` program.
@@ -41,6 +44,7 @@ impl Need {
     fn name(self) -> &'static str {
         match self {
             Self::Native => "native",
+            Self::Rootless => "rootless",
             Self::Docker => "docker",
             Self::Kubectl => "kubectl",
             Self::Busybox => "busybox",
@@ -53,6 +57,10 @@ impl Need {
     fn obstacle(self) -> Option<&'static str> {
         match self {
             Self::Native => (!nix::unistd::geteuid().is_root()).then_some("not root"),
+            Self::Rootless => {
+                let told = Place::plain().run(&["doctor"]).text();
+                (!told.contains("ok native runtime")).then_some("the kernel keeps namespaces from plain users")
+            }
             Self::Docker => {
                 let there =
                     |name: &str| ["/usr/bin", "/usr/sbin", "/usr/local/bin"].iter().any(|place| Path::new(place).join(name).exists());

@@ -1,5 +1,7 @@
 //! A place of its own for a cluster: data, home and kubeconfig below one temporary directory.
 
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -14,14 +16,39 @@ pub struct Place {
     directory: tempfile::TempDir,
     /// The Docker engine that programs here find; `None`: the machine's.
     engine: Option<String>,
+    /// Who runs the programs here; `None`: who runs the test.
+    user: Option<u32>,
+    program: PathBuf,
 }
+
+/// Somebody without rights, on every machine.
+const NOBODY: u32 = 65_534;
 
 impl Place {
     /// A new one.
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("coracle-test-").tempdir().unwrap();
         std::fs::create_dir(directory.path().join("home")).unwrap();
-        Self { directory, engine: None }
+        Self { directory, engine: None, user: None, program: PROGRAM.into() }
+    }
+
+    /// A new one of a plain user; of who runs the test, if that is one.
+    pub fn plain() -> Self {
+        let place = Self::new();
+        if !nix::unistd::geteuid().is_root() {
+            return place;
+        }
+        for path in [place.path().to_owned(), place.path().join("home")] {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let open = |path: &Path| std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o1 != 0);
+        let mut program = PathBuf::from(PROGRAM);
+        if !program.ancestors().all(open) {
+            program = place.path().join("coracle");
+            std::fs::copy(PROGRAM, &program).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        Self { user: Some(NOBODY), program, ..place }
     }
 
     /// A new one whose programs find this Docker engine.
@@ -60,12 +87,15 @@ impl Place {
         }
         command.env("HOME", self.path().join("home")).env("KUBECONFIG", self.kubeconfig()).current_dir(self.path());
         command.envs(self.engine.iter().map(|address| ("DOCKER_HOST", address)));
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 
     /// The program under test, on this place's data.
     pub fn coracle(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(PROGRAM);
+        let mut command = self.command(&self.program.to_string_lossy());
         command.args(arguments).arg("--data-dir").arg(self.data()).arg("--kubeconfig").arg(self.kubeconfig());
         command
     }

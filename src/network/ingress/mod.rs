@@ -173,7 +173,7 @@ impl Listening {
         for (port, other, encrypted) in PORTS {
             let mut found = None;
             for port in [port, other] {
-                match listen(&addresses, port).await {
+                match listen(&config.lab, &addresses, port).await {
                     Ok(listeners) => {
                         found = Some((port, listeners));
                         break;
@@ -201,10 +201,10 @@ impl Listening {
 }
 
 /// The port on all addresses, or on none.
-async fn listen(addresses: &BTreeSet<IpAddr>, port: u16) -> std::io::Result<Vec<TcpListener>> {
+async fn listen(lab: &Lab, addresses: &BTreeSet<IpAddr>, port: u16) -> std::io::Result<Vec<TcpListener>> {
     let mut out = Vec::new();
     for &address in addresses {
-        out.push(TcpListener::bind(SocketAddr::new(address, port)).await?);
+        out.push(lab.listen_outside(SocketAddr::new(address, port)).await?);
     }
     Ok(out)
 }

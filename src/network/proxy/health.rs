@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::table::Backends;
 use super::{Listen, ProxyConfig};
+use crate::lab::Lab;
 
 /// Where a service's health is asked, and how many of its endpoints are ready here.
 pub(crate) fn wanted(
@@ -58,7 +59,7 @@ impl Drop for Told {
 
 impl Health {
     /// Opens, changes and closes ports; `false` when one could not be had.
-    pub(crate) async fn reconcile(&mut self, wanted: BTreeMap<SocketAddr, (String, usize)>) -> bool {
+    pub(crate) async fn reconcile(&mut self, lab: &Lab, wanted: BTreeMap<SocketAddr, (String, usize)>) -> bool {
         self.0.retain(|address, told| wanted.get(address).is_some_and(|(service, _)| *service == told.service));
         let mut complete = true;
         for (address, (service, ready)) in wanted {
@@ -66,7 +67,7 @@ impl Health {
                 told.ready.store(ready, Ordering::Relaxed);
                 continue;
             }
-            match TcpListener::bind(address).await {
+            match lab.listen_outside(address).await {
                 Ok(listener) => {
                     let ready = Arc::new(AtomicUsize::new(ready));
                     let serving = tokio::spawn(serve(listener, service.clone(), ready.clone()));

@@ -86,7 +86,9 @@ pub fn start(config: ProxyConfig, policies: Policies, shutdown: CancellationToke
                 let health = health::wanted(&services, &wanted, &config);
                 let mut complete = proxy.add_ranges(&ranges.list()).await;
                 complete &= proxy.reconcile(wanted).await;
-                complete &= proxy.health.reconcile(health).await;
+                if let Some(lab) = &config.lab {
+                    complete &= proxy.health.reconcile(lab, health).await;
+                }
                 assign_addresses(&services, &config).await;
                 let retry = if complete { Duration::MAX } else { RETRY };
                 tokio::select! {
@@ -229,9 +231,9 @@ async fn open(lab: &Lab, listen: Listen, choice: Arc<Choice>) -> std::io::Result
     let sharing = choice.clone();
     let serving = match (listen.place, listen.protocol) {
         (Place::Lab, Protocol::Tcp) => tokio::spawn(splice::accept(lab.listen_tcp(address).await?, sharing)),
-        (Place::Host, Protocol::Tcp) => tokio::spawn(splice::accept(tokio::net::TcpListener::bind(address).await?, sharing)),
+        (Place::Host, Protocol::Tcp) => tokio::spawn(splice::accept(lab.listen_outside(address).await?, sharing)),
         (Place::Lab, Protocol::Udp) => tokio::spawn(datagrams::serve(lab.bind_udp(address).await?, sharing)),
-        (Place::Host, Protocol::Udp) => tokio::spawn(datagrams::serve(tokio::net::UdpSocket::bind(address).await?, sharing)),
+        (Place::Host, Protocol::Udp) => tokio::spawn(datagrams::serve(lab.bind_outside(address).await?, sharing)),
     };
     Ok(Frontend { choice, serving })
 }

@@ -31,6 +31,7 @@ fn config(directory: &Path) -> LabConfig {
         nodes: vec!["one".into(), "two".into()],
         run_directory: directory.join("run/lab"),
         owner: directory.to_owned(),
+        linked: true,
         nft: true,
     }
 }

@@ -27,16 +27,16 @@ const REPORT_AGAIN: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(500);
 const MOST_IMAGES: usize = 50;
 
-type Fact = (&'static str, &'static str, &'static str, &'static str);
+type Fact<'a> = (&'static str, &'static str, &'static str, &'a str);
 
-/// Type, status, reason and message of each condition, in upstream's order; memory, disk and PID pressure as measured, and
-/// whether the runtime is down.
-fn facts(pressures: [bool; 3], down: bool) -> [Fact; 4] {
+/// Type, status, reason and message of each condition, in upstream's order; memory, disk and PID pressure as measured, what
+/// the runtime cannot do here, and whether it is down.
+fn facts(pressures: [bool; 3], restriction: Option<&str>, down: bool) -> Vec<Fact<'_>> {
     let pick = |short: bool, kind, yes: (&'static str, &'static str), no: (&'static str, &'static str)| {
         if short { (kind, "True", yes.0, yes.1) } else { (kind, "False", no.0, no.1) }
     };
     let [memory, disk, pids] = pressures;
-    [
+    let mut all = vec![
         pick(
             memory,
             "MemoryPressure",
@@ -55,8 +55,11 @@ fn facts(pressures: [bool; 3], down: bool) -> [Fact; 4] {
             ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),
-        pick(!down, "Ready", ("KubeletReady", "kubelet is posting ready status"), ("KubeletNotReady", "container runtime is down")),
-    ]
+    ];
+    all.extend(restriction.map(|what| ("Restricted", "True", "PlainUser", what)));
+    let ready = ("KubeletReady", "kubelet is posting ready status");
+    all.push(pick(!down, "Ready", ready, ("KubeletNotReady", "container runtime is down")));
+    all
 }
 
 /// Registers, then reports every five minutes, and soon when something changed.
@@ -187,6 +190,7 @@ async fn status(agent: &Agent, machine: &Machine, old: &NodeStatus) -> NodeStatu
     let resources: BTreeMap<String, Quantity> =
         agent.capacity.resources().into_iter().map(|(name, text)| (name.to_owned(), Quantity(text))).collect();
     let address = |kind: &str, address: String| NodeAddress { type_: kind.to_owned(), address };
+    let restriction = agent.runtime.restriction();
     NodeStatus {
         addresses: Some(vec![
             address("InternalIP", agent.network.node_address(&agent.name).to_string()),
@@ -194,7 +198,7 @@ async fn status(agent: &Agent, machine: &Machine, old: &NodeStatus) -> NodeStatu
         ]),
         allocatable: Some(resources.clone()),
         capacity: Some(resources),
-        conditions: Some(conditions(old, facts(agent.pressures.conditions(now), agent.health.is_down()), now)),
+        conditions: Some(conditions(old, &facts(agent.pressures.conditions(now), restriction.as_deref(), agent.health.is_down()), now)),
         daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: 10250 }) }),
         features: Some(NodeFeatures { supplemental_groups_policy: Some(agent.runtime.keeps_groups_strict()) }),
         images: Some(images(agent).await),
@@ -215,7 +219,7 @@ async fn status(agent: &Agent, machine: &Machine, old: &NodeStatus) -> NodeStatu
     }
 }
 
-fn conditions(old: &NodeStatus, facts: [Fact; 4], now: Timestamp) -> Vec<NodeCondition> {
+fn conditions(old: &NodeStatus, facts: &[Fact<'_>], now: Timestamp) -> Vec<NodeCondition> {
     let seconds = || Some(Time(Timestamp::from_second(now.as_second()).unwrap_or(now)));
     facts
         .iter()
@@ -255,15 +259,16 @@ mod tests {
     #[test]
     fn a_condition_keeps_the_time_it_changed() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let first = conditions(&NodeStatus::default(), facts([false; 3], false), at(100));
+        let first = conditions(&NodeStatus::default(), &facts([false; 3], None, false), at(100));
         let old = NodeStatus { conditions: Some(first), ..NodeStatus::default() };
-        let second = conditions(&old, facts([false; 3], false), at(200));
+        let second = conditions(&old, &facts([false; 3], None, false), at(200));
         assert!(second.iter().all(|condition| condition.last_transition_time == Some(Time(at(100)))));
         assert!(second.iter().all(|condition| condition.last_heartbeat_time == Some(Time(at(200)))));
         let kinds: Vec<_> = second.iter().map(|condition| condition.type_.as_str()).collect();
         assert_eq!(kinds, ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"]);
-        let short = conditions(&old, facts([false, true, false], true), at(300));
-        assert_eq!((short[3].status.as_str(), short[3].message.as_deref()), ("False", Some("container runtime is down")));
+        let short = conditions(&old, &facts([false, true, false], Some("no limits"), true), at(300));
+        assert_eq!((short[3].type_.as_str(), short[3].message.as_deref()), ("Restricted", Some("no limits")));
+        assert_eq!((short[4].status.as_str(), short[4].message.as_deref()), ("False", Some("container runtime is down")));
         assert_eq!((short[1].reason.as_deref(), &short[1].last_transition_time), (Some("KubeletHasDiskPressure"), &Some(Time(at(300)))));
     }
 }

@@ -15,6 +15,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat
 use tar::{Archive, Entry, EntryType, Header, PaxExtensions};
 
 use super::rooted::{make_directory, open_directory, split};
+use crate::rootless::{has_group, has_user, is_rootless};
 
 /// Longest extended header: names, links and attributes.
 const EXTENDED: u64 = 1 << 20;
@@ -53,12 +54,14 @@ struct Unpacker<'a> {
     root: &'a OwnedFd,
     privileged: bool,
     times: Vec<(PathBuf, TimeSpec)>,
+    /// Entries whose owner is not here.
+    taken: u64,
 }
 
 /// Unpacks the archive into `directory`; returns the bytes of its files.
 pub fn unpack(reader: impl Read, directory: &Path, bounds: Bounds) -> io::Result<u64> {
     let root: OwnedFd = fs::File::open(directory)?.into();
-    let mut unpacker = Unpacker { root: &root, privileged: nix::unistd::geteuid().is_root(), times: Vec::new() };
+    let mut unpacker = Unpacker { root: &root, privileged: nix::unistd::geteuid().is_root(), times: Vec::new(), taken: 0 };
     let mut archive = Archive::new(reader);
     let mut extended = Extended::default();
     let (mut bytes, mut count) = (0_u64, 0_u64);
@@ -87,6 +90,9 @@ pub fn unpack(reader: impl Read, directory: &Path, bounds: Bounds) -> io::Result
     for (path, time) in unpacker.times.iter().rev() {
         let directory = open_directory(&root, path)?;
         let _ = nix::sys::stat::futimens(&directory, time, time);
+    }
+    if unpacker.taken > 0 {
+        tracing::info!(files = unpacker.taken, "files of users that a plain user's node does not have belong to root");
     }
     // The rest of the stream belongs to the digest.
     io::copy(&mut archive.into_inner(), &mut io::sink())?;
@@ -163,6 +169,8 @@ impl Unpacker<'_> {
                 // Owner, mode and time are the other name's.
                 return Ok(());
             }
+            // no process of a plain user could open it
+            EntryType::Char | EntryType::Block if is_rootless() => return Ok(()),
             EntryType::Char | EntryType::Block | EntryType::Fifo => self.node(&header, &parent, &last)?,
             other => return Err(bad(format!("entries of type {:?} are not supported", other.as_byte() as char))),
         }
@@ -176,7 +184,8 @@ impl Unpacker<'_> {
 
     fn whiteout(&self, parent: &OwnedFd, hidden: &[u8]) -> io::Result<()> {
         if hidden == b".wh..opq" {
-            return set_attribute(parent, c"trusted.overlay.opaque", b"y");
+            let name = if is_rootless() { c"user.overlay.opaque" } else { c"trusted.overlay.opaque" };
+            return set_attribute(parent, name, b"y");
         }
         // Other names of this form are another storage driver's own.
         if hidden.starts_with(b".wh.") {
@@ -214,6 +223,8 @@ impl Unpacker<'_> {
             let number = |value: u64| u32::try_from(value).map_err(|_| bad("an owner out of range"));
             let uid = extended.number("uid").map_or_else(|| number(header.uid()?), Ok)?;
             let gid = extended.number("gid").map_or_else(|| number(header.gid()?), Ok)?;
+            self.taken += u64::from(!has_user(uid) || !has_group(gid));
+            let (uid, gid) = (if has_user(uid) { uid } else { 0 }, if has_group(gid) { gid } else { 0 });
             fchownat(parent, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::AT_SYMLINK_NOFOLLOW)?;
         }
         if !link {

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 
 use super::Finding;
 use crate::agent::Agent;
+use crate::rootless::is_rootless;
 
 const LONGEST_BODY: usize = 10 * 1024;
 const MOST_REDIRECTS: usize = 10;
@@ -64,8 +65,10 @@ pub(crate) fn dial_error(host: &str, port: u16, error: &std::io::Error) -> Strin
 
 /// Connects from where the address is reachable: pods' through the pod network, the node's own and others directly.
 pub(crate) async fn connect(agent: &Agent, hosted: bool, host: &str, port: u16) -> std::io::Result<TcpStream> {
+    // what a plain user calls the node's address is not this machine's
+    let by_network = |ip: IpAddr| !hosted || (is_rootless() && ip == agent.network.node_address(&agent.name));
     match host.parse::<IpAddr>() {
-        Ok(ip) if !hosted && !ip.is_loopback() => agent.network.dial(ip, port).await,
+        Ok(ip) if !ip.is_loopback() && by_network(ip) => agent.network.dial(ip, port).await,
         Ok(ip) => TcpStream::connect((ip, port)).await,
         Err(_) => TcpStream::connect((host, port)).await,
     }

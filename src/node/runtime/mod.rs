@@ -474,6 +474,10 @@ pub trait Runtime: Send + Sync + 'static {
         let _ = programs;
         Err(RuntimeError::Image { message: format!("image {name}: the {} runtime builds no images", self.name()) })
     }
+    /// What of a pod's wishes it cannot fulfil on this machine, in words: the node shows it as a condition.
+    fn restriction(&self) -> Option<String> {
+        None
+    }
     /// Whether the images are this node's alone, so that unused ones may be removed.
     fn owns_images(&self) -> bool {
         false

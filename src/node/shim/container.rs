@@ -13,10 +13,12 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::Value;
 
+use super::copy;
 use super::executor::{Program, words};
 use super::protocol::{ContainerPaths, Exec, Failure, ImageMount, Plan, SandboxPaths};
 use super::record;
 use super::streams::pipe;
+use crate::rootless::is_rootless;
 
 const LONGEST_LOG: u64 = 256 << 10;
 
@@ -240,7 +242,8 @@ fn close_others(before: &[i32]) {
 
 /// The library sets the container's out-of-memory score on its caller and leaves children a changed directory.
 fn restore() {
-    let _ = fs::write("/proc/self/oom_score_adj", "-999");
+    let own = if is_rootless() { "0" } else { "-999" };
+    let _ = fs::write("/proc/self/oom_score_adj", own);
 }
 
 fn receive_master(listener: &UnixListener) -> io::Result<OwnedFd> {
@@ -266,12 +269,26 @@ fn mount_root(paths: &ContainerPaths, plan: &Plan) -> Result<(), StartError> {
     for directory in [paths.rootfs(), paths.upper(), paths.work()] {
         step("make the root's directories", fs::create_dir_all(directory))?;
     }
-    let options = format!("lowerdir={},upperdir={},workdir={}", plan.layers.join(":"), escaped(&paths.upper()), escaped(&paths.work()));
+    let writable = format!(",upperdir={},workdir={}", escaped(&paths.upper()), escaped(&paths.work()));
+    let mounted = mount_layers(plan, &plan.layers, &paths.rootfs(), MsFlags::empty(), &writable)?;
+    step("mount the root file system", mounted)
+}
+
+/// Mounts layers upon each other. Where the kernel keeps overlays from a plain user they are copied instead.
+fn mount_layers(plan: &Plan, layers: &[String], target: &Path, flags: MsFlags, more: &str) -> Result<io::Result<()>, StartError> {
+    let attributes = if is_rootless() { ",userxattr" } else { "" };
+    let options = format!("lowerdir={}{more}{attributes}", layers.join(":"));
     let before = step("current directory", std::env::current_dir())?;
     step("layers", nix::unistd::chdir(&plan.layer_root))?;
-    let result = mount(Some("overlay"), &paths.rootfs(), Some("overlay"), MsFlags::empty(), Some(options.as_str()));
+    let result = mount(Some("overlay"), target, Some("overlay"), flags, Some(options.as_str()));
     step("current directory", nix::unistd::chdir(&before))?;
-    step("mount the root file system", result)
+    Ok(match result {
+        Err(error) if is_rootless() => {
+            eprintln!("shim: layers are copied, for an overlay is refused: {error}");
+            copy::layers(&plan.layer_root, layers, target)
+        }
+        result => result.map_err(Into::into),
+    })
 }
 
 /// Mounts the files of an image, and binds the part of it that is wanted.
@@ -282,12 +299,7 @@ fn mount_image(plan: &Plan, image: &ImageMount) -> Result<(), StartError> {
         // Overlay wants two.
         step("mount an image", mount(Some(&plan.layer_root.join(layer)), &image.target, NONE, MsFlags::MS_BIND, NONE))?;
     } else {
-        let options = format!("lowerdir={}", image.layers.join(":"));
-        let before = step("current directory", std::env::current_dir())?;
-        step("layers", nix::unistd::chdir(&plan.layer_root))?;
-        let result = mount(Some("overlay"), &image.target, Some("overlay"), MsFlags::MS_RDONLY, Some(options.as_str()));
-        step("current directory", nix::unistd::chdir(&before))?;
-        step("mount an image", result)?;
+        step("mount an image", mount_layers(plan, &image.layers, &image.target, MsFlags::MS_RDONLY, "")?)?;
     }
     if image.inside.as_os_str().is_empty() {
         return Ok(());

@@ -11,6 +11,7 @@
 //! namespace: they vanish with it. When the shim dies, its processes get SIGKILL.
 
 mod container;
+mod copy;
 mod executor;
 pub(crate) mod log;
 mod memory;

@@ -19,12 +19,16 @@ use super::memory::{QUIET, Trimmer};
 use super::protocol::{Exec, Failure, Inbox, Outgoing, Plan, Reply, Request, SandboxPaths, Streams};
 use super::record::{self, Record};
 use super::streams::{Output, Sink, pipe};
+use crate::rootless::is_rootless;
 use crate::runtime::native::cgroup;
+use crate::runtime::native::processes::MountNamespace;
 
 /// A container that was started and whose end was not yet dealt with, or whose streams still flow.
 #[derive(Debug)]
 struct Running {
     pid: i32,
+    /// By which its processes are known, where it has no control group.
+    namespace: Option<MountNamespace>,
     started: Timestamp,
     plan: Plan,
     log: Option<Log>,
@@ -32,6 +36,13 @@ struct Running {
     stdin: Option<OwnedFd>,
     master: Option<OwnedFd>,
     ended: bool,
+}
+
+impl Running {
+    fn kill_all(&self) {
+        cgroup::kill(&self.plan.cgroup);
+        self.namespace.iter().for_each(MountNamespace::kill);
+    }
 }
 
 #[derive(Debug)]
@@ -303,7 +314,7 @@ impl Shim {
                 self.ending = true;
                 for running in self.containers.values().filter(|c| !c.ended) {
                     let _ = kill(Pid::from_raw(running.pid), Signal::SIGKILL);
-                    cgroup::kill(&running.plan.cgroup);
+                    running.kill_all();
                 }
                 self.reply(key, &Reply::Done, Vec::new());
             }
@@ -363,7 +374,8 @@ impl Shim {
             stderr.map(|fd| Output::new(fd, "stderr")).transpose().map_err(io("stderr"))?,
         ];
         let pid = process.pid;
-        self.containers.insert(id.to_owned(), Running { pid, started, plan, log, outputs, stdin, master, ended: false });
+        let namespace = is_rootless().then(|| MountNamespace::of(pid)).flatten();
+        self.containers.insert(id.to_owned(), Running { pid, namespace, started, plan, log, outputs, stdin, master, ended: false });
         Ok(Record::Running { pid, started })
     }
 
@@ -464,7 +476,7 @@ impl Shim {
         let Some(running) = self.containers.get_mut(id) else { return };
         let finished = Timestamp::now();
         // Without a PID namespace of its own others may be left.
-        cgroup::kill(&running.plan.cgroup);
+        running.kill_all();
         for output in running.outputs.iter_mut().flatten() {
             output.pump(&mut running.log, true);
         }

@@ -10,6 +10,8 @@ mod cases;
 mod leftovers;
 #[path = "contract/netns.rs"]
 mod netns;
+#[path = "contract/plain.rs"]
+mod plain;
 #[path = "contract/subject.rs"]
 mod subject;
 
@@ -25,8 +27,15 @@ fn main() -> ExitCode {
     match args.first().and_then(|word| word.to_str()) {
         Some("__shim") => return coracle_node::shim::main(&args[1..]),
         Some("__kubia") => return coracle_node::demo::main(&args[1..]),
+        Some("__anchor") => return coracle_node::rootless::main(),
+        Some(plain::WORD) => return plain::main(&args[1..]),
         _ => {}
     }
+    suites(&args, false)
+}
+
+/// Runs what the arguments choose, of a plain user's runtime or of all others.
+fn suites(args: &[OsString], plain: bool) -> ExitCode {
     let words: Vec<String> = args.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let filters: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
     let listing = words.iter().any(|word| word == "--list");
@@ -38,18 +47,24 @@ fn main() -> ExitCode {
             .collect();
         if listing {
             wanted.iter().for_each(|case| println!("{subject}::{}: test", case.name));
-        } else if !wanted.is_empty() {
+        } else if subject == subject::ROOTLESS && !plain {
+            failed |= !wanted.is_empty() && !plain::run(args);
+        } else if !wanted.is_empty() && plain == (subject == subject::ROOTLESS) {
             failed |= !run(subject, &wanted);
         }
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+/// One line; what `CORACLE_TEST_REQUIRE` lists may not be skipped.
+fn skipped(name: &str, reason: &str) -> bool {
+    println!("test {name} ... skipped: {reason}");
+    !std::env::var("CORACLE_TEST_REQUIRE").is_ok_and(|list| list.split(',').any(|word| word == name))
+}
+
 fn run(name: &str, cases: &[cases::Case]) -> bool {
     if let Some(reason) = subject::missing(name) {
-        let required = std::env::var("CORACLE_TEST_REQUIRE").is_ok_and(|list| list.split(',').any(|word| word == name));
-        println!("test {name} ... skipped: {reason}");
-        return !required;
+        return skipped(name, &reason);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut good = true;

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
 use std::path::{Component, Path};
 
+use crate::rootless::has_user;
+
 /// One file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct File {
@@ -46,7 +48,7 @@ pub(super) fn write(dir: &Path, files: &Files) -> std::io::Result<bool> {
         }
         std::fs::write(&target, &file.content)?;
         std::fs::set_permissions(&target, std::fs::Permissions::from_mode(file.mode))?;
-        if let Some(owner) = file.owner {
+        if let Some(owner) = file.owner.filter(|owner| has_user(*owner)) {
             chown(&target, Some(owner), None)?;
         }
     }

@@ -29,7 +29,7 @@ use crate::runtime::Mount;
 use self::claims::Claimed;
 pub(crate) use self::claims::name as claim_name;
 pub(crate) use self::disk::size_of;
-pub(crate) use self::mounts::{share, unmount_below};
+pub(crate) use self::mounts::{share, unmount_all_below, unmount_below};
 
 /// A volume that could not be made, as an event tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]

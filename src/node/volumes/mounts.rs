@@ -55,15 +55,17 @@ pub(crate) fn share(dir: &Path) -> std::io::Result<()> {
 /// Unmounts everything at and below `dir`, the last mounted first.
 pub(crate) async fn unmount_below(dir: &Path) {
     let dir = dir.to_owned();
-    let work = move || {
-        let Ok(dir) = dir.canonicalize() else { return };
-        for point in mount_points().iter().rev().filter(|point| point.starts_with(&dir)) {
-            if let Err(error) = umount2(point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-                tracing::warn!(path = %point.display(), %error, "a volume was not unmounted");
-            }
+    let _ = tokio::task::spawn_blocking(move || unmount_all_below(&dir)).await;
+}
+
+/// As [`unmount_below`]; it blocks.
+pub(crate) fn unmount_all_below(dir: &Path) {
+    let Ok(dir) = dir.canonicalize() else { return };
+    for point in mount_points().iter().rev().filter(|point| point.starts_with(&dir)) {
+        if let Err(error) = umount2(point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            tracing::warn!(path = %point.display(), %error, "a volume was not unmounted");
         }
-    };
-    let _ = tokio::task::spawn_blocking(work).await;
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::pod::{Role, members, spec};
+use crate::rootless::has_group;
 
 /// The pod's `fsGroup`.
 pub(super) fn group(pod: &Pod) -> Option<u32> {
@@ -26,7 +27,10 @@ pub(super) fn user(pod: &Pod) -> Option<u32> {
 /// Gives everything below `path` to `group`, readable (and unless `read_only`, writable) for it; directories hand it on.
 pub(super) fn give(path: &Path, group: u32, read_only: bool) -> std::io::Result<()> {
     let meta = std::fs::symlink_metadata(path)?;
-    std::os::unix::fs::lchown(path, None, Some(group))?;
+    // a plain user may lack the group; then his containers run as the owner
+    if has_group(group) {
+        std::os::unix::fs::lchown(path, None, Some(group))?;
+    }
     if meta.file_type().is_symlink() {
         return Ok(());
     }

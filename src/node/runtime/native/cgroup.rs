@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
 
+use crate::rootless::is_rootless;
 use crate::runtime::{Limits, Usage};
 
 #[derive(Debug, PartialEq)]
@@ -17,10 +18,13 @@ struct Hierarchy {
     controllers: Option<Vec<String>>,
 }
 
-/// Where control groups are mounted; it does not change while a machine runs.
+/// Where control groups are mounted; it does not change while a machine runs. A plain user has none of his own.
 fn hierarchies() -> &'static [Hierarchy] {
     static FOUND: OnceLock<Vec<Hierarchy>> = OnceLock::new();
-    FOUND.get_or_init(|| parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()))
+    FOUND.get_or_init(|| match is_rootless() {
+        true => Vec::new(),
+        false => parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()),
+    })
 }
 
 fn parse(mountinfo: &str) -> Vec<Hierarchy> {

@@ -11,6 +11,7 @@ use super::shims::PATIENCE;
 use super::spec::{ImageProcess, Inputs, arguments, spec, working_dir};
 use super::{ContainerEntry, ContainerRecord, Native, blocking, cgroup, io, new_id, user};
 use crate::images::{ImageRecord, Store};
+use crate::rootless::is_rootless;
 use crate::runtime::{ContainerConfig, Limits, NamespaceMode, RuntimeError};
 use crate::shim::protocol::{ContainerPaths, Failure, ImageMount, Plan, Reply, Request, SandboxPaths};
 use crate::shim::record::{self, Record};
@@ -56,6 +57,7 @@ impl Native {
         let record = blocking(move || {
             let read = |path: &str| images.read_file(&image, Path::new(path)).unwrap_or_default();
             let user = user::resolve(&config.security, &image.config.user, &read("/etc/passwd"), &read("/etc/group"))
+                .and_then(user::available)
                 .map_err(|error| RuntimeError::Engine { message: error.to_string() })?;
             let process = ImageProcess {
                 entrypoint: image.config.entrypoint.clone(),
@@ -85,6 +87,7 @@ impl Native {
                 shm: &paths.shm(),
                 pid_namespace,
                 unified: cgroup::unified(),
+                rootless: is_rootless(),
             });
             let log = (!config.log_path.as_os_str().is_empty()).then(|| sandbox.log_directory.join(&config.log_path));
             let plan = Plan {

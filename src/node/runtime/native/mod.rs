@@ -11,6 +11,7 @@
 pub mod cgroup;
 mod connection;
 mod containers;
+pub(crate) mod processes;
 mod sessions;
 mod shims;
 mod spec;
@@ -37,6 +38,7 @@ use super::{
     SandboxConfig, Usage,
 };
 use crate::images::{ImageError, ImageRecord, Store, build_from_host, build_kubia, is_kubia};
+use crate::rootless::is_rootless;
 use crate::shim::protocol::SandboxPaths;
 use crate::shim::record::Record;
 
@@ -300,12 +302,16 @@ impl Runtime for Native {
     }
 
     async fn usage(&self, id: &str) -> Result<Usage, RuntimeError> {
-        let group = {
+        let (group, record) = {
             let state = self.0.state.lock();
             let entry = state.containers.get(id).ok_or_else(|| RuntimeError::NotFound { what: format!("container {id}") })?;
-            entry.record.cgroup.clone()
+            (entry.record.cgroup.clone(), entry.process.borrow().clone())
         };
-        cgroup::usage(&group).ok_or_else(|| RuntimeError::NotRunning { id: id.to_owned() })
+        let used = match record {
+            Record::Running { pid, .. } if is_rootless() => processes::usage(pid),
+            _ => cgroup::usage(&group),
+        };
+        used.ok_or_else(|| RuntimeError::NotRunning { id: id.to_owned() })
     }
 
     async fn update_container(&self, id: &str, limits: &Limits) -> Result<(), RuntimeError> {
@@ -350,6 +356,10 @@ impl Runtime for Native {
         let record = crate::images::pull(&self.0.images, &reference, credentials).await.map_err(image_error)?;
         self.publish(RuntimeEvent::Images);
         Ok(self.image_of(record))
+    }
+
+    fn restriction(&self) -> Option<String> {
+        is_rootless().then(crate::rootless::lacks)
     }
 
     fn owns_images(&self) -> bool {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::rootless::{has_group, is_rootless};
 use crate::runtime::{ContainerConfig, Mount, NamespaceMode, SandboxConfig};
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -131,6 +132,8 @@ pub struct Inputs<'a> {
     pub pid_namespace: Option<PathBuf>,
     /// Whether control groups are version 2 only.
     pub unified: bool,
+    /// Whether root is a plain user of the machine.
+    pub rootless: bool,
 }
 
 /// Program and arguments: `command` replaces entry point and default arguments, `args` replaces the latter.
@@ -217,15 +220,27 @@ fn bind(mount: &Mount) -> Value {
 fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
     let privileged = inputs.config.security.privileged;
     let kernel = if privileged { "rw" } else { "ro" };
+    // what shows a namespace of the machine can be mounted by the machine's root only
+    let of_kernel = |at: &str, kind: &str, of_pod: bool, access: &str| match inputs.rootless && !of_pod {
+        true => {
+            json!({"destination": at, "type": "bind", "source": at, "options": ["rbind", "rslave", "nosuid", "noexec", "nodev", access]})
+        }
+        false => json!({"destination": at, "type": kind, "source": kind, "options": ["nosuid", "noexec", "nodev", access]}),
+    };
+    let mut terminals = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    terminals.extend(has_group(5).then_some("gid=5"));
     let mut list = vec![
-        json!({"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}),
+        of_kernel("/proc", "proc", inputs.sandbox.pid != NamespaceMode::Node, "rw"),
         json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]}),
-        json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
-               "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]}),
-        json!({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]}),
-        json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", kernel]}),
+        json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": terminals}),
     ];
-    if inputs.unified {
+    if !inputs.rootless || inputs.sandbox.ipc == NamespaceMode::Pod || Path::new("/dev/mqueue").exists() {
+        list.push(of_kernel("/dev/mqueue", "mqueue", inputs.sandbox.ipc == NamespaceMode::Pod, "rw"));
+    }
+    list.push(of_kernel("/sys", "sysfs", inputs.sandbox.netns.is_some(), kernel));
+    if inputs.rootless {
+        // his control groups are the machine's business
+    } else if inputs.unified {
         list.push(json!({"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
                "options": ["nosuid", "noexec", "nodev", "relatime", kernel]}));
     } else {
@@ -319,7 +334,8 @@ fn allowed_score(wanted: i32) -> i32 {
     }
     let status = read("/proc/self/status");
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    let has = CAPABILITIES.iter().position(|name| *name == "SYS_RESOURCE").is_some_and(|bit| effective.unwrap_or(0) >> bit & 1 == 1);
+    let has = !is_rootless()
+        && CAPABILITIES.iter().position(|name| *name == "SYS_RESOURCE").is_some_and(|bit| effective.unwrap_or(0) >> bit & 1 == 1);
     if has { wanted } else { own }
 }
 
@@ -334,14 +350,16 @@ pub fn spec(inputs: &Inputs<'_>) -> Value {
         (NamespaceMode::Node, None) => {}
         (_, None) => namespaces.push(json!({"type": "pid"})),
     }
-    if inputs.unified && !security.privileged {
+    if inputs.unified && !security.privileged && !inputs.rootless {
         namespaces.push(json!({"type": "cgroup"}));
     }
     let mut linux = json!({
         "cgroupsPath": inputs.cgroup,
         "namespaces": namespaces,
-        "resources": resources(inputs),
     });
+    if !inputs.rootless {
+        linux["resources"] = resources(inputs);
+    }
     // A container whose mounts are to reach the host, or the host's it, must not have them cut off at its root.
     let wide = |mount: &Mount| matches!(mount.propagation.as_str(), "rshared" | "Bidirectional" | "rslave" | "HostToContainer");
     linux["rootfsPropagation"] = if config.mounts.iter().any(wide) { "slave" } else { "private" }.into();
@@ -351,7 +369,7 @@ pub fn spec(inputs: &Inputs<'_>) -> Value {
         linux["maskedPaths"] = MASKED.iter().copied().chain(["/sys/firmware", "/sys/devices/virtual/powercap"]).collect::<Vec<_>>().into();
         linux["readonlyPaths"] = READ_ONLY.to_vec().into();
     }
-    if !security.privileged && !inputs.unified {
+    if !security.privileged && !inputs.unified && !inputs.rootless {
         if let Some(list) = linux["readonlyPaths"].as_array_mut() {
             list.push("/sys/fs/cgroup".into());
         } else {
@@ -411,6 +429,7 @@ mod tests {
             shm: Path::new("/s"),
             pid_namespace: None,
             unified: false,
+            rootless: false,
         };
         capabilities(&inputs)
     }

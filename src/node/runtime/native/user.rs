@@ -2,6 +2,7 @@
 //! /etc/group.
 
 use super::spec::User;
+use crate::rootless::{has_group, has_user, is_rootless, sets_groups};
 use crate::runtime::Security;
 
 /// The image names a user or group that it does not have.
@@ -13,6 +14,16 @@ pub enum UnknownUser {
     /// No such group.
     #[error("failed to create containerd container: no groups found")]
     Group(String),
+    /// A plain user's node does not have this one.
+    #[error(
+        "this node runs as a plain user and has no {what} {id}; ranges in /etc/subuid and /etc/subgid, and newuidmap, would give it more"
+    )]
+    Unmapped {
+        /// `user` or `group`.
+        what: &'static str,
+        /// Its number.
+        id: u32,
+    },
 }
 
 struct Account<'a> {
@@ -74,6 +85,19 @@ pub fn resolve(security: &Security, image_user: &str, passwd: &str, group: &str)
     let mut seen = std::collections::BTreeSet::new();
     all.retain(|gid| seen.insert(*gid));
     Ok(User { uid, gid, groups: all })
+}
+
+/// The user as this node can have him: a plain user's node may lack him, and his further groups.
+pub fn available(mut user: User) -> Result<User, UnknownUser> {
+    let rootless = is_rootless();
+    if rootless && !has_user(user.uid) {
+        return Err(UnknownUser::Unmapped { what: "user", id: user.uid });
+    }
+    if rootless && !has_group(user.gid) {
+        return Err(UnknownUser::Unmapped { what: "group", id: user.gid });
+    }
+    user.groups.retain(|group| !rootless || (sets_groups() && has_group(*group)));
+    Ok(user)
 }
 
 #[cfg(test)]

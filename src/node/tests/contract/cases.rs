@@ -4,6 +4,7 @@ mod deaths;
 mod images;
 mod isolation;
 mod lives;
+mod restricted;
 mod streams;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use self::isolation::{
     a_shared_pid_namespace, capabilities_and_privileges, identity_and_root, namespaces_of_the_pod, profiles_of_system_calls,
 };
 use self::lives::{a_command_that_cannot_start, exit_codes_and_logs, out_of_memory, removal, states_are_told, stopping};
+use self::restricted::what_is_used_without_control_groups;
 use self::streams::{a_terminal, attach_to_output, commands_in_a_container, logs_are_rotated, many_commands_leak_nothing, standard_input};
 use crate::subject::Subject;
 
@@ -45,6 +47,14 @@ pub fn docker() -> Vec<Case> {
 pub fn native() -> Vec<Case> {
     let mut all = with_processes();
     all.extend(cases![the_death_of_a_shim, many_commands_leak_nothing]);
+    all
+}
+
+/// A plain user has no control groups, and may have no other users.
+pub fn rootless() -> Vec<Case> {
+    let mut all = native();
+    all.retain(|case| case.name != "out_of_memory");
+    all.extend(cases![what_is_used_without_control_groups]);
     all
 }
 

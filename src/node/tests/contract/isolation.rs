@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use coracle_node::rootless;
 use coracle_node::runtime::{Mount, NamespaceMode, Seccomp};
 
 use super::sh;
@@ -15,13 +16,24 @@ pub async fn identity_and_root(subject: &Subject) {
     config.security.run_as_group = Some(2000);
     config.security.supplemental_groups = vec![3000];
     config.security.read_only_root = true;
+    let mut ids = "1000\n2000\n2000 3000".to_owned();
+    if rootless::is_rootless() && rootless::one_user() {
+        let error = runtime.create_container(&sandbox, &config).await.unwrap_err().to_string();
+        assert!(error.starts_with("this node runs as a plain user and has no user 1000"), "{error}");
+        (config.security.run_as_user, config.security.run_as_group) = (None, Some(0));
+        // he cannot give up groups that he has
+        let own = nix::unistd::getgroups().unwrap().into_iter().map(|group| group.as_raw());
+        let mut groups: Vec<u32> = std::iter::once(0).chain(own).collect();
+        groups.dedup();
+        ids = format!("0\n0\n{}", groups.iter().map(u32::to_string).collect::<Vec<_>>().join(" "));
+    }
     config.working_dir = "/made/here".to_owned();
     config.env = [("A", "1"), ("B", "2"), ("A", "3")].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let id = runtime.create_container(&sandbox, &config).await.unwrap();
     runtime.start_container(&id).await.unwrap();
     subject.ended(&id).await;
     let log = subject.log(&id, "read-only").await.replace("stdout F ", "");
-    assert_eq!(log, "1000\n2000\n2000 3000\n/made/here\nidentity 3 2\nread-only\n");
+    assert_eq!(log, format!("{ids}\n/made/here\nidentity 3 2\nread-only\n"));
     config.security.run_as_user = None;
     config.image = IMAGE.to_owned();
     config.security.run_as_group = None;

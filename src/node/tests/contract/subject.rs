@@ -14,6 +14,8 @@ use parking_lot::Mutex;
 use crate::cases::{self, Case};
 use crate::netns::Netns;
 
+/// The native runtime of a plain user.
+pub const ROOTLESS: &str = "rootless";
 /// Name of the image that every case uses.
 pub const IMAGE: &str = "coracle.local/contract:1";
 const TOOLS: [&str; 15] =
@@ -21,7 +23,7 @@ const TOOLS: [&str; 15] =
 
 /// The runtimes and their cases.
 pub fn subjects() -> Vec<(&'static str, Vec<Case>)> {
-    vec![("simulated", cases::simulated()), ("native", cases::native()), ("docker", cases::docker())]
+    vec![("simulated", cases::simulated()), ("native", cases::native()), (ROOTLESS, cases::rootless()), ("docker", cases::docker())]
 }
 
 /// Why a runtime cannot be tried here.
@@ -58,7 +60,7 @@ impl Making {
                 cgroup_root,
                 demo,
             }),
-            "native" => Self::Native(NativeConfig { data_dir, cgroup_root, shim: vec![own, "__shim".into()], demo }),
+            "native" | ROOTLESS => Self::Native(NativeConfig { data_dir, cgroup_root, shim: vec![own, "__shim".into()], demo }),
             _ => Self::Simulated,
         }
     }
@@ -177,7 +179,7 @@ impl Subject {
             name: name.to_owned(),
             uid: format!("uid-{name}"),
             hostname: name.to_owned(),
-            netns: self.is("native").then(|| self.netns.path.clone()),
+            netns: (self.is("native") || self.is(ROOTLESS)).then(|| self.netns.path.clone()),
             pid: NamespaceMode::Container,
             cgroup_parent: format!("burstable/pod-{name}"),
             log_directory: self.logs.join(name),
