@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use harness::terminal::Terminal;
-use harness::{Place, until};
+use harness::wait::so;
+use harness::{Need, Place, leftovers, story, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -35,6 +36,25 @@ fn a_signal_ends_it_with_its_code_and_the_terminal_is_given_back() {
         assert_eq!(terminal.end(), code, "{sent}");
         terminal.assert_restored();
     }
+}
+
+#[test]
+fn a_cluster_goes_on_in_the_background() {
+    story("kept running", &[Need::Native], || {
+        let place = Place::new();
+        let mut terminal = Terminal::start(&place.coracle(&["--runtime", "native"]), 120, 32);
+        terminal.shows(&["no pods in namespace default"]);
+        terminal.press(":q\r");
+        terminal.shows(&["keep the cluster running in the background?"]);
+        terminal.press("y\r");
+        assert_eq!(terminal.end(), 0, "{}", terminal.text());
+        place.run(&["status"]).shows(&["up "]);
+        place.run(&["down"]).shows(&["stopped"]);
+        until("nothing is left", Duration::from_secs(30), || {
+            let left = leftovers::of(&place);
+            so(left.is_empty(), left)
+        });
+    });
 }
 
 #[test]

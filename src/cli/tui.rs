@@ -1,6 +1,7 @@
 //! `coracle` and `coracle tui`: the terminal UI, on the cluster in this process, the running one, or any other.
 
 use std::io::IsTerminal;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -74,9 +75,9 @@ async fn end(cluster: Cluster, exit: Option<Exit>) -> Result<ExitCode, Failure> 
         let directory = cluster.directory().path().to_owned();
         cluster.stop(true).await;
         let program = std::env::current_exe().map_err(|error| Failure::new("this program's own file cannot be found", error))?;
-        let status = std::process::Command::new(program).args(["up", "--detach", "--data-dir"]).arg(directory).status();
-        let status = status.map_err(|error| Failure::new("the cluster cannot be kept running", error))?;
-        return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        // in place of this process: what it still has open, the store above all, must be free
+        let error = std::process::Command::new(program).args(["up", "--detach", "--data-dir"]).arg(directory).exec();
+        return Err(Failure::new("the cluster cannot be kept running", error));
     }
     cluster.stop(false).await;
     Ok(code(exit))
