@@ -79,7 +79,7 @@ fn pods_run_and_are_reached(cluster: &Cluster) {
     }
     cluster.kubectl(&["create", "ingress", "web", "--rule=web.test/*=web:80"]).ok();
     let port = until("the ingress says where it is", SOON, || {
-        let told = cluster.get(&["ingress", "web"])["status"]["loadBalancer"]["ingress"][0].take();
+        let told = cluster.get(&["ingress", "web"])["status"]["loadBalancer"]["ingress"][0].clone();
         // one that has the usual ports names none
         if told.is_object() { Ok(told["ports"][0]["port"].as_u64().unwrap_or(80)) } else { Err(told) }
     });

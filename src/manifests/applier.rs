@@ -224,8 +224,8 @@ fn essence(message: &str) -> &str {
 /// `.spec.replcas: field not declared in schema`, or after the name of a type
 /// `… into Go struct field Deployment.spec.replicas of type int32`.
 fn named_field(message: &str) -> Option<String> {
-    let word = |line: &str| line.strip_suffix(": field not declared in schema")?.rsplit(' ').next()?.strip_prefix('.').map(str::to_owned);
-    if let Some(field) = message.lines().find_map(word) {
+    let first = |line| essence(line).trim_start().strip_prefix('.')?.split_once(": ").map(|(field, _): (&str, _)| field.to_owned());
+    if let Some(field) = message.lines().find_map(first) {
         return Some(field);
     }
     let quoted = message.split_once("unknown field \"").and_then(|(_, after)| after.split_once('"'));
@@ -265,6 +265,10 @@ mod tests {
             (
                 "failed to create typed patch object (/x; apps/v1, Kind=Deployment): errors:\n  .spec.a: field not declared in schema\n  .b: field not declared in schema",
                 Some("spec.a"),
+            ),
+            (
+                "failed to create typed patch object (default/x; /v1, Kind=ConfigMap): .data.a: expected string, got &value.valueUnstructured{Value:[]interface {}{1}}",
+                Some("data.a"),
             ),
             ("admission denied", None),
         ] {
