@@ -25,6 +25,7 @@ mod certificates;
 pub mod codec;
 mod custom;
 pub mod discovery;
+mod follow;
 mod gate;
 pub mod http;
 mod metrics;

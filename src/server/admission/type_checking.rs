@@ -1,7 +1,7 @@
 //! Says of each validating policy whether its expressions fit the types it is about, in the policy's status: upstream's
 //! controller `validatingadmissionpolicy-status`.
 
-use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use coracle_api::identity::Identity;
 use coracle_api::kinds::{self, Kind};
@@ -11,40 +11,30 @@ use http::{Method, Request, header::CONTENT_TYPE};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use crate::follow::follow;
 use crate::objects::{decode, key};
-use crate::server::{Inner, Server};
+use crate::server::Server;
 
 const GROUP: &str = "admissionregistration.k8s.io";
 const PLURAL: &str = "validatingadmissionpolicies";
 /// Who applies the status.
 const MANAGER: &str = "validatingadmissionpolicy-status";
 
+/// When a status that could not be applied is tried again.
+const AGAIN: Duration = Duration::from_secs(300);
+
 /// Checks policies for as long as there is a server.
 pub(crate) fn start(server: &Server) {
-    tokio::spawn(run(Arc::downgrade(&server.0)));
+    follow(server, key(GROUP, PLURAL, "", ""), |server| {
+        Box::pin(async move {
+            check_all(server).await;
+            AGAIN
+        })
+    });
 }
 
-async fn run(weak: Weak<Inner>) {
-    let prefix = key(GROUP, PLURAL, "", "");
-    loop {
-        let Some(server) = weak.upgrade().map(Server) else { return };
-        let Ok(mut watch) = server.0.store.watch(&prefix, server.0.store.revision()) else { return };
-        let stop = server.stopping();
-        drop(server);
-        loop {
-            let Some(server) = weak.upgrade().map(Server) else { return };
-            check_all(&server, &prefix).await;
-            drop(server);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                event = watch.next() => if event.is_none() { break },
-            }
-        }
-    }
-}
-
-async fn check_all(server: &Server, prefix: &str) {
-    let Ok(list) = server.0.store.list(prefix, &ListOptions::default()) else { return };
+async fn check_all(server: &Server) {
+    let Ok(list) = server.0.store.list(&key(GROUP, PLURAL, "", ""), &ListOptions::default()) else { return };
     for policy in list.entries.iter().filter_map(|entry| decode(entry)) {
         let (generation, observed) = (&policy["metadata"]["generation"], &policy["status"]["observedGeneration"]);
         if observed.as_i64().unwrap_or(0) < generation.as_i64().unwrap_or(0) {

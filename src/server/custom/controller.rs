@@ -1,7 +1,6 @@
 //! Gives definitions their names and conditions, and removes the objects of those that are deleted.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,8 +12,9 @@ use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use crate::follow::follow;
 use crate::objects::key;
-use crate::server::{Inner, Server};
+use crate::server::Server;
 
 /// When definitions that wait for objects to go are looked at again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -23,27 +23,7 @@ const IDLE: Duration = Duration::from_secs(300);
 
 /// Watches definitions for as long as there is a server.
 pub(crate) fn start(server: &Server) {
-    tokio::spawn(run(Arc::downgrade(&server.0)));
-}
-
-async fn run(weak: Weak<Inner>) {
-    let prefix = key(GROUP, PLURAL, "", "");
-    loop {
-        let Some(server) = weak.upgrade().map(Server) else { return };
-        let Ok(mut watch) = server.0.store.watch(&prefix, server.0.store.revision()) else { return };
-        let stop = server.stopping();
-        drop(server);
-        loop {
-            let Some(server) = weak.upgrade().map(Server) else { return };
-            let waits = settle_all(&server).await;
-            drop(server);
-            tokio::select! {
-                () = stop.cancelled() => return,
-                event = watch.next() => if event.is_none() { break },
-                () = tokio::time::sleep(if waits { AGAIN } else { IDLE }) => {}
-            }
-        }
-    }
+    follow(server, key(GROUP, PLURAL, "", ""), |server| Box::pin(async move { if settle_all(server).await { AGAIN } else { IDLE } }));
 }
 
 /// Brings every definition's status up to date; says whether one waits for its objects.
