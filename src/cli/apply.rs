@@ -19,17 +19,19 @@ pub(crate) async fn run(global: &Global, options: Apply) -> Result<ExitCode, Fai
     if options.watch {
         return watch(&session, &options.manifests).await;
     }
-    let nothing = options.prune && confirmed(&session, &options).await?;
+    // once: standard input has an end
+    let sources = options.manifests.sources()?;
+    let nothing = options.prune && confirmed(&session, &sources, options.yes).await?;
     let mut out = Out { text: &mut io::stdout(), beside: &mut io::stderr() };
-    apply::apply(&session, &options.manifests, options.prune, nothing, &mut out).await?;
+    apply::apply(&session, sources, &options.manifests, options.prune, nothing, &mut out).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Whether it is meant that sources have no documents any more.
-async fn confirmed(session: &Session, options: &Apply) -> Result<bool, Failure> {
-    let left = apply::left_over(session, &options.manifests).await?;
-    if left.is_empty() || options.yes {
-        return Ok(options.yes);
+async fn confirmed(session: &Session, sources: &[Source], yes: bool) -> Result<bool, Failure> {
+    let left = apply::left_over(session, sources).await?;
+    if left.is_empty() || yes {
+        return Ok(yes);
     }
     eprintln!("there are no manifests any more; {} objects were made of what was there:", left.len());
     left.iter().for_each(|object| eprintln!("  {object}"));

@@ -47,10 +47,17 @@ impl Manifests {
 
 /// Applies sources, and deletes what they named before and name no more, if `prune` says so; that a source has no documents
 /// at all is meant if `nothing` says so.
-pub async fn apply(session: &Session, manifests: &Manifests, prune: bool, nothing: bool, out: &mut Out<'_>) -> Result<(), VerbError> {
+pub async fn apply(
+    session: &Session,
+    sources: Vec<Source>,
+    manifests: &Manifests,
+    prune: bool,
+    nothing: bool,
+    out: &mut Out<'_>,
+) -> Result<(), VerbError> {
     let options = ApplyOptions { prune, nothing_is_meant: nothing, ..manifests.options(session) };
     let mut well = true;
-    for source in manifests.sources()? {
+    for source in sources {
         let path = source.path().to_owned();
         if let Source::Folder(path) = &source
             && !prune
@@ -69,18 +76,21 @@ pub async fn apply(session: &Session, manifests: &Manifests, prune: bool, nothin
 }
 
 /// The objects that sources without documents made before; they are deleted only if somebody confirms it.
-pub async fn left_over(session: &Session, manifests: &Manifests) -> Result<Vec<String>, VerbError> {
+pub async fn left_over(session: &Session, sources: &[Source]) -> Result<Vec<String>, VerbError> {
     let mut left = Vec::new();
-    for source in manifests.sources()? {
+    for source in sources {
         if source.read().is_ok_and(|files| !files.is_empty()) {
             continue;
         }
-        left.extend(coracle_manifests::left_over(session.client.clone(), &source, &session.namespace).await?);
+        left.extend(coracle_manifests::left_over(session.client.clone(), source, &session.namespace).await?);
     }
     Ok(left)
 }
 
 fn tell(status: &FolderStatus, out: &mut Out<'_>) {
+    for note in &status.notes {
+        out.aside(format!("{}: {note}", status.dir.display()));
+    }
     for file in &status.files {
         if let Some((line, column, message)) = &file.error {
             out.aside(format!("error: {}: {}{message}", file.path.display(), place(*line, *column)));

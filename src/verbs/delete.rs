@@ -108,7 +108,11 @@ impl Delete {
                 let text = file.text.map_err(|why| VerbError::wrong(format!("{}: {why}", file.path.display())))?;
                 let parsed = documents::parse(&text).map_err(|why| VerbError::wrong(format!("{}: {why}", file.path.display())))?;
                 for manifest in parsed {
-                    found.push(session.target_of(&manifest.object).await?);
+                    let target = session.target_of(&manifest.object).await?;
+                    if target.name.is_empty() {
+                        return Err(VerbError::wrong(format!("{}: resource name may not be empty", file.path.display())));
+                    }
+                    found.push(target);
                 }
             }
         }

@@ -140,6 +140,8 @@ impl Session {
         for kind in &kinds {
             match &words[1..] {
                 [] => found.push(Named::All(kind.clone())),
+                // in a path, no name at all would mean all objects
+                names if names.iter().any(String::is_empty) => return Err(VerbError::wrong("resource name may not be empty")),
                 names => found.extend(names.iter().map(|name| Named::One(self.target(kind.clone(), name)))),
             }
         }

@@ -82,7 +82,7 @@ fn command_and_args_of_the_image_and_of_the_pod() {
 #[test]
 fn a_container_is_added_for_a_look() {
     row("ephemeral containers", &[Need::Native, Need::Kubectl], async |here| {
-        create(here, &pod("p", "echo main > /tmp/main; trap 'exit 0' TERM; sleep 1000 & wait", json!({}), json!({}))).await;
+        create(here, &pod("p", "cd /tmp; echo main > main; trap 'exit 0' TERM; sleep 1000 & wait", json!({}), json!({}))).await;
         here.until_phase("p", "Running").await;
         let added = |name: &str| json!({"name": name, "image": IMAGE, "command": ["sh", "-c", "echo hello; sleep 1000"], "targetContainerName": "c"});
         let sub = format!("{}/ephemeralcontainers", path(here, "p"));
@@ -97,7 +97,7 @@ fn a_container_is_added_for_a_look() {
         here.put(&sub, &pod).await.ok();
         until(here, "has two more", "p", |pod| runs(pod, 2)).await;
         // it sees the processes, and so the files, of the container it was made for
-        assert_eq!(here.kubectl(&["exec", "p", "-c", "two", "--", "cat", "/proc/1/root/tmp/main"]).ok(), "main\n");
+        assert_eq!(here.kubectl(&["exec", "p", "-c", "two", "--", "cat", "/proc/1/cwd/main"]).ok(), "main\n");
         assert_eq!(here.kubectl(&["logs", "p", "-c", "one"]).ok(), "hello\n");
     });
 }
