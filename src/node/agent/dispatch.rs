@@ -179,8 +179,7 @@ async fn remove_orphans(agent: &Agent) {
         }
     }
     for entry in directories.iter().filter(|entry| !known.contains(&*entry.file_name().to_string_lossy())) {
-        volumes::tear_down(&entry.path(), agent.runtime.has_files()).await;
-        let _ = tokio::fs::remove_dir_all(entry.path()).await;
+        agent.remove(entry.path()).await;
     }
 }
 

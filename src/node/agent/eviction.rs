@@ -13,10 +13,13 @@ use super::Agent;
 use super::pressure::{Pressure, Pressures};
 use crate::pod::resources::{pod_limits, pod_requests, qos_class, whole};
 use crate::pod::{is_terminal, member, members, spec};
-use crate::status::Reason;
+use crate::status::{EVICTED, Reason};
 use crate::volumes;
 
 const EVERY: Duration = Duration::from_secs(10);
+
+/// How long an evicted pod may take to go before another has to go too, as the kubelet's.
+const CLEANUP: Duration = Duration::from_secs(30);
 
 /// Runs until stopped.
 pub(crate) async fn run(agent: Arc<Agent>) {
@@ -33,7 +36,8 @@ pub(crate) async fn run(agent: Arc<Agent>) {
             agent.status_changed.notify_one();
         }
         // One pod at a time: the next look may find that it was enough.
-        if !over_limits && pressures.now != Pressures::default() {
+        let leaving = agent.workers.lock().values().any(|worker| worker.is_being_evicted(CLEANUP));
+        if !over_limits && !leaving && pressures.now != Pressures::default() {
             relieve(&agent, &pressures.now).await;
         }
     }
@@ -46,8 +50,8 @@ fn pods(agent: &Agent) -> Vec<Arc<Pod>> {
 
 fn evict(agent: &Agent, pod: &Pod, message: String) {
     let Some(worker) = agent.worker(crate::pod::uid(pod)) else { return };
-    if worker.evict(Reason { reason: "Evicted".to_owned(), message: message.clone() }) {
-        agent.event(pod, None, EventType::Warning, "Evicted", message);
+    if worker.evict(Reason { reason: EVICTED.to_owned(), message: message.clone() }) {
+        agent.event(pod, None, EventType::Warning, EVICTED, message);
     }
 }
 
@@ -212,7 +216,7 @@ pub(crate) fn admit(pod: &Pod, pressures: &Pressures) -> Result<(), Reason> {
         return Ok(());
     }
     let message = format!("The node had condition: [{}]. ", names.join(" "));
-    Err(Reason { reason: "Evicted".to_owned(), message })
+    Err(Reason { reason: EVICTED.to_owned(), message })
 }
 
 #[cfg(test)]

@@ -33,12 +33,15 @@ use self::objects::Objects;
 use crate::pod::worker::PodWorker;
 use crate::runtime::Runtime;
 use crate::usage::Usages;
+use crate::volumes;
 
 pub use self::machine::Capacity;
 
 /// How many statuses the nodes of a process write at once: nodes full of new pods must not flood the server, nor hold up
 /// the scheduler.
 const WRITES: usize = 4;
+/// How long a node that stops waits for what it has begun on the machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Turns at writing, shared by the nodes of a process: statuses, and events, which give way.
 #[derive(Clone)]
@@ -133,6 +136,24 @@ impl Agent {
     /// Waits for a turn at writing a status.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.turns.statuses.acquire().await.ok()
+    }
+
+    /// Does `work` to its end, also when nobody waits for it any more: a stop waits, and takes back what was made.
+    pub(crate) async fn see_through<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
+        self.tasks.spawn(work).await.map_err(|error| error.to_string())
+    }
+
+    /// Deletes a directory of pods, but nothing that is mounted there; `false`: it could not be, and is there still.
+    pub(crate) async fn remove(&self, dir: PathBuf) -> bool {
+        let shown = dir.display().to_string();
+        let removed = self.tasks.spawn_blocking(move || volumes::remove(&dir)).await.map_err(std::io::Error::other);
+        match removed.flatten() {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(node = self.name, path = shown, %error, "a directory of pods was not deleted: it is tried again");
+                false
+            }
+        }
     }
 
     /// Records an event about a pod or, with a field path, one of its containers.
@@ -243,7 +264,10 @@ impl Node {
     pub async fn stop(&self, stop_pods: bool) {
         self.agent.stop.cancel();
         self.agent.tasks.close();
-        self.agent.tasks.wait().await;
+        // What makes sandboxes and volumes ends first: what comes of it is taken back.
+        if tokio::time::timeout(PATIENCE, self.agent.tasks.wait()).await.is_err() {
+            tracing::warn!(node = self.agent.name, "the node stops though some of its work does not end");
+        }
         if stop_pods {
             shutdown::stop_pods(&self.agent).await;
         }

@@ -28,7 +28,12 @@ pub(crate) async fn stop_pods(agent: &Arc<Agent>) {
         }
     }
     if agent.runtime.has_files() {
-        volumes::unmount_below(&agent.data_dir.join("pods")).await;
+        let pods = agent.data_dir.join("pods");
+        match tokio::task::spawn_blocking(move || volumes::unmount_all_below(&pods)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(node = agent.name, %error, "some volumes stay mounted"),
+            Err(error) => tracing::warn!(node = agent.name, %error, "some volumes stay mounted"),
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! Making sandboxes and starting containers.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use coracle_api::seams::PodAddress;
 use coracle_client::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -75,13 +77,15 @@ impl Life {
         let netns = if host_network(&self.pod) || agent.runtime.makes_networks() {
             None
         } else {
-            let address = agent.network.attach(&agent.name, &id, None).await.map_err(|error| chain(&error))?;
+            let address = self.attach(&id, None).await?;
             let netns = address.netns.clone();
             self.address = Some(address);
             (!netns.as_os_str().is_empty()).then_some(netns)
         };
         let config = self.sandbox_config(attempt, netns);
-        let made = match agent.runtime.run_sandbox(&config).await {
+        let runtime = agent.runtime.clone();
+        let making = async move { runtime.run_sandbox(&config).await.map_err(|error| chain(&error)) };
+        let made = match agent.see_through(making).await.flatten() {
             Ok(sandbox) => {
                 let made = self.finish_sandbox(&sandbox, &id).await;
                 if made.is_err() {
@@ -90,7 +94,7 @@ impl Life {
                 }
                 made
             }
-            Err(error) => Err(chain(&error)),
+            Err(error) => Err(error),
         };
         if made.is_err() {
             let _ = agent.network.detach(&agent.name, &id).await;
@@ -99,13 +103,19 @@ impl Life {
         made
     }
 
+    /// Gives the pod its address, in a network namespace of the runtime's making if there is one.
+    async fn attach(&self, id: &str, netns: Option<PathBuf>) -> Result<PodAddress, String> {
+        let (agent, id) = (self.agent.clone(), id.to_owned());
+        let attaching = async move { agent.network.attach(&agent.name, &id, netns.as_deref()).await.map_err(|error| chain(&error)) };
+        self.agent.see_through(attaching).await.flatten()
+    }
+
     /// Plumbs a sandbox whose network the runtime made, and writes the files that tell the pod's addresses.
     async fn finish_sandbox(&mut self, sandbox: &str, id: &str) -> Result<(), String> {
         let agent = self.agent.clone();
         if agent.runtime.makes_networks() && !host_network(&self.pod) {
             let netns = agent.runtime.netns(sandbox).await.ok_or("the sandbox has no network namespace on this machine")?;
-            let address = agent.network.attach(&agent.name, id, Some(&netns)).await.map_err(|error| chain(&error))?;
-            self.address = Some(address);
+            self.address = Some(self.attach(id, Some(netns.clone())).await?);
             self.plumbed = Some(netns);
         }
         if agent.runtime.has_files() {

@@ -15,6 +15,9 @@ use crate::runtime::RuntimeError;
 use crate::status;
 use crate::volumes;
 
+/// How soon something that could not be removed is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
 impl Life {
     /// Ends what runs, then says how it went.
     pub(super) async fn end(&mut self) -> Result<Next, RuntimeError> {
@@ -98,25 +101,45 @@ impl Life {
 
     /// Takes back what the pod had on the node; a deleted pod is forgotten everywhere.
     pub(super) async fn clean_up(&mut self) -> Result<Next, RuntimeError> {
-        let dir = self.agent.pod_dir(&self.worker.uid);
-        volumes::tear_down(&dir, self.agent.runtime.has_files()).await;
+        let has_files = self.agent.runtime.has_files();
         let deleted = self.worker.is_removed() || self.pod.metadata.deletion_timestamp.is_some();
-        if !deleted {
-            return Ok(Next::Wait(None));
+        let evicted = self.api_status().reason.as_deref() == Some(status::EVICTED);
+        if !deleted && !evicted {
+            let done = !has_files || self.tear_down().await;
+            return Ok(Next::Wait((!done).then(|| self.now() + AGAIN)));
         }
+        // An evicted pod goes with all that it wrote; its object tells how it ended.
         let (sandboxes, _) = self.agent.runtime.pod(&self.worker.uid).await?;
         for sandbox in sandboxes {
             self.agent.runtime.remove_sandbox(&sandbox.id).await?;
         }
-        if self.agent.runtime.has_files() {
-            let _ = tokio::fs::remove_dir_all(&dir).await;
+        if has_files {
+            let gone = self.agent.remove(self.agent.pod_dir(&self.worker.uid)).await;
             let _ = tokio::fs::remove_dir_all(self.agent.log_dir(&self.pod)).await;
+            if !gone {
+                return Ok(Next::Wait(Some(self.now() + AGAIN)));
+            }
+        }
+        self.worker.note_cleared();
+        if !deleted {
+            return Ok(Next::Wait(None));
         }
         if !self.worker.is_removed() && !self.delete_object().await {
             return Ok(Next::Wait(Some(self.now() + Duration::from_secs(1))));
         }
         self.stage = Stage::Gone;
         Ok(Next::Again)
+    }
+
+    /// Takes back the volumes; says whether they are gone.
+    async fn tear_down(&self) -> bool {
+        let dir = self.agent.pod_dir(&self.worker.uid);
+        let done = self.agent.tasks.spawn_blocking(move || volumes::tear_down(&dir)).await.map_err(std::io::Error::other);
+        if let Err(error) = done.flatten() {
+            tracing::warn!(pod = super::display(&self.pod), %error, "the pod's volumes were not removed: it is tried again");
+            return false;
+        }
+        true
     }
 
     async fn delete_object(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use coracle_client::revision_of;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -24,8 +25,8 @@ pub(crate) struct PodWorker {
     /// A config map or secret of the pod's namespace changed.
     objects_changed: AtomicBool,
     wake: Notify,
-    /// Why the node ends the pod for the good of others.
-    evicted: Mutex<Option<Reason>>,
+    /// Why the node ends the pod for the good of others, and since when; no time: it is gone.
+    evicted: Mutex<Option<(Reason, Option<Instant>)>>,
     /// Set when the pod is to end: long waits give up.
     pub(crate) ending: CancellationToken,
     pub(crate) probes: Probes,
@@ -105,14 +106,31 @@ impl PodWorker {
         if self.ending.is_cancelled() {
             return false;
         }
-        let first = self.evicted.lock().replace(reason).is_none();
+        let mut evicted = self.evicted.lock();
+        let first = evicted.is_none();
+        if first {
+            *evicted = Some((reason, Some(Instant::now())));
+        }
+        drop(evicted);
         self.wake.notify_one();
         first
     }
 
+    /// Whether the pod is on its way out, and what it has will be free soon: after `patience` nobody counts on that.
+    pub(crate) fn is_being_evicted(&self, patience: Duration) -> bool {
+        matches!(&*self.evicted.lock(), Some((_, Some(since))) if since.elapsed() < patience)
+    }
+
+    /// What an evicted pod had is free.
+    pub(super) fn note_cleared(&self) {
+        if let Some((_, since)) = &mut *self.evicted.lock() {
+            *since = None;
+        }
+    }
+
     /// Why the node ends the pod, if it does.
     pub(super) fn eviction(&self) -> Option<Reason> {
-        self.evicted.lock().clone()
+        self.evicted.lock().as_ref().map(|(reason, _)| reason.clone())
     }
 
     /// Something about the pod may have changed.

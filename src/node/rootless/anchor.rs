@@ -274,7 +274,8 @@ pub fn dissolve(directory: &Path) {
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    crate::volumes::unmount_all_below(directory);
+    // what is still mounted goes with the last process that sees it
+    let _ = crate::volumes::unmount_all_below(directory);
     let _ = fs::remove_file(directory.join(FILE));
 }
 

@@ -22,6 +22,8 @@ use crate::pod::{init_members, is_sidecar, main_members, restart_policy};
 
 /// Reason of a pod that ran longer than it may.
 pub(crate) const DEADLINE: &str = "DeadlineExceeded";
+/// Reason of a pod that its node ended for the good of others.
+pub(crate) const EVICTED: &str = "Evicted";
 
 /// Why a container is not running, as its `waiting` state says it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,7 +40,7 @@ pub(super) async fn set_up(agent: &Agent, pod: &Pod, volume: &Volume) -> Result<
     if let Some(host) = spec.host_path {
         let path = PathBuf::from(&host.path);
         let source = HostPathVolumeSource { path: host.path, type_: host.type_ };
-        disk::blocking(move || host_path::check(&source)).await.map_err(|error| Failure::of(&title, &error))?;
+        disk::blocking(&agent.tasks, move || host_path::check(&source)).await.map_err(|error| Failure::of(&title, &error))?;
         return Ok(Claimed { path, read_only: own });
     }
     if let Some(local) = spec.local {
@@ -52,7 +52,7 @@ pub(super) async fn set_up(agent: &Agent, pod: &Pod, volume: &Volume) -> Result<
         }
         if let Some(group) = ownership::group(pod) {
             let path = path.clone();
-            disk::blocking(move || ownership::give(&path, group, own)).await.map_err(|error| Failure::of(&title, &error))?;
+            disk::blocking(&agent.tasks, move || ownership::give(&path, group, own)).await.map_err(|error| Failure::of(&title, &error))?;
         }
         return Ok(Claimed { path, read_only: own });
     }
@@ -61,9 +61,8 @@ pub(super) async fn set_up(agent: &Agent, pod: &Pod, volume: &Volume) -> Result<
     }
     if let Some(share) = spec.nfs {
         let path = agent.pod_dir(uid(pod)).join("volumes/kubernetes.io~nfs").join(&title);
-        let (target, options) = (path.clone(), spec.mount_options.unwrap_or_default());
-        let mounting = disk::blocking(move || remote::nfs(&target, &share, &options));
-        mounting.await.map_err(|error| Failure::of(&title, &error))?;
+        let options = spec.mount_options.unwrap_or_default();
+        remote::nfs(agent, path.clone(), &share, &options).await.map_err(|error| Failure::of(&title, &error))?;
         return Ok(Claimed { path, read_only: own });
     }
     Err(Failure::of(&title, "no volume plugin matched"))

@@ -5,14 +5,19 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1::EmptyDirVolumeSource;
 use nix::mount::{MsFlags, mount};
+use tokio_util::task::TaskTracker;
 
 use super::atomic::{self, Files};
 use super::{mounts, ownership};
 use crate::pod::resources::whole;
 
-/// Runs `work`, which waits for the disk, where that does no harm.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> Result<T, String> {
-    match tokio::task::spawn_blocking(work).await {
+/// Runs `work`, which waits for the disk, where that does no harm. Once begun it ends, also when nobody waits for it any
+/// more; whoever takes back what it made waits for `tasks` first.
+pub(super) async fn blocking<T: Send + 'static>(
+    tasks: &TaskTracker,
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, String> {
+    match tasks.spawn_blocking(work).await {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     }
@@ -54,7 +59,7 @@ fn directory(path: &Path, mode: u32) -> std::io::Result<()> {
 
 /// Mounts a file system in memory, unless there is one; without the right to mount, the directory itself has to do.
 fn in_memory(path: &Path, size: Option<i64>, mode: u32) -> std::io::Result<()> {
-    if mounts::is_mount_point(path) {
+    if mounts::is_mount_point(path)? {
         return Ok(());
     }
     let mut options = format!("mode={mode:o}");
@@ -74,7 +79,7 @@ fn in_memory(path: &Path, size: Option<i64>, mode: u32) -> std::io::Result<()> {
 pub(super) fn empty_dir(path: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> std::io::Result<()> {
     let memory = source.medium.as_deref() == Some("Memory");
     // What an earlier run of this process made is kept, with what is in it.
-    if path.exists() && (!memory || mounts::is_mount_point(path)) {
+    if path.exists() && (!memory || mounts::is_mount_point(path)?) {
         return Ok(());
     }
     directory(path, 0o777)?;

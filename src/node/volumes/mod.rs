@@ -29,7 +29,7 @@ use crate::runtime::Mount;
 use self::claims::Claimed;
 pub(crate) use self::claims::name as claim_name;
 pub(crate) use self::disk::size_of;
-pub(crate) use self::mounts::{share, unmount_all_below, unmount_below};
+pub(crate) use self::mounts::{check_propagation, remove, share, unmount_all_below};
 
 /// A volume that could not be made, as an event tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,24 +235,21 @@ async fn set_up_one(agent: &Agent, pod: &Pod, facts: &Facts, dir: &Path, volume:
     match source(volume) {
         Source::Unsupported(message) => Err(message),
         Source::Attached => Err(String::new()),
-        Source::Nfs(share) if has_files => {
-            let share = share.clone();
-            disk::blocking(move || remote::nfs(&target, &share, &[])).await.map(|()| None)
-        }
+        Source::Nfs(share) if has_files => remote::nfs(agent, target, share, &[]).await.map(|()| None),
         Source::Empty(empty) if has_files => {
             let (empty, group) = (empty.clone(), ownership::group(pod));
-            disk::blocking(move || disk::empty_dir(&target, &empty, group)).await.map(|()| None)
+            disk::blocking(&agent.tasks, move || disk::empty_dir(&target, &empty, group)).await.map(|()| None)
         }
         Source::Host(host) if has_files => {
             let host = host.clone();
-            disk::blocking(move || host_path::check(&host)).await.map(|()| None)
+            disk::blocking(&agent.tasks, move || host_path::check(&host)).await.map(|()| None)
         }
         Source::Empty(_) | Source::Host(_) | Source::Image | Source::Nfs(_) => Ok(None),
         Source::Payload { in_memory, .. } => {
             let payload = payload::collect(agent, pod, facts, volume, has_files.then_some(target.as_path())).await?;
             if has_files {
                 let (files, group) = (payload.files, ownership::group(pod));
-                disk::blocking(move || disk::payload(&target, &files, in_memory, group)).await?;
+                disk::blocking(&agent.tasks, move || disk::payload(&target, &files, in_memory, group)).await?;
             }
             Ok(payload.refresh)
         }
@@ -296,7 +293,7 @@ pub(crate) async fn mounts(
         } else {
             let bound = dir.join("volume-subpaths").join(&mount.name).join(&container.name).join(index.to_string());
             let failed = format!("failed to prepare subPath for volumeMount \"{}\" of container \"{}\"", mount.name, container.name);
-            disk::blocking(move || subpath::prepare(&base, &inside, &bound)).await.map_err(|error| {
+            disk::blocking(&agent.tasks, move || subpath::prepare(&base, &inside, &bound)).await.map_err(|error| {
                 tracing::debug!(%error, "a subPath could not be prepared");
                 failed
             })?
@@ -312,15 +309,10 @@ pub(crate) async fn mounts(
     Ok(out)
 }
 
-/// Unmounts and removes everything in a pod's directory but what its containers left there to be read.
-pub(crate) async fn tear_down(dir: &Path, has_files: bool) {
-    if !has_files {
-        return;
-    }
-    unmount_below(dir).await;
-    for part in ["volumes", "volume-subpaths"] {
-        let _ = tokio::fs::remove_dir_all(dir.join(part)).await;
-    }
+/// Unmounts and removes everything in a pod's directory but what its containers left there to be read. Blocks.
+pub(crate) fn tear_down(dir: &Path) -> std::io::Result<()> {
+    unmount_all_below(dir)?;
+    ["volumes", "volume-subpaths"].iter().try_for_each(|part| remove(&dir.join(part)))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(super) fn prepare(base: &Path, inside: &str, bound: &Path) -> std::io::Resul
     let real = wanted.canonicalize()?;
     let relative = real.strip_prefix(&base).map_err(|_| outside(&real))?;
     let target = walk(&base, relative)?;
-    if is_mount_point(bound) {
+    if is_mount_point(bound)? {
         return Ok(bound.to_owned());
     }
     if let Some(parent) = bound.parent() {

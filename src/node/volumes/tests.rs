@@ -104,3 +104,23 @@ fn names_of_what_volumes_need() {
     assert_eq!(config_maps(&pod), ["m1", "m2"]);
     assert_eq!(secrets(&pod), ["s2", "s1"]);
 }
+
+#[tokio::test]
+async fn what_is_being_made_is_waited_for_though_its_pod_is_not() {
+    let tasks = tokio_util::task::TaskTracker::new();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let dir = tempdir().unwrap();
+    let made = dir.path().join("made");
+    let target = made.clone();
+    let mut making = Box::pin(disk::blocking(&tasks, move || {
+        released.recv().unwrap();
+        std::fs::create_dir(target)
+    }));
+    assert!(futures::poll!(&mut making).is_pending());
+    drop(making);
+    tasks.close();
+    assert!(futures::poll!(std::pin::pin!(tasks.wait())).is_pending());
+    release.send(()).unwrap();
+    tasks.wait().await;
+    assert!(made.is_dir());
+}
