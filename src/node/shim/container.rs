@@ -1,8 +1,8 @@
 //! Starts containers and commands in them through libcontainer.
 
 use std::fs;
-use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,20 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::copy;
 use super::executor::{Program, words};
+use super::propagation;
 use super::protocol::{ContainerPaths, Exec, Failure, ImageMount, Plan, SandboxPaths};
 use super::record;
 use super::streams::pipe;
+use super::trouble;
 use crate::rootless::is_rootless;
 
 const LONGEST_LOG: u64 = 256 << 10;
@@ -82,12 +88,19 @@ pub fn start(sandbox: &SandboxPaths, id: &str, plan: &Plan) -> Result<Started, S
     let _ = fs::remove_dir_all(sandbox.library().join(id));
     step("make the library's directory", fs::create_dir_all(sandbox.library()))?;
     let wants = Wants { tty: plan.tty, stdin: plan.stdin, stdout: true, stderr: true, combined: false };
-    launch(sandbox, id, &wants, |builder| {
+    step("bring a mount of the machine", propagation::bring(&plan.binds))?;
+    let started = launch(sandbox, id, &wants, |builder| {
         let mut container = builder.as_init(paths.bundle()).with_systemd(false).with_detach(true).build()?;
+        let pid = container.pid().ok_or_else(|| LibcontainerError::Other("the container has no process".to_owned()))?.as_raw();
+        if let Err(error) = propagation::set(pid, &plan.binds) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            return Err(LibcontainerError::Other(format!("mount propagation: {error}")));
+        }
         container.start()?;
-        let pid = container.pid().ok_or_else(|| LibcontainerError::Other("the container has no process".to_owned()))?;
-        Ok(pid.as_raw())
-    })
+        Ok(pid)
+    });
+    propagation::forget(&plan.binds);
+    started
 }
 
 /// Starts a command in a container.
@@ -96,10 +109,10 @@ pub fn exec(sandbox: &SandboxPaths, exec: &Exec) -> Result<Started, StartError> 
     let directory = sandbox.library().join(&exec.id);
     let wants = Wants { tty: exec.tty, stdin: exec.stdin, stdout: exec.stdout, stderr: exec.stderr, combined: exec.combined };
     let result = launch(sandbox, &exec.id, &wants, |builder| {
-        let tenant = builder.as_tenant().with_process(Some(&process)).with_detach(true);
+        let file = format!("/proc/self/fd/{}", process.as_raw_fd());
+        let tenant = builder.as_tenant().with_process(Some(&file)).with_detach(true);
         Ok(tenant.build()?.as_raw())
     });
-    let _ = fs::remove_file(&process);
     // The library leaves its sockets behind.
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with("tenant-") {
@@ -109,8 +122,8 @@ pub fn exec(sandbox: &SandboxPaths, exec: &Exec) -> Result<Started, StartError> 
     result
 }
 
-/// The container's own process with another command.
-fn exec_process(paths: &ContainerPaths, exec: &Exec) -> io::Result<PathBuf> {
+/// The container's own process with another command, as a file in memory: on a full disk commands, and so probes, run.
+fn exec_process(paths: &ContainerPaths, exec: &Exec) -> io::Result<fs::File> {
     let mut spec: Value = record::read(&paths.bundle().join("config.json"))?;
     let mut process = spec.get_mut("process").map(Value::take).unwrap_or_default();
     if let Some(process) = process.as_object_mut() {
@@ -123,9 +136,16 @@ fn exec_process(paths: &ContainerPaths, exec: &Exec) -> io::Result<PathBuf> {
             variables.push("TERM=xterm".into());
         }
     }
-    let path = paths.0.join("exec.json");
-    fs::write(&path, serde_json::to_vec(&process)?)?;
-    Ok(path)
+    let mut file = fs::File::from(memfd_create(c"exec.json", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(&serde_json::to_vec(&process)?)?;
+    Ok(file)
+}
+
+/// Waits until the set-up process has become the program: it closes its end of `report` then.
+fn await_program(report: &std::io::PipeReader) {
+    const PATIENCE: u16 = 1_000;
+    let mut polled = [PollFd::new(report.as_fd(), PollFlags::POLLIN)];
+    let _ = poll(&mut polled, PATIENCE);
 }
 
 struct Wants {
@@ -183,6 +203,7 @@ fn launch(
             return Err(StartError::Command(message));
         }
     };
+    await_program(&report);
     if let Some(listener) = console {
         ends.master = Some(step("console", receive_master(&listener))?);
         let _ = fs::remove_file("console.sock");
@@ -284,7 +305,7 @@ fn mount_layers(plan: &Plan, layers: &[String], target: &Path, flags: MsFlags, m
     step("current directory", nix::unistd::chdir(&before))?;
     Ok(match result {
         Err(error) if is_rootless() => {
-            eprintln!("shim: layers are copied, for an overlay is refused: {error}");
+            trouble::say(&format!("layers are copied, for an overlay is refused: {error}"));
             copy::layers(&plan.layer_root, layers, target)
         }
         result => result.map_err(Into::into),

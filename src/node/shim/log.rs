@@ -11,22 +11,30 @@ use jiff::Timestamp;
 /// Longest text of one entry.
 pub const PART: usize = 16 << 10;
 
-/// A container's log file.
+/// A container's log file. What a full disk does not take is lost; the container goes on.
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
-    file: File,
+    /// `None`: it could not be made yet.
+    file: Option<File>,
 }
 
 impl Log {
     /// Opens the log, making its directory.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: Self::file(path)? })
+        Ok(Self { path: path.to_owned(), file: Some(Self::file(path)?) })
+    }
+
+    /// Opens the log now, or when something is written to it.
+    pub fn begin(path: &Path) -> Self {
+        Self::open(path).unwrap_or_else(|_| Self { path: path.to_owned(), file: None })
     }
 
     /// Goes on in a new file of the same name, after the old one was renamed.
     pub fn reopen(&mut self) -> io::Result<()> {
-        self.file = Self::file(&self.path)?;
+        // never in the old one, which is packed away
+        self.file = None;
+        self.file = Some(Self::file(&self.path)?);
         Ok(())
     }
 
@@ -37,9 +45,27 @@ impl Log {
         OpenOptions::new().append(true).create(true).mode(0o640).open(path)
     }
 
-    /// Writes whole entries at once; a full disk loses lines, it does not stop the container.
+    /// Writes whole entries at once, or nothing of the last that goes.
     pub fn write(&mut self, entries: &[u8]) {
-        let _ = self.file.write_all(entries);
+        if self.file.is_none() {
+            self.file = Self::file(&self.path).ok();
+        }
+        let Some(file) = &mut self.file else { return };
+        let mut rest = entries;
+        while !rest.is_empty() {
+            match file.write(rest) {
+                Ok(count @ 1..) => rest = rest.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => break,
+            }
+        }
+        let written = entries.len() - rest.len();
+        if !rest.is_empty() && entries.get(..written).is_some_and(|part| !part.is_empty() && !part.ends_with(b"\n")) {
+            let torn = entries.get(..written).and_then(|part| part.iter().rev().position(|byte| *byte == b'\n')).unwrap_or(written);
+            if let Ok(meta) = file.metadata() {
+                let _ = file.set_len(meta.len().saturating_sub(torn as u64));
+            }
+        }
     }
 }
 
@@ -118,5 +144,39 @@ mod tests {
         let stamp = "2024-01-02T03:04:05.500000000Z stdout";
         assert_eq!(old, format!("{stamp} F one\n{stamp} F two\n{stamp} F \n{stamp} P {}\n{stamp} F x\n", "x".repeat(PART)));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{stamp} P end\n"));
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_and_tears_none() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: mounting needs root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let disk = directory.path().join("disk");
+        std::fs::create_dir(&disk).unwrap();
+        let none = nix::mount::MsFlags::empty();
+        nix::mount::mount(Some("disk"), &disk, Some("tmpfs"), none, Some("size=64k")).unwrap();
+        let story = || {
+            let full = |name: &str| (&File::create(disk.join(name)).unwrap()).write_all(&[0; 1 << 20]).is_err();
+            let mut log = Log::begin(&disk.join("0.log"));
+            log.write(b"before\n");
+            let was_full = full("all");
+            // the page that the file has takes some of it
+            log.write(format!("{}\n{}\n", "x".repeat(1_000), "y".repeat(8_000)).as_bytes());
+            log.write(&b"z".repeat(8_000));
+            let mut other = Log::begin(&disk.join("none/1.log"));
+            other.write(b"lost\n");
+            std::fs::remove_file(disk.join("all")).unwrap();
+            log.write(b"after\n");
+            other.write(b"later\n");
+            let read = |name: &str| std::fs::read_to_string(disk.join(name)).unwrap_or_default();
+            (was_full, read("0.log"), read("none/1.log"))
+        };
+        let (was_full, text, other) = story();
+        nix::mount::umount(&disk).unwrap();
+        assert!(was_full);
+        assert_eq!(text, format!("before\n{}\nafter\n", "x".repeat(1_000)));
+        assert!(other.ends_with("later\n"), "{other:?}");
     }
 }

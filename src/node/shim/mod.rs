@@ -15,6 +15,7 @@ mod copy;
 mod executor;
 pub(crate) mod log;
 mod memory;
+pub mod propagation;
 pub mod protocol;
 pub mod record;
 mod serve;
@@ -41,13 +42,13 @@ use protocol::{Failure, Outgoing, Reply, SandboxPaths};
 /// called while the process has one thread.
 pub fn main(args: &[OsString]) -> ExitCode {
     let Some(directory) = args.first() else {
-        eprintln!("shim: the sandbox's directory is missing");
+        trouble::say("the sandbox's directory is missing");
         return ExitCode::from(2);
     };
     let connection = match take_connection() {
         Ok(connection) => connection,
         Err(error) => {
-            eprintln!("shim: no connection: {error}");
+            trouble::say(&format!("no connection: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -56,7 +57,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
     match prepare(&paths) {
         Ok((listener, pause)) => serve::Shim::new(paths, listener, connection, pause).run(),
         Err(error) => {
-            eprintln!("shim: {error}");
+            trouble::say(&error.to_string());
             let reply = Reply::Failed { failure: Failure::Other, message: error.to_string() };
             if let Ok(mut frame) = Outgoing::new(&reply, Vec::new()) {
                 let _ = frame.flush(std::os::fd::AsFd::as_fd(&connection));
@@ -111,6 +112,7 @@ fn prepare(paths: &SandboxPaths) -> io::Result<(UnixListener, Option<i32>)> {
     listener.set_nonblocking(true)?;
 
     let mut own = CloneFlags::CLONE_NEWNS;
+    step("mount namespace", propagation::remember())?;
     if config.ipc == NamespaceMode::Pod {
         own |= CloneFlags::CLONE_NEWIPC;
     }

@@ -11,6 +11,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::propagation::Bind;
 use super::record::Record;
 
 /// Longest frame either side accepts.
@@ -192,6 +193,10 @@ impl ContainerPaths {
     pub fn images(&self) -> PathBuf {
         self.0.join("images")
     }
+    /// Where mounts of the machine are brought for it.
+    pub fn brought(&self) -> PathBuf {
+        self.0.join("mounts")
+    }
     /// Writable layer.
     pub fn upper(&self) -> PathBuf {
         self.0.join("upper")
@@ -229,6 +234,9 @@ pub struct Plan {
     pub layers: Vec<String>,
     /// Images whose files it sees.
     pub images: Vec<ImageMount>,
+    /// Its bind mounts, if some of them are not private.
+    #[serde(default)]
+    pub binds: Vec<Bind>,
     /// Working directory, made when missing.
     pub working_dir: PathBuf,
     /// Absolute path of the log; `None`: no log.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -19,9 +20,13 @@ use super::memory::{QUIET, Trimmer};
 use super::protocol::{Exec, Failure, Inbox, Outgoing, Plan, Reply, Request, SandboxPaths, Streams};
 use super::record::{self, Record};
 use super::streams::{Output, Sink, pipe};
+use super::trouble;
 use crate::rootless::is_rootless;
 use crate::runtime::native::cgroup;
 use crate::runtime::native::processes::MountNamespace;
+
+/// How soon what a full disk did not take is written again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A container that was started and whose end was not yet dealt with, or whose streams still flow.
 #[derive(Debug)]
@@ -73,6 +78,9 @@ pub struct Shim {
     next: u64,
     ending: bool,
     trimmer: Trimmer,
+    /// What the disk has not taken yet, by container.
+    unwritten: HashMap<String, Record>,
+    written_at: Instant,
 }
 
 enum Ready {
@@ -95,6 +103,8 @@ impl Shim {
             next: 0,
             ending: false,
             trimmer: Trimmer::default(),
+            unwritten: HashMap::new(),
+            written_at: Instant::now(),
         };
         let key = shim.accept(connection);
         if let Some(connection) = shim.connections.first_mut() {
@@ -113,7 +123,7 @@ impl Shim {
         let signals = match signals {
             Ok(signals) => signals,
             Err(error) => {
-                eprintln!("shim: signals: {error}");
+                trouble::say(&format!("signals: {error}"));
                 return ExitCode::FAILURE;
             }
         };
@@ -137,8 +147,12 @@ impl Shim {
                     Ready::Stream(id) => self.pump(&id),
                 }
             }
+            if !self.unwritten.is_empty() && self.written_at.elapsed() >= AGAIN {
+                self.write_records();
+            }
             self.flush();
         }
+        self.write_records();
         self.flush();
         if let Some(pause) = self.pause {
             let _ = kill(Pid::from_raw(pause), Signal::SIGKILL);
@@ -173,7 +187,7 @@ impl Shim {
         // Every descriptor is owned by self or the caller and stays open during the call.
         let mut polled: Vec<PollFd<'_>> =
             watched.iter().map(|(fd, flags, _)| PollFd::new(unsafe { std::os::fd::BorrowedFd::borrow_raw(*fd) }, *flags)).collect();
-        let timeout = match (held, self.trimmer.due()) {
+        let timeout = match (held || !self.unwritten.is_empty(), self.trimmer.due()) {
             (true, _) => PollTimeout::from(1000_u16),
             (false, true) => PollTimeout::try_from(QUIET).unwrap_or(PollTimeout::NONE),
             (false, false) => PollTimeout::NONE,
@@ -186,7 +200,7 @@ impl Shim {
             Ok(_) => {}
             Err(Errno::EINTR) => return Vec::new(),
             Err(error) => {
-                eprintln!("shim: poll: {error}");
+                trouble::say(&format!("poll: {error}"));
                 return vec![Ready::Children];
             }
         }
@@ -215,6 +229,27 @@ impl Shim {
                 connection.out.push(frame);
             }
         }
+    }
+
+    /// Writes down what became of a container and says it. What a full disk does not take is written later.
+    fn record(&mut self, id: &str, record: &Record) {
+        self.unwritten.insert(id.to_owned(), record.clone());
+        self.write_records();
+        self.publish(id, record);
+    }
+
+    fn write_records(&mut self) {
+        let paths = &self.paths;
+        self.unwritten.retain(|id, record| match record::write(&paths.container(id).record(), record) {
+            Ok(()) => false,
+            // its container is gone
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => {
+                trouble::say(&format!("record of {id}: {error}"));
+                true
+            }
+        });
+        self.written_at = Instant::now();
     }
 
     /// Sends what goes, forgets connections and containers that are done.
@@ -274,6 +309,10 @@ impl Shim {
                     connection.watches = true;
                 }
                 self.reply(key, &Reply::Done, Vec::new());
+                // the agent read the others on disk
+                let told: Vec<Reply> =
+                    self.unwritten.iter().map(|(id, record)| Reply::Changed { id: id.clone(), record: record.clone() }).collect();
+                told.iter().for_each(|changed| self.reply(key, changed, Vec::new()));
             }
             Request::Start { id } => {
                 let reply = self.start(&id);
@@ -336,10 +375,7 @@ impl Shim {
         self.trimmer.used();
         match self.launch(id, plan.clone()) {
             Ok(record) => {
-                if let Err(error) = record::write(&paths.record(), &record) {
-                    eprintln!("shim: record of {id}: {error}");
-                }
-                self.publish(id, &record);
+                self.record(id, &record);
                 Reply::Started(record)
             }
             Err(error) => {
@@ -349,8 +385,7 @@ impl Shim {
                 let now = Timestamp::now();
                 let reason = "StartError".to_owned();
                 let record = Record::Exited { started: None, finished: now, code: 128, reason, message: message.clone() };
-                let _ = record::write(&paths.record(), &record);
-                self.publish(id, &record);
+                self.record(id, &record);
                 failed(error.failure(), &message)
             }
         }
@@ -361,7 +396,7 @@ impl Shim {
             let step = step.to_owned();
             move |source| StartError::Step { step, source }
         };
-        let log = plan.log_path.as_deref().map(Log::open).transpose().map_err(io("open the log"))?;
+        let log = plan.log_path.as_deref().map(Log::begin);
         let process = container::start(&self.paths, id, &plan)?;
         let started = Timestamp::now();
         let Ends { stdin, stdout, stderr, master } = process.ends;
@@ -491,10 +526,7 @@ impl Shim {
         running.stdin = None;
         running.master = None;
         let group = running.plan.cgroup.clone();
-        if let Err(error) = record::write(&paths.record(), &record) {
-            eprintln!("shim: record of {id}: {error}");
-        }
-        self.publish(id, &record);
+        self.record(id, &record);
         container::unmount_root(&paths);
         cgroup::remove(&group);
         let _ = std::fs::remove_dir_all(self.paths.library().join(id));

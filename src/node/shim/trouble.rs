@@ -11,6 +11,11 @@ use tracing::{Event, Level, Metadata, Subscriber, subscriber::set_global_default
 
 struct Errors(File);
 
+/// Writes a line to standard error, which is the shim's log. A disk that is full loses it: the pod goes on.
+pub fn say(message: &str) {
+    let _ = std::io::stderr().write_all(format!("shim: {message}\n").as_bytes());
+}
+
 /// Takes a copy of standard error: in a container that is being set up, descriptor 2 is the container's.
 pub fn keep() {
     if let Ok(copy) = std::io::stderr().as_fd().try_clone_to_owned() {

@@ -23,7 +23,8 @@ fn hierarchies() -> &'static [Hierarchy] {
     static FOUND: OnceLock<Vec<Hierarchy>> = OnceLock::new();
     FOUND.get_or_init(|| match is_rootless() {
         true => Vec::new(),
-        false => parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()),
+        // other mounts' names need not be text
+        false => parse(&String::from_utf8_lossy(&fs::read("/proc/self/mountinfo").unwrap_or_default())),
     })
 }
 

@@ -12,7 +12,8 @@ use super::spec::{ImageProcess, Inputs, arguments, spec, working_dir};
 use super::{ContainerEntry, ContainerRecord, Native, blocking, cgroup, io, new_id, user};
 use crate::images::{ImageRecord, Store};
 use crate::rootless::is_rootless;
-use crate::runtime::{ContainerConfig, Limits, NamespaceMode, RuntimeError};
+use crate::runtime::{ContainerConfig, Limits, Mount, NamespaceMode, RuntimeError};
+use crate::shim::propagation::{Bind, Propagation};
 use crate::shim::protocol::{ContainerPaths, Failure, ImageMount, Plan, Reply, Request, SandboxPaths};
 use crate::shim::record::{self, Record};
 
@@ -72,6 +73,10 @@ impl Native {
             for (at, image) in &mounted {
                 resolved.mounts[*at].source = image.path();
             }
+            let binds = binds(&resolved.mounts, &container)?;
+            for (mount, bind) in resolved.mounts.iter_mut().zip(&binds).filter(|(_, bind)| bind.propagation == Propagation::Both) {
+                mount.source.clone_from(&bind.brought);
+            }
             let shared = |pid: i32| PathBuf::from(format!("/proc/{pid}/ns/pid"));
             let pid_namespace = match target {
                 Some(pid) => Some(shared(pid)),
@@ -94,6 +99,7 @@ impl Native {
                 layer_root: images.layer_root(),
                 layers: layers.clone(),
                 images: mounted.iter().map(|(_, image)| image.clone()).collect(),
+                binds,
                 working_dir: working_dir(&config, &process),
                 log_path: log,
                 stdin: config.stdin,
@@ -266,6 +272,29 @@ impl Native {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The mounts with their propagation; none where all are private, as they are made.
+fn binds(mounts: &[Mount], paths: &ContainerPaths) -> Result<Vec<Bind>, RuntimeError> {
+    let propagation = |mount: &Mount| match mount.propagation.as_str() {
+        "rshared" => Propagation::Both,
+        "rslave" => Propagation::FromMachine,
+        _ => Propagation::Private,
+    };
+    if mounts.iter().all(|mount| propagation(mount) == Propagation::Private) {
+        return Ok(Vec::new());
+    }
+    let bind = |(at, mount): (usize, &Mount)| {
+        let propagation = propagation(mount);
+        if propagation != Propagation::Private {
+            let checked = crate::volumes::check_propagation(&mount.source, propagation == Propagation::Both);
+            let prefix = "failed to generate container spec: failed to generate spec: ";
+            checked.map_err(|why| RuntimeError::Engine { message: format!("{prefix}{why}") })?;
+        }
+        let (source, destination) = (mount.source.clone(), mount.destination.clone());
+        Ok(Bind { source, destination, propagation, brought: paths.brought().join(at.to_string()) })
+    };
+    mounts.iter().enumerate().map(bind).collect()
 }
 
 /// The PID namespace that containers of the pod share, if they share one.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::connection::Connection;
 use super::{ContainerEntry, ContainerRecord, Native, SandboxEntry, SandboxRecord, State, blocking, cgroup, io, new_id};
 use crate::runtime::{Limits, RuntimeError, RuntimeEvent, SandboxConfig};
-use crate::shim::protocol::{Reply, Request, SandboxPaths};
+use crate::shim::protocol::{ContainerPaths, Reply, Request, SandboxPaths};
 use crate::shim::record::{self, Record};
 
 /// How long a shim may take for what takes milliseconds, on a machine under load.
@@ -165,7 +165,12 @@ impl Native {
         if stale || *entry.process.borrow() == record {
             return;
         }
+        let ended = matches!(record, Record::Exited { .. });
         entry.process.send_replace(record);
+        let sandbox = state.sandboxes.get(&entry.record.sandbox_id).filter(|_| ended);
+        if let Some(paths) = sandbox.map(|sandbox| sandbox.paths.container(id)) {
+            tokio::task::spawn_blocking(move || remove_layer(&paths));
+        }
         let uid = state.sandboxes.get(&entry.record.sandbox_id).map(|s| s.record.config.uid.clone());
         drop(state);
         if let Some(pod_uid) = uid {
@@ -178,14 +183,16 @@ impl Native {
         let (paths, uid, containers) = {
             let state = self.0.state.lock();
             let Some(entry) = state.sandboxes.get(id) else { return };
-            let containers: Vec<ContainerRecord> =
-                state.containers.values().filter(|c| c.record.sandbox_id == id).map(|c| c.record.clone()).collect();
+            let own = state.containers.values().filter(|c| c.record.sandbox_id == id);
+            let containers: Vec<(ContainerRecord, Record)> = own.map(|c| (c.record.clone(), c.process.borrow().clone())).collect();
             (entry.paths.clone(), entry.record.config.uid.clone(), containers)
         };
-        let groups: Vec<_> = containers.iter().map(|container| container.cgroup.clone()).collect();
-        for container in containers {
+        let groups: Vec<_> = containers.iter().map(|(container, _)| container.cgroup.clone()).collect();
+        for (container, told) in containers {
             let path = paths.container(&container.id).record();
-            let mut found = record::read::<Record>(&path).unwrap_or(Record::Created);
+            let written = record::read::<Record>(&path).unwrap_or(Record::Created);
+            // An end that was told is one, though the disk may have been too full to take it.
+            let mut found = if matches!(told, Record::Exited { .. }) { told } else { written.clone() };
             if let Record::Running { started, .. } = found {
                 cgroup::kill(&container.cgroup);
                 found = Record::Exited {
@@ -195,9 +202,11 @@ impl Native {
                     reason: "ContainerStatusUnknown".to_owned(),
                     message: "The container could not be located when the pod was terminated".to_owned(),
                 };
-                if let Err(error) = record::write(&path, &found) {
-                    tracing::warn!(%error, container = container.id, "cannot record the end of a container");
-                }
+            }
+            if found != written
+                && let Err(error) = record::write(&path, &found)
+            {
+                tracing::warn!(%error, container = container.id, "cannot record the end of a container");
             }
             self.process_changed(&container.id, found);
         }
@@ -261,6 +270,13 @@ impl Native {
     }
 }
 
+/// What an ended container wrote outside of its volumes nobody can read any more.
+fn remove_layer(paths: &ContainerPaths) {
+    for part in [paths.upper(), paths.work(), paths.rootfs()] {
+        let _ = std::fs::remove_dir_all(part);
+    }
+}
+
 /// A connection that gets events, if the shim lives.
 async fn watching(paths: &SandboxPaths) -> Option<Connection> {
     let mut connection = Connection::open(paths).ok()?;
@@ -277,6 +293,9 @@ fn read_containers(state: &mut State, sandbox: &str, paths: &SandboxPaths) {
         match record::read::<ContainerRecord>(&path.join("container.json")) {
             Ok(found) if found.sandbox_id == sandbox => {
                 let process = record::read::<Record>(&path.join("record.json")).unwrap_or(Record::Created);
+                if matches!(process, Record::Exited { .. }) {
+                    remove_layer(&paths.container(&found.id));
+                }
                 let (process, _) = watch::channel(process);
                 state.containers.insert(found.id.clone(), ContainerEntry { record: found, process });
             }

@@ -208,13 +208,8 @@ fn capabilities(inputs: &Inputs<'_>) -> Vec<String> {
 }
 
 fn bind(mount: &Mount) -> Value {
-    let propagation = match mount.propagation.as_str() {
-        "rslave" | "HostToContainer" => "rslave",
-        "rshared" | "Bidirectional" => "rshared",
-        _ => "rprivate",
-    };
     let access = if mount.read_only { "ro" } else { "rw" };
-    json!({"destination": mount.destination, "source": mount.source, "type": "bind", "options": ["rbind", propagation, access]})
+    json!({"destination": mount.destination, "source": mount.source, "type": "bind", "options": ["rbind", access]})
 }
 
 fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
@@ -249,7 +244,7 @@ fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
                "options": ["nosuid", "noexec", "nodev", "mode=755", "size=64k"]}));
         list.extend(super::cgroup::version1(inputs.cgroup).into_iter().map(|(name, directory)| {
             json!({"destination": format!("/sys/fs/cgroup/{name}"), "type": "bind", "source": directory,
-                   "options": ["rbind", "rprivate", "nosuid", "noexec", "nodev", kernel]})
+                   "options": ["rbind", "nosuid", "noexec", "nodev", kernel]})
         }));
     }
     let named = |path: &str| inputs.config.mounts.iter().any(|mount| mount.destination == Path::new(path));
@@ -360,9 +355,9 @@ pub fn spec(inputs: &Inputs<'_>) -> Value {
     if !inputs.rootless {
         linux["resources"] = resources(inputs);
     }
-    // A container whose mounts are to reach the host, or the host's it, must not have them cut off at its root.
-    let wide = |mount: &Mount| matches!(mount.propagation.as_str(), "rshared" | "Bidirectional" | "rslave" | "HostToContainer");
-    linux["rootfsPropagation"] = if config.mounts.iter().any(wide) { "slave" } else { "private" }.into();
+    // Mounts that are to reach the host, or the host's them, are not cut off at first; the shim gives each its own propagation.
+    let any = |propagation: &str| config.mounts.iter().any(|mount| mount.propagation == propagation);
+    linux["rootfsPropagation"] = if any("rshared") { "shared" } else { ["private", "slave"][usize::from(any("rslave"))] }.into();
     if security.privileged {
         linux["devices"] = devices().into();
     } else if !security.unmasked_proc {
