@@ -87,9 +87,8 @@ impl Lab {
             remove_orphans(&config).await;
             refuse_used_ranges(&config).await?;
         }
+        say_whose(&config)?;
         namespace::create(&config.namespace())?;
-        let owner = config.run_directory.join(OWNER);
-        fs::write(&owner, config.owner.as_os_str().as_encoded_bytes()).map_err(|source| NetworkError::File { path: owner, source })?;
         let insider = Insider::start(&config.namespace())?;
         let links = insider.run(Links::here).await.map_err(|source| NetworkError::Namespace {
             path: insider.path().to_owned(),
@@ -248,10 +247,9 @@ impl Lab {
     pub async fn stop(&self) -> Result<(), NetworkError> {
         let Shared { config, links, pods, .. } = &*self.shared;
         pods.remove_all().await?;
-        if self.shared.open {
-            egress::close(&config.host_link());
-        }
         if config.linked {
+            // an earlier process may have opened it
+            egress::close(&config.host_link());
             unlink_host(config).await?;
         }
         for number in 0..config.nodes.len() as u32 {
@@ -271,8 +269,12 @@ impl Lab {
 async fn link_host(config: &LabConfig, links: &Links) -> Result<(), NetworkError> {
     let host = host_links()?;
     let (host_end, lab_end) = (config.ranges.host(), config.ranges.lab());
-    let into_lab = open(&config.namespace())?;
-    host.veth(&config.host_link(), "host0", into_lab.as_raw_fd()).await?;
+    if links.index("host0").await?.is_none() {
+        // one that led elsewhere would keep the name
+        host.remove(&config.host_link()).await?;
+        let into_lab = open(&config.namespace())?;
+        host.veth(&config.host_link(), "host0", into_lab.as_raw_fd()).await?;
+    }
     links.address("host0", lab_end, 30).await?;
     links.up("host0").await?;
     host.address(&config.host_link(), host_end, 30).await?;
@@ -294,6 +296,13 @@ async fn unlink_host(config: &LabConfig) -> Result<(), NetworkError> {
 const CLEAR: &str = "table ip services\ndelete table ip services\ntable ip policies\ndelete table ip policies\n";
 /// Names the data directory of a lab's cluster.
 const OWNER: &str = "owner";
+
+/// Before there is anything that could be left behind.
+fn say_whose(config: &LabConfig) -> Result<(), NetworkError> {
+    let file = config.run_directory.join(OWNER);
+    let said = fs::create_dir_all(&config.run_directory).and_then(|()| fs::write(&file, config.owner.as_os_str().as_encoded_bytes()));
+    said.map_err(|source| NetworkError::File { path: file, source })
+}
 
 /// Removes the labs of clusters whose data directory is gone: nobody will take them up again.
 async fn remove_orphans(config: &LabConfig) {
@@ -353,7 +362,7 @@ pub(crate) fn bridge_name(number: u32) -> String {
     format!("node{number}")
 }
 
-fn host_links() -> Result<Links, NetworkError> {
+pub(crate) fn host_links() -> Result<Links, NetworkError> {
     Links::here().map_err(|source| NetworkError::Namespace {
         path: PathBuf::from("/proc/self/ns/net"),
         step: "netlink is not available",

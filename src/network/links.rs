@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::RawFd;
 
 use futures::TryStreamExt;
-use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
 use rtnetlink::{Error, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
@@ -53,16 +53,12 @@ impl Links {
         self.index(name).await?.ok_or_else(|| NetworkError::Missing { name: name.to_owned() })
     }
 
-    /// A pair of linked interfaces, the second one in the namespace of `peer_namespace`.
+    /// A pair of linked interfaces, the second one in the namespace of `peer_namespace`. It is made there: here it could meet
+    /// another of its name, and a crash would leave it.
     pub(crate) async fn veth(&self, name: &str, peer: &str, peer_namespace: RawFd) -> Result<(), NetworkError> {
-        if self.index(name).await?.is_some() {
-            return Ok(());
-        }
-        let result = self.0.link().add(LinkVeth::new(name, peer).build()).execute().await;
-        unless(result, EEXIST, || format!("add link {name}"))?;
-        let index = self.present(peer).await?;
-        let moved = LinkUnspec::new_with_index(index).setns_by_fd(peer_namespace).build();
-        unless(self.0.link().set(moved).execute().await, 0, || format!("move link {peer}"))
+        let far = LinkMessageBuilder::<LinkUnspec>::new().name(peer).setns_by_fd(peer_namespace).build();
+        let pair = LinkVeth::new(name, peer).set_info_data(InfoData::Veth(InfoVeth::Peer(far))).build();
+        unless(self.0.link().add(pair).execute().await, 0, || format!("add link {name}"))
     }
 
     pub(crate) async fn bridge(&self, name: &str) -> Result<(), NetworkError> {
@@ -71,10 +67,6 @@ impl Links {
 
     pub(crate) async fn up(&self, name: &str) -> Result<(), NetworkError> {
         self.set(name, "up", |link| link.up()).await
-    }
-
-    pub(crate) async fn rename(&self, name: &str, to: &str) -> Result<(), NetworkError> {
-        self.set(name, "rename", |link| link.name(to)).await
     }
 
     /// Plugs a link into a bridge.

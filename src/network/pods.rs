@@ -103,15 +103,14 @@ impl Pods {
             let _context = runtime.enter();
             Links::here()
         })?;
+        let link = link_name(id);
         if pod.index("eth0").await?.is_none() {
-            let link = link_name(id);
-            // a half-made pair of an earlier attempt would keep the name
+            // one that led elsewhere would keep the name
             self.links.remove(&link).await?;
             let file = fs::File::open(&path).map_err(|source| NetworkError::File { path: path.clone(), source })?;
-            self.links.veth(&link, &peer_name(id), file.as_raw_fd()).await?;
-            self.links.plug(&link, &bridge_name(number)).await?;
-            pod.rename(&peer_name(id), "eth0").await?;
+            self.links.veth(&link, "eth0", file.as_raw_fd()).await?;
         }
+        self.links.plug(&link, &bridge_name(number)).await?;
         let range = self.config.ranges.node(number);
         pod.up("lo").await?;
         // alone on its link: what it sends passes the lab, where services are led and policies enforced
@@ -146,10 +145,6 @@ impl Pods {
 /// The lab's end of a pod's link: at most 15 characters.
 fn link_name(id: &str) -> String {
     format!("p{}", id.chars().take(12).collect::<String>())
-}
-
-fn peer_name(id: &str) -> String {
-    format!("q{}", id.chars().take(12).collect::<String>())
 }
 
 fn parse_note(note: &str) -> Option<(u32, Ipv4Addr)> {

@@ -32,6 +32,8 @@ use names::{Answer, Data, Zone};
 /// Seconds that answers may be kept, as CoreDNS's default.
 const TTL: u32 = 5;
 const PORT: u16 = 53;
+/// How long a question waits for the first look at what there is: less than a resolver's own patience.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Index of services by their cluster IP.
 const BY_ADDRESS: &str = "dns-cluster-ip";
@@ -69,6 +71,7 @@ struct Records {
     services: Informer<Service>,
     by_address: Index<Service>,
     slices: Index<EndpointSlice>,
+    all_slices: Informer<EndpointSlice>,
     by_endpoint: Index<EndpointSlice>,
     namespaces: Informer<Namespace>,
     ranges: Ranges,
@@ -81,17 +84,25 @@ impl Records {
             let spec = service.spec.as_ref();
             spec.and_then(|spec| spec.cluster_ips.clone()).unwrap_or_default()
         });
-        let slices = informers.of::<EndpointSlice>().index(BY_SERVICE, |slice| {
+        let all_slices = informers.of::<EndpointSlice>();
+        let slices = all_slices.index(BY_SERVICE, |slice| {
             let service = slice.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/service-name"));
             service.map(|service| format!("{}/{service}", slice.metadata.namespace.as_deref().unwrap_or_default())).into_iter().collect()
         });
-        let by_endpoint = informers.of::<EndpointSlice>().index(BY_ENDPOINT, |slice| {
+        let by_endpoint = all_slices.index(BY_ENDPOINT, |slice| {
             let mut addresses: Vec<String> = slice.endpoints.iter().flatten().flat_map(|endpoint| endpoint.addresses.clone()).collect();
             addresses.sort_unstable();
             addresses.dedup();
             addresses
         });
-        Self { services, by_address, slices, by_endpoint, namespaces: informers.of(), ranges }
+        Self { services, by_address, slices, all_slices, by_endpoint, namespaces: informers.of(), ranges }
+    }
+
+    /// Waits until what there is is known: before, no name may be said to be missing.
+    async fn known(&self) {
+        self.services.synced().await;
+        self.all_slices.synced().await;
+        self.namespaces.synced().await;
     }
 }
 
@@ -140,6 +151,9 @@ struct Reply {
 
 impl Handler {
     async fn reply(&self, name: &Name, kind: RecordType, recursive: bool) -> Reply {
+        if tokio::time::timeout(PATIENCE, self.records.known()).await.is_err() {
+            return Reply { code: ResponseCode::ServFail, ..Reply::default() };
+        }
         let (answer, elsewhere) = names::resolve(&self.records, &self.domain, &name.to_ascii(), wanted(kind));
         let mut reply = Reply { authoritative: true, ..Reply::default() };
         match answer {

@@ -16,8 +16,7 @@ use coracle_api::identity::Identity;
 use coracle_client::{Clients, EventRecorder, EventType, Informers};
 use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use parking_lot::RwLock;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -31,9 +30,9 @@ const QUIET: Duration = Duration::from_millis(5);
 /// A table that could not be written is tried again after this time.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// The rules in force. Clones are one.
+/// The rules in force; none before policies are known. Clones are one.
 #[derive(Clone, Default)]
-pub struct Policies(Arc<RwLock<Rules>>);
+pub struct Policies(Arc<watch::Sender<Option<Rules>>>);
 
 impl Policies {
     /// Whether a client may be connected to an endpoint. What is no pod may come: it is the node.
@@ -43,7 +42,13 @@ impl Policies {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
         };
-        self.0.read().allow(client, *endpoint.ip(), endpoint.port(), protocol)
+        self.0.borrow().as_ref().is_some_and(|rules| rules.allow(client, *endpoint.ip(), endpoint.port(), protocol))
+    }
+
+    /// Waits until it is known who may talk.
+    pub(crate) async fn known(&self) {
+        // the sender lives in `self`, so waiting cannot fail
+        let _ = self.0.subscribe().wait_for(Option::is_some).await;
     }
 }
 
@@ -74,7 +79,7 @@ pub fn start(lab: &Lab, informers: &Informers, clients: &Clients, shutdown: Canc
                 let all = objects.list();
                 let rules = if all.is_empty() { Rules::default() } else { compile(&all, &pods.list(), &namespaces.list(), lab.ranges()) };
                 let script = render::script(&rules, lab.ranges());
-                *policies.0.write() = rules;
+                policies.0.send_replace(Some(rules));
                 let mut retry = Duration::MAX;
                 match lab.nft() {
                     None => all.iter().for_each(|policy| warn(&recorder, policy, &mut warned)),

@@ -78,6 +78,9 @@ pub fn start(config: ProxyConfig, policies: Policies, shutdown: CancellationToke
             slices.synced().await;
             pods.synced().await;
             ranges.synced().await;
+            if config.lab.is_some() {
+                policies.known().await;
+            }
             let mut proxy = Proxy::new(config.clone(), policies);
             loop {
                 let services = services.list();

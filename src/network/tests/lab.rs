@@ -4,6 +4,9 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use coracle_network::{Lab, LabConfig, Ranges};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -126,11 +129,64 @@ fn a_new_process_finds_pods_and_addresses_and_stop_leaves_nothing() {
         assert_eq!(network.attached("one").await.unwrap(), ["cccccccccccccccccc"]);
         lab.stop().await.unwrap();
         assert!(!directory.path().join("run/lab").exists());
-        let links = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
-        assert_eq!(links.lines().skip(2).filter(|line| !line.trim_start().starts_with("lo:")).count(), 0, "{links}");
+        assert!(links().is_empty(), "{:?}", links());
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!mounts.contains(directory.path().to_str().unwrap()), "{mounts}");
     });
+}
+
+/// What becomes of work that goes on only when it has been woken so often: what it did until then stays, as after a crash.
+async fn cut_short<T>(work: impl Future<Output = T>, mut wakings: usize) -> Option<T> {
+    let mut work = pin!(work);
+    std::future::poll_fn(|context| {
+        if wakings == 0 {
+            return Poll::Ready(None);
+        }
+        wakings -= 1;
+        work.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+#[test]
+fn what_a_crash_left_half_made_is_made_whole() {
+    in_own_namespace(async || {
+        // the host may have a link that is called what the lab's end is
+        succeed(None, "ip", &["link", "add", "host0", "type", "veth", "peer", "name", "theirs"]);
+        let id = "aaaaaaaaaaaaaaaaaa";
+        for wakings in 1.. {
+            let directory = tempfile::tempdir().unwrap();
+            let config = || config(directory.path());
+            let first = cut_short(Lab::start(config()), wakings).await;
+            let whole = match first {
+                Some(lab) => cut_short(lab.unwrap().pod_network().attach("one", id, None), wakings).await.is_some(),
+                None => false,
+            };
+            let lab = Lab::start(config()).await.unwrap_or_else(|error| panic!("after {wakings} steps: {error:?}"));
+            let pod = lab.pod_network().attach("one", id, None).await.unwrap_or_else(|error| panic!("after {wakings} steps: {error:?}"));
+            let served = serve_once(pod.netns.clone(), "served");
+            let answer = read_all(tokio::net::TcpStream::connect(SocketAddr::new(pod.ips[0], 8080)).await.unwrap()).await;
+            assert_eq!(answer, "served", "after {wakings} steps");
+            served.join().unwrap();
+            lab.stop().await.unwrap();
+            assert_eq!(links(), ["host0", "theirs"], "after {wakings} steps");
+            let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+            assert!(!mounts.contains(directory.path().to_str().unwrap()), "after {wakings} steps: {mounts}");
+            if whole {
+                eprintln!("a start and a pod take less than {wakings} steps");
+                return;
+            }
+        }
+    });
+}
+
+/// Names of the links here, `lo` left out.
+fn links() -> Vec<String> {
+    let links = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let mut names: Vec<String> = links.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect();
+    names.retain(|name| name != "lo");
+    names.sort();
+    names
 }
 
 /// A network namespace that lives as long as the thread that made it waits for the other end.
@@ -237,13 +293,18 @@ fn seen(capture: &mut std::fs::File) -> Vec<(std::net::Ipv4Addr, std::net::Ipv4A
     out
 }
 
-fn connects(from: Option<PathBuf>, to: &str) -> std::io::Result<std::net::TcpStream> {
+/// How long somebody waits for an answer that should come.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// And for one that should not: a name that nobody has is asked for three seconds.
+const BRIEFLY: Duration = Duration::from_millis(300);
+
+fn connects(from: Option<PathBuf>, to: &str, patience: Duration) -> std::io::Result<std::net::TcpStream> {
     let to: SocketAddr = to.parse().unwrap();
     let thread = std::thread::spawn(move || {
         if let Some(from) = from {
             setns(std::fs::File::open(from).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
         }
-        std::net::TcpStream::connect_timeout(&to, std::time::Duration::from_millis(300))
+        std::net::TcpStream::connect_timeout(&to, patience)
     });
     thread.join().unwrap()
 }
@@ -254,6 +315,9 @@ fn no_packet_for_our_ranges_leaves_and_pods_get_out_where_the_host_forwards() {
         let ranges = Ranges::default();
         let (outside, lives) = world();
         let mut packets = capture(&outside);
+        connects(None, "10.96.7.7:80", BRIEFLY).unwrap_err();
+        let strays = seen(&mut packets);
+        assert!(strays.iter().any(|(_, to)| ranges.services.contains(*to)), "without a lab they leave, and are seen: {strays:?}");
         for forwarding in ["0", "1"] {
             std::fs::write("/proc/sys/net/ipv4/ip_forward", forwarding).unwrap();
             let directory = tempfile::tempdir().unwrap();
@@ -263,15 +327,15 @@ fn no_packet_for_our_ranges_leaves_and_pods_get_out_where_the_host_forwards() {
                 .iter()
                 .flat_map(|to| [(None, to), (Some(pod.netns.clone()), to)])
             {
-                connects(from, to).unwrap_err();
+                connects(from, to, BRIEFLY).unwrap_err();
             }
             let open = forwarding == "1" && lab.has_nft();
             assert_eq!(lab.is_open(), open);
             let served = serve_once(outside.clone(), "from the world");
-            let reached = connects(Some(pod.netns.clone()), "198.51.100.1:8080");
+            let reached = connects(Some(pod.netns.clone()), "198.51.100.1:8080", PATIENCE);
             assert_eq!(reached.is_ok(), open);
             if !open {
-                connects(None, "198.51.100.1:8080").unwrap();
+                connects(None, "198.51.100.1:8080", PATIENCE).unwrap();
             }
             assert_eq!(served.join().unwrap().ip().to_string(), "198.51.100.2", "the world sees the host");
             let leaked: Vec<_> = seen(&mut packets)
@@ -305,8 +369,7 @@ fn what_a_lost_cluster_left_goes_at_the_next_start() {
         drop(lab);
         let lab = Lab::start(config(directory.path())).await.unwrap();
         assert!(!directory.path().join("run/deadbeef").exists());
-        let links = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
-        assert!(!links.contains("cor-deadbeef") && links.contains("cor-0123abcd"), "{links}");
+        assert_eq!(links(), ["cor-0123abcd"]);
         lab.stop().await.unwrap();
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         assert!(!mounts.contains(directory.path().to_str().unwrap()), "{mounts}");
