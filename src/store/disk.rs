@@ -1,26 +1,18 @@
 //! The files: `journal`, then the tables `log` and `base`, and what moves records from one to the next.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use redb::backends::FileBackend;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable};
 
 use crate::entry::{Entry, EventKind};
 use crate::error::StoreError;
 use crate::journal::{self, Journal, Opener};
 use crate::record::Record;
+use crate::tables::{self, BASE, FOLDED, Failure, LOG, META, guarded};
 
-/// Every write after the revision `folded` that is not in the journal alone.
-const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
-/// The state at the revision `folded`: key → revision and record.
-const BASE: TableDefinition<&str, (u64, &[u8])> = TableDefinition::new("base");
-/// `folded`.
-const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-const FOLDED: &str = "folded";
 /// At most so many records are folded in one commit, so that no write waits long for it.
 const FOLD_STEP: u64 = 512;
 
@@ -90,25 +82,55 @@ impl Disk {
     /// Closes the files after a failed commit: redb serves nothing more from its own.
     pub(crate) fn close(&self) {
         *self.journal.lock() = None;
-        *self.database.write() = None;
+        let database = self.database.write().take();
+        if let Err(error) = guarded(|| Ok(drop(database))) {
+            tracing::error!(%error, "the store was not closed properly");
+        }
     }
 
-    /// Opens the files; what the journal has alone moves to the tables.
-    pub(crate) fn reopen(&self) -> Result<(), StoreError> {
+    /// Closes the files for good. What the journal has alone moves to the tables first, so that the next start finds all of it
+    /// under redb's own checksums.
+    pub(crate) fn finish(&self) {
+        if self.is_open()
+            && !self.pending.read().is_empty()
+            && let Err(error) = self.settle(&[])
+        {
+            tracing::error!(%error, "the journal was not emptied; the next start reads it");
+        }
+        self.close();
+    }
+
+    /// Opens the files; what the journal has alone moves to the tables. Returns the last revision.
+    pub(crate) fn reopen(&self) -> Result<u64, StoreError> {
+        guarded(|| self.try_reopen()).inspect_err(|_| self.close())
+    }
+
+    fn try_reopen(&self) -> Result<u64, StoreError> {
         let mut builder = Builder::new();
         builder.set_cache_size(self.options.cache_bytes);
-        let (database, file) = (self.open)(&mut builder).map_err(redb::Error::from)?;
-        let (folded, last) = prepare(&database)?;
-        let journal = Journal::open(file, self.options.journal_bytes).map_err(redb::Error::Io)?;
-        let mut left = std::mem::take(&mut *self.pending.write());
-        left.retain(|record| record.entry.revision > last);
-        left.extend(journal.read(left.last().map_or(last, |record| record.entry.revision))?);
+        let (database, file) = (self.open)(&mut builder)?;
+        let tables = tables::standing(&database)?;
+        let journal = Journal::open(file, self.options.journal_bytes, tables.journal)?;
+        if journal.size() > tables.journal {
+            tables::promise(&database, journal.size())?;
+        }
+        let mut left = self.pending.read().clone();
+        left.retain(|record| record.entry.revision > tables.last);
+        left.extend(journal.read(left.last().map_or(tables.last, |record| record.entry.revision))?);
+        if let Some(first) = left.first().filter(|first| first.entry.revision != tables.last + 1) {
+            let what = format!("the tables end at revision {}, what comes next begins at {}", tables.last, first.entry.revision);
+            return Err(StoreError::Damaged { what });
+        }
+        let last = left.last().map_or(tables.last, |record| record.entry.revision);
+        let moves = !left.is_empty();
         *self.pending.write() = left;
-        self.folded.store(folded, Ordering::Release);
+        self.folded.store(tables.folded, Ordering::Release);
         *self.database.write() = Some(database);
         *self.journal.lock() = Some(journal);
-        let moved = if self.pending.read().is_empty() { Ok(()) } else { self.settle(&[]) };
-        moved.inspect_err(|_| self.close())
+        if moves {
+            self.settle(&[])?;
+        }
+        Ok(last)
     }
 
     /// Reads the whole state.
@@ -118,14 +140,22 @@ impl Disk {
         self.read(|transaction| {
             let base = transaction.open_table(BASE)?;
             for row in base.iter()? {
-                let (_, value) = row?;
+                let (key, value) = row?;
                 let (at, bytes) = value.value();
                 let record = Record::decode(at, bytes)?;
+                if at > revision || *record.entry.key != *key.value() || record.kind != EventKind::Put {
+                    let what = format!("{} is said to be of revision {at}, where history begins at {revision}", key.value());
+                    return Err(StoreError::Damaged { what }.into());
+                }
                 map.insert(record.entry.key.clone(), record.entry);
             }
             let log = transaction.open_table(LOG)?;
             for row in log.iter()? {
                 let (at, bytes) = row?;
+                if at.value() != revision + 1 {
+                    let what = format!("after revision {revision} comes {}", at.value());
+                    return Err(StoreError::Damaged { what }.into());
+                }
                 revision = at.value();
                 let record = Record::decode(revision, bytes.value())?;
                 match record.kind {
@@ -152,7 +182,7 @@ impl Disk {
             drop(journal);
             return self.settle(batch);
         }
-        open.append(&frame).map_err(redb::Error::Io)?;
+        guarded(|| Ok(open.append(&frame).map_err(redb::Error::Io)?))?;
         self.pending.write().extend_from_slice(batch);
         Ok(())
     }
@@ -265,92 +295,19 @@ impl Disk {
     fn read(&self, work: impl FnOnce(&redb::ReadTransaction) -> Result<(), Failure>) -> Result<(), StoreError> {
         let guard = self.database.read();
         let database = guard.as_ref().ok_or_else(closed)?;
-        let transaction = database.begin_read().map_err(redb::Error::from)?;
-        work(&transaction).map_err(|failure| failure.0)
+        guarded(|| {
+            let transaction = database.begin_read().map_err(redb::Error::from)?;
+            work(&transaction).map_err(|failure| failure.0)
+        })
     }
 
     fn write(&self, work: impl FnOnce(&redb::WriteTransaction) -> Result<(), Failure>) -> Result<(), StoreError> {
         let guard = self.database.read();
         let database = guard.as_ref().ok_or_else(closed)?;
-        let transaction = database.begin_write().map_err(redb::Error::from)?;
-        work(&transaction).map_err(|failure| failure.0)?;
-        transaction.commit().map_err(redb::Error::from)?;
-        Ok(())
+        guarded(|| tables::write(database, work))
     }
-}
-
-/// The journal beside the tables.
-pub(crate) fn open_journal(path: &Path) -> Result<journal::Backend, redb::DatabaseError> {
-    let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path.with_extension("journal"))?;
-    Ok(Arc::new(FileBackend::new(file)?))
-}
-
-/// Makes the file of the tables if it is not there, whole or not at all: a loss of power while it is made leaves none.
-pub(crate) fn create(path: &Path) -> Result<(), StoreError> {
-    if path.exists() {
-        return Ok(());
-    }
-    let io = |error: std::io::Error| StoreError::from(redb::Error::Io(error));
-    let unfinished = path.with_extension("new");
-    for old in [&unfinished, &path.with_extension("journal")] {
-        match std::fs::remove_file(old) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-            _ => {}
-        }
-    }
-    // it is in the directory before anything is written to it
-    open_journal(path).map_err(redb::Error::from)?;
-    let database = Builder::new().set_cache_size(1 << 16).create(&unfinished).map_err(redb::Error::from)?;
-    prepare(&database)?;
-    drop(database);
-    std::fs::rename(&unfinished, path).map_err(io)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)
-}
-
-/// Makes the tables of a new file; returns `folded` and the last revision in them.
-fn prepare(database: &Database) -> Result<(u64, u64), StoreError> {
-    let read = || -> Result<(u64, u64), Failure> {
-        let transaction = database.begin_read()?;
-        let folded = transaction.open_table(META)?.get(FOLDED)?.map_or(0, |value| value.value());
-        let last = transaction.open_table(LOG)?.last()?.map(|(at, _)| at.value());
-        Ok((folded, last.unwrap_or(folded)))
-    };
-    if let Ok(found) = read() {
-        return Ok(found);
-    }
-    let create = || -> Result<(), Failure> {
-        let transaction = database.begin_write()?;
-        transaction.open_table(LOG)?;
-        transaction.open_table(BASE)?;
-        transaction.open_table(META)?.insert(FOLDED, 0)?;
-        transaction.commit()?;
-        Ok(())
-    };
-    create().map_err(|failure| failure.0)?;
-    Ok((0, 0))
 }
 
 fn closed() -> StoreError {
     StoreError::from(redb::Error::DatabaseClosed)
 }
-
-/// Any of redb's errors, or ours, inside a transaction.
-struct Failure(StoreError);
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self(error)
-    }
-}
-
-macro_rules! failure_from {
-    ($($error:ident),*) => {
-        $(impl From<redb::$error> for Failure {
-            fn from(error: redb::$error) -> Self {
-                Self(StoreError::from(redb::Error::from(error)))
-            }
-        })*
-    };
-}
-failure_from!(StorageError, TableError, TransactionError, CommitError);

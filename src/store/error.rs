@@ -16,6 +16,12 @@ pub enum StoreError {
         /// What is wrong.
         what: String,
     },
+    /// redb panicked, as it may where a page is not what it expects.
+    #[error("the store's tables cannot be used: {what}")]
+    Panicked {
+        /// The panic's message.
+        what: String,
+    },
     /// The disk refused.
     #[error("the store cannot be read or written")]
     Disk(#[source] Box<redb::Error>),

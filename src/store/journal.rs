@@ -2,7 +2,8 @@
 //!
 //! A batch is a frame: length and CRC-32 of what follows, then for each record its revision, its length and itself. When the
 //! tables durably have all of it, the journal is written from its beginning again. What is read back ends with the first frame
-//! that is torn or whose revisions do not go on where the frame before it ended: that one is of an earlier round.
+//! that is torn or whose revisions do not go on where the frame before it ended: that one is of an earlier round. Only the last
+//! frame can be torn, since each is durable before the next is written: where a later one is whole, the journal is damaged.
 
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use crate::record::Record;
 
 /// Length and checksum.
 pub(crate) const HEAD: usize = 8;
+/// Before each record: its revision and its length.
+const RECORD_HEAD: usize = 12;
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 pub(crate) type Backend = Arc<dyn StorageBackend>;
@@ -41,9 +44,17 @@ pub(crate) fn frame(batch: &[Record]) -> Vec<u8> {
 }
 
 impl Journal {
-    /// A journal of at least `size` bytes. They are written once, so that later writes change no metadata of the file.
-    pub(crate) fn open(file: Backend, size: u64) -> std::io::Result<Self> {
-        let mut length = file.len()?;
+    /// A journal of at least `size` bytes. They are written once, so that later writes change no metadata of the file; from
+    /// then on it has `promised` bytes.
+    pub(crate) fn open(file: Backend, size: u64, promised: u64) -> Result<Self, StoreError> {
+        let length = file.len().map_err(redb::Error::Io)?;
+        if length < promised {
+            return Err(StoreError::Damaged { what: format!("the journal has {length} of its {promised} bytes") });
+        }
+        Ok(Self::extend(file, length, size).map_err(redb::Error::Io)?)
+    }
+
+    fn extend(file: Backend, mut length: u64, size: u64) -> std::io::Result<Self> {
         while length < size {
             let step = (size - length).min(ZEROS.len() as u64);
             file.set_len(length + step)?;
@@ -54,6 +65,11 @@ impl Journal {
             }
         }
         Ok(Self { file, size: length, end: 0 })
+    }
+
+    /// Its size in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
     }
 
     /// Whether so many bytes have room.
@@ -74,7 +90,7 @@ impl Journal {
         self.end = 0;
     }
 
-    /// The records after a revision.
+    /// The records after a revision, which the tables end at.
     pub(crate) fn read(&self, after: u64) -> Result<Vec<Record>, StoreError> {
         let mut bytes = vec![0; self.size as usize];
         self.file.read(0, &mut bytes).map_err(redb::Error::Io)?;
@@ -86,6 +102,10 @@ impl Journal {
             records.extend(batch.into_iter().filter(|record| record.entry.revision > after));
             rest = behind;
         }
+        let end = last.unwrap_or(0).max(after);
+        if let Some(later) = first_revision_beyond(rest, end) {
+            return Err(StoreError::Damaged { what: format!("the journal cannot be read from revision {} on, and has {later}", end + 1) });
+        }
         match records.first().map(|record| record.entry.revision) {
             Some(first) if first > after + 1 => {
                 Err(StoreError::Damaged { what: format!("the journal goes on at revision {first}, the tables end at {after}") })
@@ -93,6 +113,20 @@ impl Journal {
             _ => Ok(records),
         }
     }
+}
+
+/// The first revision of a whole frame anywhere in `bytes` whose revisions come after `end`.
+fn first_revision_beyond(bytes: &[u8], end: u64) -> Option<u64> {
+    // so many records fit: what looks like a larger revision is none
+    let most = end + (bytes.len() / RECORD_HEAD) as u64 + 1;
+    (0..bytes.len()).find_map(|at| {
+        let revision = u64::from_le_bytes(bytes.get(at + HEAD..at + HEAD + 8)?.try_into().ok()?);
+        if !(end + 1..=most).contains(&revision) {
+            return None;
+        }
+        let (body, _) = whole_frame(&bytes[at..])?;
+        batch(body, None)?.first().map(|record| record.entry.revision)
+    })
 }
 
 fn whole_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -106,7 +140,7 @@ fn whole_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 fn batch(mut body: &[u8], mut last: Option<u64>) -> Option<Vec<Record>> {
     let mut records = Vec::new();
     while !body.is_empty() {
-        let (head, rest) = body.split_at_checked(12)?;
+        let (head, rest) = body.split_at_checked(RECORD_HEAD)?;
         let revision = u64::from_le_bytes(head[..8].try_into().ok()?);
         let (bytes, rest) = rest.split_at_checked(u32::from_le_bytes(head[8..].try_into().ok()?) as usize)?;
         if last.is_some_and(|last| revision != last + 1) {
@@ -120,4 +154,4 @@ fn batch(mut body: &[u8], mut last: Option<u64>) -> Option<Vec<Record>> {
 }
 
 /// Opens tables and journal.
-pub(crate) type Opener = Box<dyn Fn(&mut redb::Builder) -> Result<(Database, Backend), redb::DatabaseError> + Send + Sync>;
+pub(crate) type Opener = Box<dyn Fn(&mut redb::Builder) -> Result<(Database, Backend), StoreError> + Send + Sync>;

@@ -13,6 +13,8 @@
 //! - What is visible (map, events, answers) is on disk: memory follows a commit, never the other way.
 //! - On disk, `base` is the state at the revision `folded`, `log` holds the writes after it, the journal those after the log;
 //!   the present is `base` with both applied. Folding old log records into `base` is what bounds history.
+//! - A store that is not whole is refused: a record that cannot be read, a hole in the revisions, a file that is gone. Nothing
+//!   is made up for it. [`verify`] says what is wrong.
 //! - Readers take a short lock on memory and wait for no write.
 
 mod disk;
@@ -20,13 +22,17 @@ mod entry;
 mod error;
 mod journal;
 mod memory;
+mod overlay;
 mod record;
+mod tables;
+mod verify;
 mod watch;
 mod writer;
 
 pub use disk::Options;
 pub use entry::{Change, Entry, Event, EventKind, Expect, List, ListOptions, Value, Write, Written};
 pub use error::{ReadError, StoreError, WriteError};
+pub use verify::{Check, verify};
 pub use watch::Watch;
 
 use std::path::Path;
@@ -36,7 +42,7 @@ use disk::Disk;
 use memory::Memory;
 use writer::Writer;
 
-/// A durable map with revisions. Cheap to clone; the last clone dropped closes the file after the writes under way.
+/// A durable map with revisions. Cheap to clone; the last clone dropped closes the files after the writes under way.
 #[derive(Clone)]
 pub struct Store {
     memory: Arc<Memory>,
@@ -47,9 +53,9 @@ pub struct Store {
 impl Store {
     /// Opens the store at `path`, making it if it is not there. Only one process may have it open.
     pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
-        disk::create(path)?;
+        tables::guarded(|| tables::create(path, options.journal_bytes))?;
         let path = path.to_owned();
-        Self::with(Disk::open(Box::new(move |builder| Ok((builder.open(&path)?, disk::open_journal(&path)?))), options)?)
+        Self::with(Disk::open(Box::new(move |builder| tables::open(builder, &path)), options)?)
     }
 
     /// Opens the store on storage backends for tables and journal, which are made anew whenever the files have to be reopened.
@@ -59,9 +65,16 @@ impl Store {
         options: Options,
     ) -> Result<Self, StoreError> {
         let open = move |builder: &mut redb::Builder| {
-            Ok((builder.create_with_backend(tables())?, Arc::new(journal()) as Arc<dyn redb::StorageBackend>))
+            let tables = builder.create_with_backend(tables()).map_err(redb::Error::from)?;
+            Ok((tables, Arc::new(journal()) as Arc<dyn redb::StorageBackend>))
         };
         Self::with(Disk::open(Box::new(open), options)?)
+    }
+
+    /// Closes the files after the writes under way, whoever else has a clone: nothing is written any more, and what is read
+    /// comes from memory alone. Blocks.
+    pub fn close(&self) {
+        self.writer.close();
     }
 
     fn with(disk: Disk) -> Result<Self, StoreError> {

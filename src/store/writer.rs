@@ -71,14 +71,22 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
+impl Writer {
+    /// Takes no more writes, ends those under way and closes the files.
+    pub(crate) fn close(&self) {
         self.shared.queue.lock().closed = true;
         self.shared.work.notify_one();
         if let Some(thread) = self.thread.lock().take() {
             // an error means the thread panicked, which it has said itself
             let _ = thread.join();
+            self.shared.disk.finish();
         }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -86,6 +94,9 @@ impl Shared {
     fn enter(&self, write: Waiting) {
         let bytes = write.0.bytes();
         let mut queue = self.queue.lock();
+        if queue.closed {
+            return;
+        }
         queue.waiting.push(write);
         if queue.leader != Leader::Nobody {
             return;
@@ -102,7 +113,7 @@ impl Shared {
         let mut queue = self.queue.lock();
         queue.commits += 1;
         queue.leader = if queue.waiting.is_empty() && queue.commits < FOLD_EVERY { Leader::Nobody } else { Leader::Thread };
-        if queue.leader == Leader::Thread {
+        if queue.leader == Leader::Thread || queue.closed {
             self.work.notify_one();
         }
     }
@@ -111,7 +122,7 @@ impl Shared {
         let mut queue = self.queue.lock();
         loop {
             while queue.leader != Leader::Thread {
-                if queue.closed {
+                if queue.closed && queue.leader == Leader::Nobody {
                     return;
                 }
                 self.work.wait(&mut queue);
@@ -185,15 +196,22 @@ fn apply(memory: &Memory, disk: &Disk, batch: Vec<Waiting>) {
     }
 }
 
-/// Opens the file again after a failure. What the failed commit left there, if it did, becomes visible first.
+/// Opens the files again after a failure. What the failed commit left there, if it did, becomes visible first: its revisions
+/// are given, and until they are known nothing can be numbered.
 fn recover(memory: &Memory, disk: &Disk) -> Result<(), StoreError> {
     if disk.is_open() {
         return Ok(());
     }
-    disk.reopen()?;
-    let mut missed = Vec::new();
-    disk.log(memory.revision(), u64::MAX, |record| missed.push(record))?;
-    memory.publish(&missed);
+    let seen = memory.revision();
+    let missed = disk.reopen().and_then(|last| {
+        if last < seen {
+            return Err(StoreError::Damaged { what: format!("it ends at revision {last}, and {seen} was written") });
+        }
+        let mut missed = Vec::new();
+        disk.log(seen, u64::MAX, |record| missed.push(record))?;
+        Ok(missed)
+    });
+    memory.publish(&missed.inspect_err(|_| disk.close())?);
     Ok(())
 }
 
