@@ -250,4 +250,9 @@ impl ControlCall {
 pub trait Control: Send + Sync + 'static {
     /// Answers one call with a JSON value.
     async fn control(&self, call: ControlCall) -> Result<Value, Status>;
+
+    /// What the process adds to the server's `/metrics`, in Prometheus' text form.
+    fn metrics(&self) -> String {
+        String::new()
+    }
 }

@@ -1,7 +1,10 @@
 //! What a command that failed says: one line, and a hint where there is a next step.
 
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
+
+use super::shown;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -45,19 +48,22 @@ impl Failure {
 
     /// Prints it to standard error; the exit status of a failure.
     pub(crate) fn print(&self, verbose: bool) -> ExitCode {
+        // a server's words may be in it, and nobody can be told that they cannot be written
+        let mut out = shown::stderr();
+        let mut say = |line: String| drop(writeln!(out, "{line}"));
         if self.words {
             // nothing where all was said already
             if !self.message.is_empty() {
-                eprintln!("{}", self.message);
+                say(self.message.clone());
             }
         } else if verbose {
-            eprintln!("error: {}", self.message);
-            self.causes.iter().for_each(|cause| eprintln!("  because: {cause}"));
+            say(format!("error: {}", self.message));
+            self.causes.iter().for_each(|cause| say(format!("  because: {cause}")));
         } else {
-            eprintln!("error: {self}");
+            say(format!("error: {self}"));
         }
         if let Some(hint) = &self.hint {
-            eprintln!("hint: {hint}");
+            say(format!("hint: {hint}"));
         }
         ExitCode::from(self.code)
     }

@@ -18,6 +18,7 @@ mod node;
 mod reset;
 mod rootless;
 mod service;
+mod shown;
 mod snapshot;
 mod status;
 mod terminal;

@@ -11,11 +11,11 @@ use coracle_verbs::{Out, Session, Verb, VerbError};
 
 use super::arguments::Global;
 use super::failure::Failure;
-use super::{connection, terminal};
+use super::{connection, shown, terminal};
 
 pub(crate) async fn run(global: &Global, verb: &Verb) -> Result<ExitCode, Failure> {
     let session = connection::session(global).await?;
-    verb.run(&session, &mut Out { text: &mut io::stdout(), beside: &mut io::stderr() }).await?;
+    verb.run(&session, &mut Out { text: &mut shown::stdout(), beside: &mut shown::stderr() }).await?;
     Ok(ExitCode::SUCCESS)
 }
 

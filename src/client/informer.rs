@@ -183,6 +183,11 @@ impl<K: Watchable> Informer<K> {
         self.0.revision.borrow().unwrap_or(0)
     }
 
+    /// Changes that the slowest reader has not taken yet.
+    pub(crate) fn unread(&self) -> usize {
+        self.0.changes.len()
+    }
+
     /// Waits until the cache has seen `revision` of this kind, as a write of an object of this kind was answered with.
     pub async fn reached(&self, revision: u64) {
         let mut seen = self.0.revision.subscribe();

@@ -29,8 +29,26 @@ const PAGE: u32 = 500;
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), max: Duration::from_secs(30) };
 
+/// How current an informer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// Group of its kind.
+    pub group: String,
+    /// Plural of its kind.
+    pub plural: String,
+    /// The first list is complete.
+    pub synced: bool,
+    /// The newest revision it has seen.
+    pub revision: u64,
+    /// Objects it holds.
+    pub objects: usize,
+    /// Changes that the slowest of its readers has not taken yet.
+    pub unread: usize,
+}
+
 struct Started {
     informer: Box<dyn Any + Send + Sync>,
+    look: Box<dyn Fn() -> Watched + Send + Sync>,
     task: JoinHandle<()>,
 }
 
@@ -39,9 +57,15 @@ struct Registry {
     started: Mutex<HashMap<TypeId, Started>>,
 }
 
+impl Registry {
+    fn stop(&self) {
+        self.started.lock().values().for_each(|started| started.task.abort());
+    }
+}
+
 impl Drop for Registry {
     fn drop(&mut self) {
-        self.started.lock().values().for_each(|started| started.task.abort());
+        self.stop();
     }
 }
 
@@ -70,8 +94,33 @@ impl Informers {
                 Ok::<(), Infallible>(())
             }
         });
-        started.insert(TypeId::of::<K>(), Started { informer: Box::new(informer.clone()), task });
+        let seen = informer.clone();
+        let look = Box::new(move || Watched {
+            group: K::group(&()).into_owned(),
+            plural: K::plural(&()).into_owned(),
+            synced: seen.is_synced(),
+            revision: seen.revision(),
+            objects: seen.len(),
+            unread: seen.unread(),
+        });
+        started.insert(TypeId::of::<K>(), Started { informer: Box::new(informer.clone()), look, task });
         informer
+    }
+
+    /// Ends them: nothing is asked of the server any more, and what they hold stays as it is.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+
+    /// Tells how current each is, by kind; does not keep them running.
+    pub fn outlook(&self) -> impl Fn() -> Vec<Watched> + Send + Sync + 'static {
+        let registry = Arc::downgrade(&self.0);
+        move || {
+            let Some(registry) = registry.upgrade() else { return Vec::new() };
+            let mut watched: Vec<Watched> = registry.started.lock().values().map(|started| (started.look)()).collect();
+            watched.sort_by(|a, b| (&a.group, &a.plural).cmp(&(&b.group, &b.plural)));
+            watched
+        }
     }
 }
 
@@ -252,6 +301,27 @@ mod tests {
         assert!(informer.is_empty());
         assert!(script.lock().is_empty());
         assert!(Arc::ptr_eq(&informer_cache(&informers.of::<ConfigMap>()), &informer_cache(&informer)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stopped_informers_ask_no_more() {
+        let list = r#"{"metadata":{"resourceVersion":"5"},"items":[]}"#;
+        let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = asked.clone();
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            // as a server that stops: every watch ends at once
+            let body = if request.uri().to_string().contains("watch=true") { "" } else { list };
+            async move { Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from(body)))) }
+        });
+        let informers = Informers::new(in_process(service, Arc::new(|_| tokio::io::duplex(1).0), Identity::admin()));
+        informers.of::<ConfigMap>().synced().await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        informers.stop();
+        let before = asked.load(std::sync::atomic::Ordering::SeqCst);
+        assert!((3..200).contains(&before), "{before} in a minute");
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), before);
     }
 
     fn informer_cache(informer: &Informer<ConfigMap>) -> Arc<ConfigMap> {

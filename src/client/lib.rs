@@ -15,6 +15,7 @@
 
 mod correlate;
 mod events;
+mod health;
 mod informer;
 mod informers;
 mod kubeconfig;
@@ -25,10 +26,11 @@ mod transport;
 mod watching;
 
 pub use events::{EventRecorder, EventType, Pace, Throttle};
+pub use health::{Actor, QueueCounts, actors};
 pub use informer::{Change, Index, Informer};
-pub use informers::{Informers, Watchable};
+pub use informers::{Informers, Watchable, Watched};
 pub use kubeconfig::{KubeconfigError, Remote, contexts, from_kubeconfig};
 pub use queue::{Backoff, Item, Queue};
 pub use revision::{is_conflict, is_exists, is_gone, is_not_found, revision_of};
-pub use supervise::{restarts, supervise};
+pub use supervise::supervise;
 pub use transport::{Clients, Connect, in_process};

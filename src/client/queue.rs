@@ -19,6 +19,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::health::{self, Counted, QueueCounts};
+
 /// Delays of [`Queue::retry`]: `base` doubled with each failure of a key, at most `max`.
 #[derive(Debug, Clone, Copy)]
 pub struct Backoff {
@@ -55,6 +57,8 @@ struct State<T> {
     timer_keys: HashMap<u64, T>,
     next_timer: u64,
     failures: HashMap<T, u32>,
+    adds: u64,
+    retries: u64,
     closed: bool,
 }
 
@@ -73,13 +77,26 @@ impl<T> Clone for Queue<T> {
     }
 }
 
-impl<T: Clone + Eq + Hash> Default for Queue<T> {
+impl<T: Clone + Eq + Hash + Send> Counted for Shared<T> {
+    fn counts(&self) -> QueueCounts {
+        let state = self.state.lock();
+        QueueCounts {
+            ready: state.ready.len() as u64,
+            delayed: state.delayed.len() as u64,
+            in_work: state.processing.len() as u64,
+            adds: state.adds,
+            retries: state.retries,
+        }
+    }
+}
+
+impl<T: Clone + Eq + Hash + Send + 'static> Default for Queue<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<T: Clone + Eq + Hash> Queue<T> {
+impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
     /// An empty queue with the usual back-off.
     pub fn new() -> Self {
         Self::with_backoff(Backoff::default())
@@ -96,11 +113,18 @@ impl<T: Clone + Eq + Hash> Queue<T> {
             timer_keys: HashMap::new(),
             next_timer: 0,
             failures: HashMap::new(),
+            adds: 0,
+            retries: 0,
             closed: false,
         };
-        Self(Arc::new(Shared { state: Mutex::new(state), wake: Notify::new(), backoff }))
+        let shared = Arc::new(Shared { state: Mutex::new(state), wake: Notify::new(), backoff });
+        let counted: Arc<dyn Counted> = shared.clone();
+        health::enter(Arc::downgrade(&counted));
+        Self(shared)
     }
+}
 
+impl<T: Clone + Eq + Hash> Queue<T> {
     /// Asks for work on `key`: once, however often it is added before a worker takes it; once more if it is added while
     /// a worker has it.
     pub fn add(&self, key: T) {
@@ -123,6 +147,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
         let failures = state.failures.entry(key.clone()).or_default();
         *failures = failures.saturating_add(1);
         let delay = self.0.backoff.delay(*failures);
+        state.retries += 1;
         state.delay(key, Instant::now() + delay);
         drop(state);
         self.0.wake.notify_one();
@@ -187,6 +212,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
 
 impl<T: Clone + Eq + Hash> State<T> {
     fn add(&mut self, key: T) {
+        self.adds += 1;
         if self.dirty.insert(key.clone()) && !self.processing.contains(&key) {
             self.ready.push_back(key);
         }
@@ -197,6 +223,7 @@ impl<T: Clone + Eq + Hash> State<T> {
             return;
         }
         self.delayed.insert(key.clone(), due);
+        self.adds += 1;
         let timer = self.next_timer;
         self.next_timer += 1;
         self.timers.push(Reverse((due, timer)));
@@ -212,6 +239,7 @@ impl<T: Clone + Eq + Hash> State<T> {
             let Some(key) = self.timer_keys.remove(&timer) else { continue };
             if self.delayed.get(&key) == Some(&due) {
                 self.delayed.remove(&key);
+                self.adds -= 1;
                 self.add(key);
             }
         }

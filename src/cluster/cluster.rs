@@ -133,6 +133,7 @@ impl Cluster {
             requests: sender,
             store: store.clone(),
             nodes: Mutex::default(),
+            outlook: Mutex::default(),
             decisions: Default::default(),
             facts: Mutex::new(json!({
                 "pid": holder.pid, "server": holder.server, "runtime": shown_runtime(identity.runtime), "nodes": names,
@@ -169,6 +170,7 @@ impl Cluster {
         let mut cluster = Self {
             directory,
             identity,
+        *controls.outlook.lock() = Some(Box::new(informers.outlook()));
             server,
             clients,
             address,

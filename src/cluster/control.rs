@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::nodes::Nodes;
-use crate::snapshot;
+use crate::{health, snapshot};
 
 /// Where the control paths begin.
 pub const CONTROL_PATH: &str = "/coracle/v1";
@@ -29,6 +29,8 @@ pub enum Request {
 pub(crate) struct Controls {
     pub(crate) requests: mpsc::UnboundedSender<Request>,
     pub(crate) store: coracle_store::Store,
+    /// How current the informers are; none until there is a server to read from.
+    pub(crate) outlook: Mutex<Option<health::Outlook>>,
     /// The nodes; none until they are started.
     pub(crate) nodes: Mutex<Option<Arc<Nodes>>>,
     /// What the scheduler decided last.
@@ -64,6 +66,10 @@ impl Control for Controls {
             _ => Err(Status::no_such_path()),
         }
     }
+
+    fn metrics(&self) -> String {
+        self.health().map(|health| health.page()).unwrap_or_default()
+    }
 }
 
 /// An error and what caused it.
@@ -97,9 +103,15 @@ impl Controls {
 
     fn status(&self) -> Value {
         let mut status = self.facts.lock().clone();
-        status["actorRestarts"] = json!(coracle_client::restarts());
         status["residentBytes"] = json!(resident_bytes());
+        if let Some(health) = self.health() {
+            (status["actors"], status["watches"]) = health.value();
+        }
         status
+    }
+
+    fn health(&self) -> Option<health::Health> {
+        Some(health::look(&self.store, self.outlook.lock().as_ref()?()))
     }
 
     /// Which node a pod got, or why none: every filter's verdict and every score of the scheduler's last decision.

@@ -13,6 +13,7 @@ mod control;
 mod directory;
 mod doctor;
 mod error;
+mod health;
 mod nodes;
 mod pages;
 mod restart;

@@ -36,7 +36,8 @@ where
         "/healthz" | "/livez" | "/readyz" => Ok(health(server, path, query)),
         "/version" => json(&version()),
         "/metrics" => {
-            let page = server.0.metrics.render(server.0.store.revision());
+            let mut page = server.0.metrics.render(server.0.store.revision());
+            page.extend(server.0.control.iter().map(|control| control.metrics()));
             Ok(answer::stream("text/plain; version=0.0.4; charset=utf-8", Body::full(page)))
         }
         "/.well-known/openid-configuration" => json(&server.0.authenticator.openid_configuration()),
