@@ -1,5 +1,6 @@
 //! What may be typed.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,9 +12,9 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use coracle_cluster::{Cidr, RuntimeChoice};
 use coracle_verbs::Verb;
 use coracle_verbs::apply::Manifests;
-use coracle_verbs::create::Run;
 use coracle_verbs::edit::Edit;
 use coracle_verbs::exec::{Attach, Exec};
+use coracle_verbs::run::Run;
 
 use super::failure::Failure;
 
@@ -352,9 +353,11 @@ pub(crate) enum Node {
     },
 }
 
-/// Prints the completions of every command.
+/// Prints the completions of every command; a reader that has read enough may go.
 pub(crate) fn print_completion(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut Arguments::command(), "coracle", &mut std::io::stdout());
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "coracle", &mut text);
+    let _ = std::io::stdout().write_all(&text);
 }
 
 /// Prints the manual page, or writes the pages of all commands into a folder.

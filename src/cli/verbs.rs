@@ -4,9 +4,9 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use coracle_verbs::create::Run;
 use coracle_verbs::edit::Edit;
 use coracle_verbs::exec::{Attach, Exec};
+use coracle_verbs::run::Run;
 use coracle_verbs::{Out, Session, Verb, VerbError};
 
 use super::arguments::Global;
@@ -21,7 +21,7 @@ pub(crate) async fn run(global: &Global, verb: &Verb) -> Result<ExitCode, Failur
 
 pub(crate) async fn exec(global: &Global, verb: &Exec) -> Result<ExitCode, Failure> {
     let session = connection::session(global).await?;
-    let (console, raw) = terminal::console(verb.stdin, verb.tty);
+    let (console, raw) = terminal::console(verb.at.stdin, verb.at.tty);
     let ended = verb.run(&session, console, &mut Out { text: &mut io::stdout(), beside: &mut io::stderr() }).await;
     drop(raw);
     ended?;

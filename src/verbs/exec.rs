@@ -5,6 +5,7 @@ use futures::SinkExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{AttachParams, AttachedProcess, TerminalSize};
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
@@ -24,25 +25,6 @@ pub struct Console {
     pub sizes: Option<watch::Receiver<(u16, u16)>>,
 }
 
-/// Runs a program in a container
-#[derive(Debug, Clone, Args)]
-pub struct Exec {
-    /// A pod's name, or `deployment/NAME` and the like
-    pub pod: String,
-    /// The container
-    #[arg(short, long)]
-    pub container: Option<String>,
-    /// Pass on what is typed
-    #[arg(short = 'i', long)]
-    pub stdin: bool,
-    /// The program has a terminal
-    #[arg(short, long)]
-    pub tty: bool,
-    /// The program, after --
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    pub command: Vec<String>,
-}
-
 /// Joins the program that a container runs
 #[derive(Debug, Clone, Args)]
 pub struct Attach {
@@ -59,23 +41,28 @@ pub struct Attach {
     pub tty: bool,
 }
 
-fn how(container: String, stdin: bool, tty: bool) -> AttachParams {
-    AttachParams::default().container(container).stdin(stdin).stdout(true).stderr(!tty).tty(tty)
+/// Runs a program in a container
+#[derive(Debug, Clone, Args)]
+pub struct Exec {
+    /// Where, and what it is given
+    #[command(flatten)]
+    pub at: Attach,
+    /// The program, after --
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 impl Exec {
     /// Runs it to its end; its exit code is the failure's.
     pub async fn run(&self, session: &Session, console: Console, out: &mut Out<'_>) -> Result<(), VerbError> {
-        let pod = pods::pod(session, &self.pod).await?;
+        let pod = pods::pod(session, &self.at.pod).await?;
         let phase = pods::text(&pod, "/status/phase");
         if matches!(phase.as_str(), "Succeeded" | "Failed") {
             return Err(VerbError::wrong(format!("cannot exec into a container in a completed pod; current phase is {phase}")));
         }
-        let container = pods::container(&pod, self.container.as_deref(), out)?;
+        let how = self.at.how(&pod, out)?;
         let api: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
-        let how = how(container, self.stdin, self.tty);
-        let process = api.exec(&pods::text(&pod, "/metadata/name"), &self.command, &how).await?;
-        talk(process, console).await
+        talk(api.exec(&pods::text(&pod, "/metadata/name"), &self.command, &how).await?, console).await
     }
 }
 
@@ -83,14 +70,21 @@ impl Attach {
     /// Stays until the program or what is typed ends.
     pub async fn run(&self, session: &Session, console: Console, out: &mut Out<'_>) -> Result<(), VerbError> {
         let pod = pods::pod(session, &self.pod).await?;
-        let container = pods::container(&pod, self.container.as_deref(), out)?;
+        let phase = pods::text(&pod, "/status/phase");
+        if matches!(phase.as_str(), "Succeeded" | "Failed") {
+            return Err(VerbError::wrong(format!("cannot attach a container in a completed pod; current phase is {phase}")));
+        }
+        let how = self.how(&pod, out)?;
         if self.stdin {
             out.aside("If you don't see a command prompt, try pressing enter.");
         }
         let api: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
-        let how = how(container, self.stdin, self.tty);
-        let process = api.attach(&pods::text(&pod, "/metadata/name"), &how).await?;
-        talk(process, console).await
+        talk(api.attach(&pods::text(&pod, "/metadata/name"), &how).await?, console).await
+    }
+
+    fn how(&self, pod: &Value, out: &mut Out<'_>) -> Result<AttachParams, VerbError> {
+        let container = pods::container(pod, self.container.as_deref(), out)?;
+        Ok(AttachParams::default().container(container).stdin(self.stdin).stdout(true).stderr(!self.tty).tty(self.tty))
     }
 }
 

@@ -4,12 +4,13 @@ use clap::Subcommand;
 
 use crate::copy::Copy;
 use crate::cordon::{Cordon, Drain};
-use crate::create::{Create, Expose};
+use crate::create::Create;
 use crate::delete::Delete;
 use crate::describe::Describe;
 use crate::error::VerbError;
 use crate::events::Events;
 use crate::explain::Explain;
+use crate::expose::Expose;
 use crate::forward::PortForward;
 use crate::get::Get;
 use crate::logs::Logs;
