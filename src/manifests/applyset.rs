@@ -1,8 +1,9 @@
 //! Which objects a folder made, kept in the cluster as an ApplySet (KEP-3659): a parent Secret, and a label on each member.
 //! What no document names any more is deleted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -54,6 +55,31 @@ pub(crate) struct ApplySet {
     known: Option<Contents>,
     /// The members after the last prune: the same again need not be looked for.
     pruned: Option<BTreeSet<Member>>,
+    missed: Missed,
+}
+
+/// Objects that no document named when the folder was read: while an editor saves, a file may be gone for a moment.
+#[derive(Debug, Default)]
+struct Missed(HashMap<Member, Instant>);
+
+impl Missed {
+    fn found(&mut self, members: &BTreeSet<Member>) {
+        self.0.retain(|member, _| !members.contains(member));
+    }
+
+    /// Whether an object that is missed now was missed so long ago as well, and has not been found since.
+    fn is_gone(&mut self, member: &Member, now: Instant, patience: Duration) -> bool {
+        now.duration_since(*self.0.entry(member.clone()).or_insert(now)) >= patience
+    }
+}
+
+/// What a prune did.
+#[derive(Debug, Default)]
+pub(crate) struct Pruned {
+    /// What it deleted.
+    pub(crate) gone: Vec<Member>,
+    /// Whether something was spared that may be named again when the folder is read the next time.
+    pub(crate) spared: bool,
 }
 
 /// Where members may be.
@@ -93,7 +119,15 @@ impl ApplySet {
         let namespace = if namespace.is_empty() { "default" } else { namespace };
         let digest = Sha256::digest(folder.as_os_str().as_encoded_bytes());
         let name = format!("coracle-{}", hexadecimal(&digest[..8]));
-        Self { client, namespace: namespace.to_owned(), id: id_of(&name, namespace), name, known: None, pruned: None }
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+            id: id_of(&name, namespace),
+            name,
+            known: None,
+            pruned: None,
+            missed: Missed::default(),
+        }
     }
 
     /// What members are labelled with.
@@ -103,6 +137,7 @@ impl ApplySet {
 
     /// Says in the cluster where members will be, before there are any there.
     pub(crate) async fn announce(&mut self, members: &BTreeSet<Member>, folder: &Path) -> Result<(), kube::Error> {
+        self.missed.found(members);
         let known = match self.known.clone() {
             Some(known) => known,
             None => self.read().await?,
@@ -116,28 +151,36 @@ impl ApplySet {
         self.write(wanted, folder).await
     }
 
-    /// Deletes what belongs to the set and is no member; answers what that was. Everything that members come from has been
-    /// read, and every member applied.
-    pub(crate) async fn prune(&mut self, members: &BTreeSet<Member>, folder: &Path) -> Result<Vec<Member>, kube::Error> {
+    /// Deletes what belongs to the set and is no member, and was none so long ago either. Everything that members come from
+    /// has been read, and every member applied.
+    pub(crate) async fn prune(&mut self, members: &BTreeSet<Member>, folder: &Path, patience: Duration) -> Result<Pruned, kube::Error> {
+        let mut pruned = Pruned::default();
         if self.pruned.as_ref() == Some(members) {
-            return Ok(Vec::new());
+            return Ok(pruned);
         }
-        let mut gone = Vec::new();
         for Left { member, uid, resource } in self.left(members).await? {
+            if !self.missed.is_gone(&member, Instant::now(), patience) {
+                pruned.spared = true;
+                continue;
+            }
             let mut parameters = DeleteParams::background();
             parameters.preconditions = Some(Preconditions { uid, resource_version: None });
             match self.api(&resource, &member.namespace).delete(&member.name, &parameters).await {
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
                 Err(error) => return Err(error),
-                Ok(_) => gone.push(member),
+                Ok(_) => pruned.gone.push(member),
             }
+        }
+        if pruned.spared {
+            return Ok(pruned);
         }
         let contents = Contents::of(members);
         if self.known.as_ref() != Some(&contents) {
             self.write(contents, folder).await?;
         }
         self.pruned = Some(members.clone());
-        Ok(gone)
+        self.missed.0.clear();
+        Ok(pruned)
     }
 
     /// What belongs to the set and is no member.
@@ -254,6 +297,18 @@ mod tests {
         assert!(id.starts_with("applyset-") && id.ends_with("-v1") && id.len() == "applyset--v1".len() + 43, "{id}");
         assert_eq!(id, id_of("parent", "default"));
         assert_ne!(id, id_of("parent", "other"));
+    }
+
+    #[test]
+    fn what_is_missed_for_a_moment_is_not_gone() {
+        let (mut missed, patience, now) = (Missed::default(), Duration::from_secs(1), Instant::now());
+        let (one, other) = (member("", "ConfigMap", "a"), member("", "ConfigMap", "b"));
+        assert!(missed.is_gone(&one, now, Duration::ZERO), "whoever has no patience has been told");
+        assert!(!missed.is_gone(&one, now, patience) && !missed.is_gone(&other, now, patience));
+        missed.found(&BTreeSet::from([other.clone()]));
+        assert!(missed.is_gone(&one, now + patience, patience));
+        assert!(!missed.is_gone(&other, now + patience, patience), "it was there meanwhile");
+        assert!(missed.is_gone(&other, now + patience * 2, patience));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::status::{DocumentState, DocumentStatus, FileStatus, FolderStatus};
 pub(crate) const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(15);
 /// After a change the folder is read once more: the system may not have told of what came into a folder that is new itself.
+/// What is missed then too is gone.
 const ONCE_MORE: Duration = Duration::from_secs(1);
 
 /// Applies the documents of a source, and remembers what became of them.
@@ -33,6 +34,8 @@ pub(crate) struct Keeper {
     /// The file that an object was last read from.
     places: HashMap<Member, PathBuf>,
     control: Control,
+    /// How long an object must be missed before it is deleted.
+    patience: Duration,
 }
 
 /// Begins the note about a folder without documents.
@@ -59,10 +62,11 @@ impl Keeper {
         sender: watch::Sender<FolderStatus>,
         control: Control,
     ) -> Self {
-        Self { applier, set, source, sender, applied: HashMap::new(), places: HashMap::new(), control }
+        Self { applier, set, source, sender, applied: HashMap::new(), places: HashMap::new(), control, patience: Duration::ZERO }
     }
 
     pub(crate) async fn run(mut self, mut changes: mpsc::UnboundedReceiver<()>) {
+        self.patience = ONCE_MORE;
         let mut retry = RETRY;
         let control = self.control.clone();
         let mut once_more = true;
@@ -101,7 +105,7 @@ impl Keeper {
                 let meant = gone && self.control.take_nothing();
                 self.sender.send_modify(|folder| folder.files = if meant { Vec::new() } else { vec![status] });
                 self.note_nothing(gone && !meant).await;
-                return meant && self.prune(&nothing).await;
+                return meant && self.prune(&nothing, Duration::ZERO).await;
             }
         };
         let parsed: Vec<(FileStatus, Vec<Manifest>)> = files.iter().map(parse).collect();
@@ -149,9 +153,11 @@ impl Keeper {
             outcomes.push(self.one(place, &manifest, text).await);
         }
         let taken = outcomes.iter().all(|outcome| *outcome == Outcome::Taken);
-        let meant = !members.is_empty() || self.control.take_nothing();
+        let nothing_is_meant = members.is_empty() && self.control.take_nothing();
+        let meant = !members.is_empty() || nothing_is_meant;
+        let patience = if nothing_is_meant { Duration::ZERO } else { self.patience };
         let pruned = match &announced {
-            Ok(()) if readable && taken && meant => self.prune(&members).await,
+            Ok(()) if readable && taken && meant => self.prune(&members, patience).await,
             Err(kube::Error::Api(status)) => status.code == 403,
             _ => true,
         };
@@ -188,17 +194,18 @@ impl Keeper {
         members
     }
 
-    /// Deletes what no document names any more, and says so beside the file it came from.
-    async fn prune(&mut self, members: &BTreeSet<Member>) -> bool {
+    /// Deletes what no document names any more, and says so beside the file it came from; `false` when there may be more
+    /// to delete.
+    async fn prune(&mut self, members: &BTreeSet<Member>, patience: Duration) -> bool {
         let Some(set) = &mut self.set else { return true };
-        let gone = match set.prune(members, self.source.path()).await {
-            Ok(gone) => gone,
+        let pruned = match set.prune(members, self.source.path(), patience).await {
+            Ok(pruned) => pruned,
             Err(error) => {
                 tracing::warn!(folder = %self.source.path().display(), %error, "not all that no document names was deleted");
                 return false;
             }
         };
-        for member in gone {
+        for member in pruned.gone {
             self.applied.remove(&member);
             let path = self.places.remove(&member).unwrap_or_default();
             let Member { group, kind, namespace, name } = member;
@@ -213,7 +220,7 @@ impl Keeper {
                 }
             });
         }
-        true
+        !pruned.spared
     }
 
     /// What became of an object when it was sent last.
