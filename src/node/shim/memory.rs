@@ -38,10 +38,16 @@ impl Trimmer {
         unsafe {
             libc::malloc_trim(0);
         }
-        for (start, length) in clean_files(&fs::read_to_string("/proc/self/smaps").unwrap_or_default()) {
-            // Pages of a file that nobody changed: they come back as they were.
-            unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_DONTNEED) };
-        }
+        unmap_files();
+    }
+}
+
+/// Unmaps what this process has of files and did not change: code and constants, above all its own. Each page is mapped
+/// again, from the kernel's cache of the file, when it is used.
+pub fn unmap_files() {
+    for (start, length) in clean_files(&fs::read_to_string("/proc/self/smaps").unwrap_or_default()) {
+        // SAFETY: private pages of a file, which nobody can write to: read again, they hold the same bytes
+        unsafe { libc::madvise(std::ptr::without_provenance_mut(start), length, libc::MADV_DONTNEED) };
     }
 }
 

@@ -34,6 +34,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::runtime::{NamespaceMode, SandboxConfig};
+pub use memory::unmap_files;
 pub use streams::nonblocking;
 
 use protocol::{Failure, Outgoing, Reply, SandboxPaths};
@@ -111,8 +112,8 @@ fn prepare(paths: &SandboxPaths) -> io::Result<(UnixListener, Option<i32>)> {
     let listener = step("listen", UnixListener::bind("shim.sock"))?;
     listener.set_nonblocking(true)?;
 
-    let mut own = CloneFlags::CLONE_NEWNS;
     step("mount namespace", propagation::remember())?;
+    let mut own = CloneFlags::CLONE_NEWNS;
     if config.ipc == NamespaceMode::Pod {
         own |= CloneFlags::CLONE_NEWIPC;
     }
@@ -145,8 +146,21 @@ fn prepare(paths: &SandboxPaths) -> io::Result<(UnixListener, Option<i32>)> {
     Ok((listener, pause))
 }
 
+/// What the first process of a pod is called.
+const PAUSE: &[u8] = b"/pause";
+
+/// Where our command line is in memory, if it has room for another.
+fn command_line() -> Option<std::ops::Range<usize>> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // the 48th and 49th field; the second, in brackets, may have blanks
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(45).map_while(|field| field.parse::<usize>().ok());
+    let line = fields.next()?..fields.next()?;
+    (line.start != 0 && line.len() > PAUSE.len()).then_some(line)
+}
+
 /// Starts the process that holds the pod's PID namespace and reaps in it.
 fn pause() -> io::Result<i32> {
+    let line = command_line();
     // As fork, in a new PID namespace. The child runs only system calls.
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_NEWPID | libc::SIGCHLD, 0, 0, 0, 0) };
     match pid {
@@ -154,6 +168,11 @@ fn pause() -> io::Result<i32> {
         0 => unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             libc::prctl(libc::PR_SET_NAME, c"pause".as_ptr());
+            if let Some(line) = line {
+                // our own arguments, which nobody reads any more: containers that list processes see this name
+                std::ptr::write_bytes(line.start as *mut u8, 0, line.len());
+                std::ptr::copy_nonoverlapping(PAUSE.as_ptr(), line.start as *mut u8, PAUSE.len());
+            }
             libc::signal(libc::SIGCHLD, libc::SIG_IGN);
             libc::close_range(0, u32::MAX, 0);
             loop {
