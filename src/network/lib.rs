@@ -23,10 +23,12 @@ mod pods;
 pub mod policy;
 pub mod proxy;
 mod ranges;
+mod routes;
 mod simulated;
 
 pub use error::NetworkError;
 pub use lab::{Lab, LabConfig};
 pub use nft::program as nft_program;
 pub use ranges::{Cidr, Ranges};
+pub use routes::host_routes;
 pub use simulated::SimulatedNetwork;

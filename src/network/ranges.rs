@@ -1,6 +1,7 @@
 //! Address ranges of a cluster.
 
 use std::fmt;
+use std::iter::once;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
@@ -106,6 +107,17 @@ impl Ranges {
         if count > usual.most_nodes() { Self { pods: large, ..usual } } else { usual }
     }
 
+    /// The ranges of a new cluster: the usual ones, and in the place of one that `routes` lead to already another private one
+    /// that none leads to. Where there is none the usual one stays, and what stands in its way is said when it is needed.
+    pub fn beside(routes: &[Cidr], count: usize) -> Self {
+        let usual = Self::for_nodes(count);
+        let free = |range: &Cidr| !routes.iter().any(|route| range.overlaps(*route));
+        let pods = once(usual.pods).chain(private(usual.pods.prefix)).find(free).unwrap_or(usual.pods);
+        let services = once(usual.services).chain(private(usual.services.prefix)).chain(private(16));
+        let services = services.filter(|services| !services.overlaps(pods)).find(free).unwrap_or(usual.services);
+        Self { pods, services }
+    }
+
     /// Pod range of the node with this number.
     pub fn node(self, number: u32) -> Cidr {
         self.pods.part(24, number)
@@ -139,10 +151,40 @@ impl Ranges {
     }
 }
 
+/// Ranges with this prefix of the networks that nobody owns, the last ones first: people begin with the first.
+fn private(prefix: u8) -> impl Iterator<Item = Cidr> {
+    let networks = [([10, 0, 0, 0], 8), ([172, 16, 0, 0], 12), ([192, 168, 0, 0], 16), ([198, 18, 0, 0], 15)];
+    let networks = networks.map(|(network, prefix)| Cidr { network: network.into(), prefix });
+    let cut = move |network: Cidr| (0..1_u32 << (prefix - network.prefix)).rev().map(move |n| network.part(prefix, n));
+    networks.into_iter().filter(move |network| network.prefix <= prefix).flat_map(cut)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_new_cluster_keeps_off_the_hosts_routes() {
+        let chosen = |routes: &[&str], nodes| {
+            let routes: Vec<Cidr> = routes.iter().map(|route| route.parse().unwrap()).collect();
+            let ranges = Ranges::beside(&routes, nodes);
+            (ranges.pods.to_string(), ranges.services.to_string())
+        };
+        let table: [(&[&str], usize, &str, &str); 8] = [
+            (&[], 1, "10.244.0.0/16", "10.96.0.0/12"),
+            (&["192.168.1.0/24", "172.17.0.0/16", "10.0.0.0/24"], 1, "10.244.0.0/16", "10.96.0.0/12"),
+            (&["10.244.7.0/24"], 1, "10.255.0.0/16", "10.96.0.0/12"),
+            (&["10.240.0.0/12", "10.100.0.9/32"], 1, "10.239.0.0/16", "10.208.0.0/12"),
+            (&["10.0.0.0/8"], 1, "172.31.0.0/16", "172.30.0.0/16"),
+            (&["10.0.0.0/8", "172.16.0.0/12", "192.168.1.0/24"], 1, "198.19.0.0/16", "198.18.0.0/16"),
+            (&["10.200.0.0/16"], 300, "10.0.0.0/9", "10.240.0.0/12"),
+            (&["0.0.0.0/1", "128.0.0.0/1"], 1, "10.244.0.0/16", "10.96.0.0/12"),
+        ];
+        for (routes, nodes, pods, services) in table {
+            assert_eq!(chosen(routes, nodes), (pods.to_owned(), services.to_owned()), "{routes:?}");
+        }
+    }
 
     #[test]
     fn ranges_are_cut_as_documented() {
