@@ -102,12 +102,20 @@ async fn joined(session: &Session, verb: &Run) -> Result<u8, Failure> {
     };
     let ends = ["Succeeded", "Failed"];
     let pod = phase(&["Running", ends[0], ends[1]]).await?;
-    if pod["status"]["phase"] == "Running" {
+    let mut missed = pod["status"]["phase"] != "Running";
+    if !missed {
         let attach = Attach { pod: verb.name.clone(), container: None, stdin: true, tty: verb.tty };
-        join(session, &attach).await?;
-    } else {
-        let request = coracle_verbs::call::Call::get(format!("{path}/log")).request().map_err(|fault| Failure::plain(fault.message))?;
-        print!("{}", session.client.request_text(request).await.map_err(VerbError::from)?);
+        if let Err(error) = join(session, &attach).await {
+            eprintln!("warning: couldn't attach to pod/{}, falling back to streaming logs: {error}", verb.name);
+            missed = true;
+        }
+    }
+    if missed {
+        let call = coracle_verbs::call::Call::get(format!("{path}/log?follow=true"));
+        let request = call.request().map_err(|fault| Failure::plain(fault.message))?;
+        let log = session.client.request_stream(request).await.map_err(VerbError::from)?;
+        let copied = futures::io::copy(log, &mut futures::io::AllowStdIo::new(io::stdout())).await;
+        copied.map_err(|error| VerbError::Unreachable(error.to_string()))?;
     }
     if verb.restart == "Always" {
         return Ok(0);

@@ -405,8 +405,8 @@ impl Shim {
             None => stdout,
         };
         let outputs = [
-            source.map(|fd| Output::new(fd, "stdout")).transpose().map_err(io("stdout"))?,
-            stderr.map(|fd| Output::new(fd, "stderr")).transpose().map_err(io("stderr"))?,
+            source.map(|fd| Output::new(fd, "stdout", plan.stdin_once)).transpose().map_err(io("stdout"))?,
+            stderr.map(|fd| Output::new(fd, "stderr", plan.stdin_once)).transpose().map_err(io("stderr"))?,
         ];
         let pid = process.pid;
         let namespace = is_rootless().then(|| MountNamespace::of(pid)).flatten();
@@ -447,32 +447,31 @@ impl Shim {
     fn attach(&mut self, id: &str, stdin: bool, outputs: [bool; 2]) -> Result<(Streams, Vec<OwnedFd>), Reply> {
         let running = self.containers.get_mut(id).filter(|c| !c.ended).ok_or_else(|| not_running(id))?;
         let other = |error: std::io::Error| failed(Failure::Other, &error.to_string());
-        let mut streams = Streams::default();
-        let mut descriptors = Vec::new();
-        if stdin {
-            let input = match &running.master {
-                Some(master) => Some(master.try_clone().map_err(other)?),
-                // With stdinOnce the only writer goes to the session: its end is end of file.
-                None if running.plan.stdin_once => running.stdin.take(),
-                None => running.stdin.as_ref().map(OwnedFd::try_clone).transpose().map_err(other)?,
-            };
-            streams.stdin = input.is_some();
-            descriptors.extend(input);
+        let terminal = running.master.as_ref().map(OwnedFd::try_clone).transpose().map_err(other)?;
+        // All that can fail comes first: what is for one session only is not lost on the way to it.
+        let mut sinks = Vec::new();
+        for (output, wanted) in running.outputs.iter().zip(outputs) {
+            let ends = if output.is_some() && wanted { Some(pipe().map_err(other)?) } else { None };
+            sinks.push(ends.map(|(reader, writer)| Sink::new(writer).map(|sink| (reader, sink))).transpose().map_err(other)?);
         }
-        let mut given = [false; 2];
-        for ((output, wanted), given) in running.outputs.iter_mut().zip(outputs).zip(&mut given) {
-            if let Some(output) = output.as_mut().filter(|_| wanted) {
-                let (reader, writer) = pipe().map_err(other)?;
-                output.join(Sink::new(writer).map_err(other)?);
+        let input = match &running.master {
+            _ if !stdin => None,
+            Some(master) => Some(master.try_clone().map_err(other)?),
+            // With stdinOnce the only writer goes to the session: its end is end of file.
+            None if running.plan.stdin_once => running.stdin.take(),
+            None => running.stdin.as_ref().map(OwnedFd::try_clone).transpose().map_err(other)?,
+        };
+        let mut streams = Streams { stdin: input.is_some(), terminal: terminal.is_some(), ..Streams::default() };
+        let mut descriptors: Vec<OwnedFd> = input.into_iter().collect();
+        let given = [&mut streams.stdout, &mut streams.stderr];
+        for ((output, sink), given) in running.outputs.iter_mut().zip(sinks).zip(given) {
+            if let (Some(output), Some((reader, sink))) = (output, sink) {
+                output.join(sink);
                 descriptors.push(reader);
                 *given = true;
             }
         }
-        [streams.stdout, streams.stderr] = given;
-        if let Some(master) = &running.master {
-            descriptors.push(master.try_clone().map_err(other)?);
-            streams.terminal = true;
-        }
+        descriptors.extend(terminal);
         Ok((streams, descriptors))
     }
 

@@ -13,7 +13,7 @@ use super::log::{Lines, Log};
 
 /// A session that joined and reads slower than the container writes holds it back at this many bytes …
 const HIGH: usize = 256 << 10;
-/// … until it has read nothing for so long: then it is let go.
+/// … until it has read nothing for so long: then it is let go. As much of what nobody has heard yet is kept.
 const STALLED: Duration = Duration::from_secs(10);
 
 /// Makes a descriptor non-blocking.
@@ -78,18 +78,21 @@ pub struct Output {
     source: Option<std::fs::File>,
     lines: Lines,
     sinks: Vec<Sink>,
+    /// The end of what was written before the first session joined, which gets it.
+    kept: Option<VecDeque<u8>>,
 }
 
 impl Output {
-    /// The read end of the container's pipe, or the master of its terminal.
-    pub fn new(source: OwnedFd, name: &'static str) -> io::Result<Self> {
+    /// The read end of the container's pipe, or the master of its terminal. `keeps`: for the first session.
+    pub fn new(source: OwnedFd, name: &'static str, keeps: bool) -> io::Result<Self> {
         nonblocking(&source)?;
-        Ok(Self { source: Some(source.into()), lines: Lines::new(name), sinks: Vec::new() })
+        Ok(Self { source: Some(source.into()), lines: Lines::new(name), sinks: Vec::new(), kept: keeps.then(VecDeque::new) })
     }
 
     /// Adds a session.
-    pub fn join(&mut self, sink: Sink) {
-        if self.source.is_some() {
+    pub fn join(&mut self, mut sink: Sink) {
+        sink.pending = self.kept.take().unwrap_or_default();
+        if self.source.is_some() || !sink.pending.is_empty() {
             self.sinks.push(sink);
         }
     }
@@ -124,6 +127,10 @@ impl Output {
                     let bytes = buffer.get(..count).unwrap_or_default();
                     if let Some(log) = log {
                         self.lines.push(bytes, Timestamp::now(), log);
+                    }
+                    if let Some(kept) = &mut self.kept {
+                        kept.extend(bytes);
+                        kept.drain(..kept.len().saturating_sub(HIGH));
                     }
                     for sink in &mut self.sinks {
                         if sink.pending.is_empty() {
