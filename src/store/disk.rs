@@ -83,7 +83,11 @@ impl Disk {
     pub(crate) fn close(&self) {
         *self.journal.lock() = None;
         let database = self.database.write().take();
-        if let Err(error) = guarded(|| Ok(drop(database))) {
+        let closed = guarded(|| {
+            drop(database);
+            Ok(())
+        });
+        if let Err(error) = closed {
             tracing::error!(%error, "the store was not closed properly");
         }
     }

@@ -1,6 +1,7 @@
 //! A file that is read and never written: what would be written is kept in memory, for whoever wants to look at a store.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -103,13 +104,11 @@ impl StorageBackend for Overlay {
         let mut data = data;
         for (block, within, count) in parts(offset, data.len()) {
             let (now, rest) = data.split_at(count);
-            if !changed.blocks.contains_key(&block) {
-                let bytes = self.original(block)?;
-                changed.blocks.insert(block, bytes);
-            }
-            if let Some(bytes) = changed.blocks.get_mut(&block) {
-                bytes[within..within + count].copy_from_slice(now);
-            }
+            let bytes = match changed.blocks.entry(block) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(self.original(block)?),
+            };
+            bytes[within..within + count].copy_from_slice(now);
             data = rest;
         }
         changed.length = changed.length.max(end);
