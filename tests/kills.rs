@@ -17,6 +17,9 @@ use serde_json::json;
 /// Rounds between two looks.
 const TOGETHER: u32 = 4;
 
+/// How long a new engine may take to import the project's own image, which has the whole debug build in it.
+const IMPORTED: Duration = Duration::from_secs(300);
+
 fn number(name: &str, otherwise: u32) -> u32 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
@@ -85,6 +88,11 @@ fn the_engine_is_killed() {
     story("the engine is killed", &[Need::Docker, Need::Kubectl], || {
         let mut engine = Engine::start(&["--live-restore"]);
         let cluster = Cluster::start(Place::with_engine(&engine.address()), &["--runtime", "docker"]);
+        // no pod can be deleted before
+        until("the new engine has the image", IMPORTED, || {
+            let has = engine.docker(&["images"]);
+            so(has.contains("coracle.local/kubia"), has)
+        });
         for round in 0..number("CORACLE_ENGINE_KILL_ROUNDS", 4) {
             change(&cluster, round);
             std::thread::sleep(moment(round));

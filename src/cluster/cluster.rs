@@ -325,12 +325,6 @@ impl Cluster {
         if let Some(nodes) = self.nodes.take() {
             nodes.stop_all(leave_pods).await;
         }
-        if self.identity.runtime == RuntimeKind::Docker
-            && !leave_pods
-            && let Err(error) = remove_containers(&self.identity).await
-        {
-            tracing::error!(%error, "containers were left at the engine");
-        }
         self.shutdown.cancel();
         for actor in &self.actors {
             actor.abort();
@@ -362,7 +356,7 @@ pub(crate) fn engine() -> Result<Engine, ClusterError> {
 }
 
 /// Removes what a cluster has at the engine: it keeps its containers where everybody sees them.
-async fn remove_containers(identity: &ClusterIdentity) -> Result<(), ClusterError> {
+pub(crate) async fn remove_containers(identity: &ClusterIdentity) -> Result<(), ClusterError> {
     Docker::remove_all(&engine()?, &identity.id).await.map_err(ClusterError::Runtime)
 }
 

@@ -19,7 +19,7 @@ use coracle_node::{Dialer, Node, NodeConfig, Turns};
 use parking_lot::Mutex;
 
 use crate::choice::RuntimeKind;
-use crate::cluster::engine;
+use crate::cluster::{engine, remove_containers};
 use crate::directory::{DataDirectory, Identity as ClusterIdentity};
 use crate::error::ClusterError;
 
@@ -103,10 +103,17 @@ impl Nodes {
         for node in running.into_values() {
             node.stop(!leave_pods).await;
         }
-        if self.plan.identity.runtime != RuntimeKind::Simulated && !leave_pods {
-            for name in self.runtimes.lock().keys() {
-                remove_control_groups(&control_group(&self.plan.identity, name));
-            }
+        if self.plan.identity.runtime == RuntimeKind::Simulated || leave_pods {
+            return;
+        }
+        if self.plan.identity.runtime == RuntimeKind::Docker
+            && let Err(error) = remove_containers(&self.plan.identity).await
+        {
+            tracing::error!(%error, "containers were left at the engine");
+        }
+        // after what is in them
+        for name in self.runtimes.lock().keys() {
+            remove_control_groups(&control_group(&self.plan.identity, name));
         }
     }
 

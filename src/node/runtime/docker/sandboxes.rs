@@ -33,7 +33,7 @@ impl Docker {
             // What cannot be removed now, with the engine away, is found when it is back.
             let _ = self.kill_strays(&id).await;
             let _ = containers::remove(self.client(), &id).await;
-            let _ = self.remove_control_groups(&config.cgroup_parent).await;
+            let _ = self.remove_control_groups(&config.cgroup_parent, vec![id]).await;
             return Err(error);
         }
         Ok(id)
@@ -138,17 +138,20 @@ impl Docker {
         }
         containers::remove(self.client(), id).await?;
         self.0.state.lock().sandboxes.remove(id);
-        self.remove_control_groups(&cgroup).await
+        let ids = members.into_iter().chain([id.to_owned()]).collect();
+        self.remove_control_groups(&cgroup, ids).await
     }
 
-    /// The engine leaves the groups above those of its containers behind; systemd does not.
-    async fn remove_control_groups(&self, pod: &str) -> Result<(), RuntimeError> {
+    /// Removes the groups above those of removed containers, which the engine leaves behind (systemd does not), and theirs, which
+    /// an engine that was killed leaves too.
+    async fn remove_control_groups(&self, pod: &str, containers: Vec<String>) -> Result<(), RuntimeError> {
         if self.0.systemd {
             return Ok(());
         }
         let root = self.0.config.cgroup_root.clone();
         let group = root.join(pod);
         blocking(move || {
+            containers.iter().for_each(|container| cgroup::remove(&group.join(container)));
             cgroup::remove_parents(&group, &root);
             Ok(())
         })

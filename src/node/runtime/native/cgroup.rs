@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
@@ -202,6 +202,34 @@ fn remove_tree(directory: &Path) {
         match fs::remove_dir(directory) {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(Duration::from_millis(1 << attempt)),
             _ => return,
+        }
+    }
+}
+
+/// Ends what runs in a group and below it and removes them; says whether they are gone in time. This blocks.
+pub fn clear(group: &Path, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let left: Vec<PathBuf> = hierarchies().iter().map(|hierarchy| hierarchy.at(group)).filter(|directory| directory.is_dir()).collect();
+        if left.is_empty() || Instant::now() > deadline {
+            return left.is_empty();
+        }
+        for directory in left {
+            kill_tree(&directory);
+            remove_tree(&directory);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn kill_tree(directory: &Path) {
+    for pid in fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default().lines().filter_map(|line| line.parse::<i32>().ok()) {
+        // it may just have ended; a zero is of another namespace
+        let _ = if pid > 0 { send(Pid::from_raw(pid), Signal::SIGKILL) } else { Ok(()) };
+    }
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            kill_tree(&entry.path());
         }
     }
 }

@@ -135,9 +135,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RuntimeErr
     tokio::task::spawn_blocking(work).await.map_err(|error| RuntimeError::Engine { message: error.to_string() })?
 }
 
-/// Removes the control groups below `root` ([`NativeConfig::cgroup_root`]) and itself, as far as no process is in them.
+/// How long killed processes may take to leave their control groups.
+const CLEARED: Duration = Duration::from_secs(10);
+
+/// Removes a node's control group ([`NativeConfig::cgroup_root`]) with all below it; what still runs in there is killed.
 pub fn remove_control_groups(root: &Path) {
-    cgroup::remove(root);
+    if !cgroup::clear(root, CLEARED) {
+        tracing::warn!(group = %root.display(), "a control group was not removed: processes in it do not end");
+    }
 }
 
 impl Native {
