@@ -27,16 +27,12 @@ impl Life {
         let rejected = self.verdict.is_some() && observed.sandboxes.is_empty() && old.start_time.is_none();
         if rejected {
             let new = self.rejected(&old);
-            return Ok(if self.write(&old, &new).await {
-                self.stage_ended()
-            } else {
-                Next::Wait(Some(self.now() + Duration::from_secs(1)))
-            });
+            return Ok(if self.write(old, new).await { self.stage_ended() } else { Next::Wait(Some(self.now() + Duration::from_secs(1))) });
         }
         if !status::is_final(&old) {
             // The answer to a delete comes before its work.
             let new = status::hold(self.generate(&observed, &old, true), &old);
-            self.write(&old, &new).await;
+            self.write(old, new).await;
         }
         self.kill_pod(&observed, Some(self.grace())).await?;
         self.worker.probes.stop();
@@ -49,12 +45,12 @@ impl Life {
         if !status::is_final(&old) && ended_all > 0 && ended_all < spec(&self.pod).containers.len() {
             // Some ended, others never ran: how those ended is shown before it is said that the others are lost.
             let new = status::hold(self.generate(&observed, &old, true), &old);
-            self.write(&old, &new).await;
+            self.write(old, new).await;
             old = self.api_status();
         }
         if !status::is_final(&old) {
             let new = status::finish(self.generate(&observed, &old, true), &self.pod);
-            if !self.write(&old, &new).await {
+            if !self.write(old, new).await {
                 return Ok(Next::Wait(Some(self.now() + Duration::from_secs(1))));
             }
         }
@@ -95,7 +91,7 @@ impl Life {
         let old = self.api_status();
         if !status::is_final(&old) && self.stage == Stage::Ending {
             let new = status::hold(self.generate(&observed, &old, true), &old);
-            self.write(&old, &new).await;
+            self.write(old, new).await;
         }
     }
 

@@ -25,7 +25,7 @@ use super::{host_network, is_terminal, spec};
 use crate::agent::Agent;
 use crate::agent::admission::admit;
 use crate::agent::forbidden;
-use crate::runtime::{Container, RuntimeError};
+use crate::runtime::RuntimeError;
 use crate::status::{self, Inputs, Reason, writer};
 use crate::volumes;
 
@@ -71,8 +71,8 @@ pub(super) struct Life {
     pub(super) volumes: volumes::State,
     mount_failures: u32,
     pub(super) resizes: Resizes,
-    /// What ran at the last look.
-    pub(super) observed_before: Vec<Container>,
+    /// What ran at the last look: name and id.
+    pub(super) ran_before: Box<[(String, String)]>,
     /// Containers started since the last look: readers are shown that they ran, however soon they ended.
     pub(super) fresh: BTreeSet<String>,
 }
@@ -141,7 +141,7 @@ impl Life {
             volumes: volumes::State::default(),
             mount_failures: 0,
             resizes,
-            observed_before: Vec::new(),
+            ran_before: Box::default(),
             fresh: BTreeSet::new(),
         }
     }
@@ -165,8 +165,9 @@ impl Life {
         let result = match self.stage {
             Stage::Starting => self.start(),
             Stage::Syncing => self.sync().await,
-            Stage::Ending => self.end().await,
-            Stage::Ended => self.clean_up().await,
+            // Boxed, as what follows a write: it is not there while the write waits for its turn.
+            Stage::Ending => Box::pin(self.end()).await,
+            Stage::Ended => Box::pin(self.clean_up()).await,
             Stage::Gone => Ok(Next::Wait(None)),
         };
         result.unwrap_or_else(|error| {
@@ -272,14 +273,16 @@ impl Life {
     }
 
     /// Writes the status, unless the object is gone; says whether it is written.
-    pub(super) async fn write(&mut self, old: &PodStatus, new: &PodStatus) -> bool {
+    pub(super) async fn write(&mut self, old: PodStatus, new: PodStatus) -> bool {
         if self.worker.is_removed() {
             return true;
         }
+        let Some(patch) = writer::patch(&self.pod, &old, &new) else { return true };
+        // Thousands may wait for their turn.
+        drop((old, new));
         let _turn = self.agent.turn().await;
-        match writer::write(&self.agent.client, &self.pod, old, new).await {
-            Ok(None) => true,
-            Ok(Some(pod)) => {
+        match Box::pin(writer::send(&self.agent.client, &self.pod, &patch)).await {
+            Ok(pod) => {
                 self.worker.wrote(pod);
                 true
             }
@@ -320,7 +323,7 @@ impl Life {
             self.retry.clear();
         }
         let observed = self.observe().await?;
-        self.observed_before = observed.running().cloned().collect();
+        self.ran_before = observed.running().map(|container| (container.name.clone(), container.id.clone())).collect();
         self.grant();
         let due: Vec<String> = self.later.iter().filter(|(_, (at, _))| *at <= now).map(|(name, _)| name.clone()).collect();
         for name in due {
@@ -330,24 +333,24 @@ impl Life {
         }
         let old = self.api_status();
         let fresh = std::mem::take(&mut self.fresh);
-        let began = observed.as_begun(&fresh).filter(|_| self.agent.runtime.has_files());
+        let began = observed.as_begun(&fresh);
         let new = self.generate(began.as_ref().unwrap_or(&observed), &old, false);
-        let over = status::is_final(&new);
+        let (over, began) = (status::is_final(&new), began.is_some());
         let new = status::hold(new, &old);
-        if !self.write(&old, &new).await {
+        if !self.write(old, new).await {
             return Ok(Next::Wait(Some(now + Duration::from_secs(1))));
         }
-        if began.is_some() {
+        if began {
             return Ok(Next::Again);
         }
         if over {
             return Ok(self.begin_ending());
         }
-        if let Some(wait) = self.mount(changed).await {
+        if let Some(wait) = Box::pin(self.mount(changed)).await {
             return Ok(Next::Wait(earliest(Some(wait), deadline)));
         }
         self.worker.probes.start(&self.agent, &self.worker, &observed);
-        self.act(&observed, deadline).await
+        Box::pin(self.act(&observed, deadline)).await
     }
 
     /// Makes and refreshes volumes; `Some`: not all could be made, try again then.

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::life::Life;
-use super::plan::{Observed, is_running};
+use super::plan::Observed;
 use super::resources::{limits, milli_of, pod_group_limits, pod_requests, whole};
 use super::{Role, members};
 use crate::agent::Agent;
@@ -30,8 +30,8 @@ const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 /// What is known of the pod's resources beside its spec.
 #[derive(Debug, Default)]
 pub(crate) struct Resizes {
-    /// Granted, by container.
-    granted: BTreeMap<String, ResourceRequirements>,
+    /// Granted, by container: a list, for most pods have one.
+    granted: Vec<(String, ResourceRequirements)>,
     /// What running instances have, by id, where it is not what was granted.
     pub(crate) actual: BTreeMap<String, ResourceRequirements>,
     /// Conditions of a resize that waits or goes on.
@@ -58,7 +58,7 @@ impl Resizes {
         for known in lists.flatten().flatten().filter(|known| known.container_id.is_some()) {
             let (Some(has), Some(member)) = (&known.resources, super::member(pod, &known.name)) else { continue };
             if !same(has, &resources(&member.spec)) {
-                out.granted.insert(known.name.clone(), has.clone());
+                out.granted.push((known.name.clone(), has.clone()));
             }
         }
         out.take(pod);
@@ -68,21 +68,27 @@ impl Resizes {
     /// What has not been granted yet is, as the spec says: the pod was admitted with it.
     fn take(&mut self, pod: &Pod) {
         for member in members(pod).filter(|member| member.role != Role::Ephemeral) {
-            self.granted.entry(member.spec.name.clone()).or_insert_with(|| resources(&member.spec));
+            if self.granted(&member.spec.name).is_none() {
+                self.granted.push((member.spec.name.clone(), resources(&member.spec)));
+            }
         }
+        self.granted.shrink_to_fit();
+    }
+
+    fn granted(&self, name: &str) -> Option<&ResourceRequirements> {
+        self.granted.iter().find(|(known, _)| known == name).map(|(_, granted)| granted)
     }
 
     /// The pod with what was granted in place of what it asks for.
     pub(crate) fn effective(&self, pod: Arc<Pod>) -> Arc<Pod> {
-        let differs =
-            |member: super::Member<'_>| self.granted.get(&member.spec.name).is_some_and(|own| !same(own, &resources(&member.spec)));
+        let differs = |member: super::Member<'_>| self.granted(&member.spec.name).is_some_and(|own| !same(own, &resources(&member.spec)));
         if !members(&pod).any(differs) {
             return pod;
         }
         let mut pod = pod;
         let spec = Arc::make_mut(&mut pod).spec.iter_mut();
         for container in spec.flat_map(|spec| spec.init_containers.iter_mut().flatten().chain(&mut spec.containers)) {
-            if let Some(granted) = self.granted.get(&container.name) {
+            if let Some(granted) = self.granted(&container.name) {
                 let own = container.resources.get_or_insert_default();
                 own.limits.clone_from(&granted.limits);
                 own.requests.clone_from(&granted.requests);
@@ -157,9 +163,9 @@ impl Life {
         let message = format!("Pod resize started: {}", summary(&asked, None));
         self.agent.event(&asked, None, EventType::Normal, "ResizeStarted", message);
         self.resizes.told = None;
-        for container in self.observed_before.iter().filter(|container| is_running(container)) {
-            if let Some(before) = super::member(&self.pod, &container.name) {
-                self.resizes.actual.entry(container.id.clone()).or_insert_with(|| resources(&before.spec));
+        for (name, id) in &self.ran_before {
+            if let Some(before) = super::member(&self.pod, name) {
+                self.resizes.actual.entry(id.clone()).or_insert_with(|| resources(&before.spec));
             }
         }
         self.resizes.granted.clear();

@@ -82,12 +82,17 @@ fn with_removals(old: Option<&Value>, new: &Value) -> Value {
     out
 }
 
-/// Sends the change; answers with the status as the server has it now, or `None` when nothing had to be sent.
-pub(crate) async fn write(client: &kube::Client, pod: &Pod, old: &PodStatus, new: &PodStatus) -> Result<Option<Pod>, kube::Error> {
-    let Some(status) = difference(old, new) else { return Ok(None) };
+/// The text of what is to be sent, which is little to keep while many wait; `None` when nothing changed.
+pub(crate) fn patch(pod: &Pod, old: &PodStatus, new: &PodStatus) -> Option<Box<str>> {
+    let status = difference(old, new)?;
+    Some(json!({"metadata": {"uid": uid(pod)}, "status": status}).to_string().into_boxed_str())
+}
+
+/// Sends a change; answers with the pod as the server has it now.
+pub(crate) async fn send(client: &kube::Client, pod: &Pod, patch: &str) -> Result<Pod, kube::Error> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace(pod));
-    let patch = json!({"metadata": {"uid": uid(pod)}, "status": status});
-    api.patch_status(name(pod), &PatchParams::default(), &Patch::Strategic(patch)).await.map(Some)
+    let patch: Value = serde_json::from_str(patch).map_err(kube::Error::SerdeError)?;
+    api.patch_status(name(pod), &PatchParams::default(), &Patch::Strategic(patch)).await
 }
 
 #[cfg(test)]
