@@ -73,6 +73,9 @@ impl Life {
     /// Makes the pod's network and sandbox.
     pub(super) async fn create_sandbox(&mut self, attempt: u32) -> Result<(), String> {
         let agent = self.agent.clone();
+        if spec(&self.pod).host_users == Some(false) && agent.runtime.has_files() {
+            return Err("RuntimeClass handler \"\" does not support user namespaces".to_owned());
+        }
         let id = self.network_id(attempt);
         let netns = if host_network(&self.pod) || agent.runtime.makes_networks() {
             None

@@ -138,6 +138,8 @@ pub async fn a_shared_pid_namespace(subject: &Subject) {
     }
     let seen = sh(subject, &ids[1], "ps ax").await;
     assert!(seen.contains("sleep 4321") && seen.contains("sleep 1234"), "{seen}");
+    let first = sh(subject, &ids[1], "tr '\\0' ' ' < /proc/1/cmdline").await;
+    assert!(first.contains("pause") && !first.contains("__shim"), "{first}");
     // All processes of a container end with its first one.
     runtime.stop_container(&ids[1], None, Duration::ZERO).await.unwrap();
     let seen = sh(subject, &ids[0], "ps ax").await;
