@@ -97,8 +97,16 @@ fn a_container_is_added_for_a_look() {
         here.put(&sub, &pod).await.ok();
         until(here, "has two more", "p", |pod| runs(pod, 2)).await;
         // it sees the processes, and so the files, of the container it was made for
-        assert_eq!(here.kubectl(&["exec", "p", "-c", "two", "--", "cat", "/proc/1/cwd/main"]).ok(), "main\n");
-        assert_eq!(here.kubectl(&["logs", "p", "-c", "one"]).ok(), "hello\n");
+        for (command, expected) in
+            [(["exec", "p", "-c", "two", "--", "cat", "/proc/1/cwd/main"].as_slice(), "main\n"), (&["logs", "p", "-c", "one"], "hello\n")]
+        {
+            // what runs need not have written yet
+            here.until("it is read", async || {
+                let read = here.kubectl(command);
+                if read.text() == expected { Ok(()) } else { Err(read.said()) }
+            })
+            .await;
+        }
     });
 }
 

@@ -113,6 +113,11 @@ fn streams_over_websockets() {
     row("websockets", &[Need::Native], async |here| {
         create(here, &pod("p", "echo container is alive; trap 'exit 0' TERM; sleep 1000 & wait", json!({}), json!({}))).await;
         here.until_phase("p", "Running").await;
+        here.until("the log is written", async || {
+            let said = log(here, "p").await;
+            if said.is_empty() { Err(said) } else { Ok(()) }
+        })
+        .await;
         let pods = here.api::<Pod>();
         let mut session = pods.exec("p", ["echo", "remote execution test"], &AttachParams::default()).await.unwrap();
         let mut text = String::new();

@@ -49,7 +49,7 @@ async fn a_normal_life() {
     assert!(node.runtime().sandboxes().await.unwrap().is_empty());
 
     let mut seen = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..3_000 {
         let events: Api<Event> = Api::namespaced(cluster.client.clone(), "default");
         let list = events.list(&ListParams::default().fields("involvedObject.kind=Pod")).await.unwrap();
         seen = list.items.iter().map(|event| event.message.clone().unwrap_or_default()).collect();
@@ -146,7 +146,7 @@ async fn probes_decide_about_readiness_and_restarts() {
     let mut spec = spec("Always", &["c"]);
     spec["containers"][0]["readinessProbe"] = json!({"exec": {"command": ["true"]}, "periodSeconds": 1});
     spec["containers"][0]["livenessProbe"] = json!({"exec": {"command": ["true"]}, "periodSeconds": 1, "failureThreshold": 1});
-    let script = script(&[("readiness", "fail 500ms ok"), ("liveness", "ok 1500ms fail")]);
+    let script = script(&[("readiness", "fail 500ms ok"), ("liveness", "ok 8s fail")]);
     let told = told(spec, script, "Running [c=running+x1]").await;
     assert_eq!(
         told,
@@ -166,7 +166,7 @@ async fn a_pod_that_does_not_fit_is_rejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_ends_a_pod() {
     let mut spec = spec("Always", &["c"]);
-    spec["activeDeadlineSeconds"] = json!(1);
+    spec["activeDeadlineSeconds"] = json!(4);
     for (code, end) in [("1", "Error(1)"), ("0", "Completed(0)")] {
         let told = told(spec.clone(), script(&[("stop-code", code)]), &format!("Failed/DeadlineExceeded [c={end}]")).await;
         assert!(told.contains("Running [c=running+]"), "{told}");
@@ -182,7 +182,7 @@ async fn a_forced_delete_leaves_nothing_on_the_node() {
     story.until("Running [c=running+]").await;
     cluster.pods().delete("p", &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }).await.unwrap();
     story.until("gone").await;
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if node.runtime().sandboxes().await.unwrap().is_empty() {
             break;
         }

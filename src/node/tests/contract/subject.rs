@@ -226,7 +226,7 @@ impl Subject {
     /// Text of a container's log without times, once it contains `part`.
     pub async fn log(&self, id: &str, part: &str) -> String {
         let path = self.container(id).await.unwrap().log_path;
-        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
         loop {
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             let plain: String = text.lines().map(|line| format!("{}\n", line.split_once(' ').map_or(line, |(_, rest)| rest))).collect();
