@@ -29,8 +29,9 @@ pub(crate) fn start(directory: &DataDirectory, to_terminal: bool) -> Result<Log,
         EnvFilter::try_from_env(FILTER)
             .unwrap_or_else(|_| EnvFilter::new("info,kube_client=warn,hyper=warn,libcontainer=warn,hickory_server=warn"))
     };
-    let file = fmt::layer().with_writer(writer).with_ansi(false).with_filter(filter());
-    let terminal = to_terminal.then(|| fmt::layer().with_writer(std::io::stderr).with_filter(filter()));
+    // what a full disk does not take is lost: it is not told on standard error, which may be on the same disk
+    let file = fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false).with_filter(filter());
+    let terminal = to_terminal.then(|| fmt::layer().with_writer(std::io::stderr).log_internal_errors(false).with_filter(filter()));
     // a second call in one process keeps the first's log
     let _ = tracing_subscriber::registry().with(file).with(terminal).try_init();
     Ok(Log(guard))
