@@ -6,11 +6,15 @@ mod harness;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::kubectl::name;
+use harness::terminal::Terminal;
 use harness::wait::so;
 use harness::{Cluster, Need, Place, story, until};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::Api;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 
 const SOON: Duration = Duration::from_secs(90);
 /// All that a folder made has this label, whatever its value.
@@ -119,26 +123,62 @@ spec:
         x-kubernetes-preserve-unknown-fields: true
 ";
 
-/// A thousand operations on files, as fast as they go; in the end the cluster is as the folder.
+/// The loop as a developer has it, with the UI open: what is saved is soon applied; and after a thousand operations on files,
+/// as fast as they go, the cluster is as the folder.
 #[test]
-fn a_thousand_random_operations_end_well() {
+fn the_ui_keeps_up_with_whoever_saves() {
     story("manifest operations", &[Need::Kubectl], || {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("always.yaml"), config_map("always", 0)).unwrap();
-        let cluster = watching(directory.path());
+        let cluster = Cluster::simulated(&[]);
+        let folder = cluster.place.path().join("manifests");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("always.yaml"), config_map("always", 0)).unwrap();
+        let mut terminal = Terminal::start(&cluster.place.coracle(&["tui", "--watch", "manifests"]), 120, 32);
+        saves_are_applied(&cluster, &folder.join("always.yaml"));
         let mut random = Random(20_261_121);
         for step in 0..1_000 {
-            operate(directory.path(), step, &mut random);
+            operate(&folder, step, &mut random);
         }
-        tidy(directory.path());
-        let wanted = read(directory.path());
+        tidy(&folder);
+        let wanted = read(&folder);
         assert!(wanted.len() > 1, "{wanted:?}");
         until("the cluster is as the folder", SOON, || {
             let made = made(&cluster);
             so(made == wanted, format!("made {made:?}, wanted {wanted:?}"))
         });
+        terminal.press(":q\r");
+        assert_eq!(terminal.end(), 0, "{}", terminal.text());
         cluster.down();
     });
+}
+
+/// Saves a file again and again, and prints how long it took until the cluster had what it says.
+fn saves_are_applied(cluster: &Cluster, file: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut times = runtime.block_on(async {
+        let kubeconfig = Kubeconfig::read_from(cluster.place.kubeconfig()).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        let maps: Api<ConfigMap> = Api::namespaced(kube::Client::try_from(config).unwrap(), "default");
+        let mut times = Vec::new();
+        for value in 100..121 {
+            let begun = Instant::now();
+            fs::write(file, config_map("always", value)).unwrap();
+            loop {
+                let map = maps.get_opt("always").await.unwrap();
+                let data = map.and_then(|map| map.data).unwrap_or_default();
+                if data.get("value").is_some_and(|found| *found == value.to_string()) {
+                    break;
+                }
+                assert!(begun.elapsed() < SOON, "{value} is not applied: {data:?}");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            times.push(begun.elapsed());
+        }
+        times
+    });
+    // the first waited for the UI as well
+    times.remove(0);
+    times.sort();
+    println!("saved → applied: p50 {:.0?}, slowest {:.0?}, of {}", times[times.len() / 2], times[times.len() - 1], times.len());
 }
 
 /// The same numbers in every run (a linear congruential generator).
@@ -159,9 +199,10 @@ fn operate(root: &Path, step: u32, random: &mut Random) {
     let text = config_map(&format!("m{number}"), step);
     let other = folder(random).join(format!("f{number}.yaml"));
     // What does not go, since there is nothing to rename or delete, is no operation.
-    let _ = match random.below(8) {
+    let _ = match random.below(9) {
         0..3 => fs::write(&file, text),
         3 => fs::write(&file, &text[..text.len() / 2]),
+        8 => fs::write(&file, ""),
         4 => {
             let next = file.with_extension("tmp");
             fs::write(&next, text).and_then(|()| fs::rename(next, &file))
