@@ -20,6 +20,7 @@ fn pods_of_the_tutorials() {
         let cluster = Cluster::native(&[]);
         // what takes its time begins first
         let restarted = probed_pods(&cluster);
+        images_come_or_not(&cluster);
         a_greeting_is_typed(&cluster);
         containers_share_an_address(&cluster);
         init_containers_come_first(&cluster);
@@ -28,6 +29,7 @@ fn pods_of_the_tutorials() {
         files_outlive_containers(&cluster);
         disks_that_do_not_come(&cluster);
         probes_restart(&cluster, &restarted);
+        events_tell(&cluster);
         cluster.down();
     });
 }
@@ -99,6 +101,29 @@ fn probes_restart(cluster: &Cluster, restarted: &[(&str, i64, &str)]) {
     let healthy = cluster.until_pod("is well again", "live-http", runs);
     assert_eq!(status(&healthy)["restartCount"], 1);
     cluster.clear();
+}
+
+/// An image that is not there keeps its pod waiting; once it is loaded, the pod starts by itself.
+fn images_come_or_not(cluster: &Cluster) {
+    let of = |name: &str, image: &str, policy: &str| {
+        let own = json!({"image": image, "imagePullPolicy": policy, "command": ["env"]});
+        pod(name, "", json!({"restartPolicy": "Never"}), own)
+    };
+    let (later, waits) = ("coracle.local/later:1", ["ErrImagePull", "ImagePullBackOff"]);
+    cluster.create(&of("later", later, "IfNotPresent"));
+    cluster.create(&of("never-pulled", "coracle.local/nowhere:1", "Never"));
+    let waiting = |pod: &Value, reason: &str| status(pod)["state"]["waiting"]["reason"] == reason;
+    cluster.until_pod("waits", "later", |pod| waits.iter().any(|reason| waiting(pod, reason)));
+    cluster.coracle(&["image", "build", later, "--from-host", "/usr/bin/env"]).ok();
+    cluster.until_pod("is not pulled", "never-pulled", |pod| waiting(pod, "ErrImageNeverPull"));
+    cluster.until_pod("has ended", "later", |pod| pod["status"]["phase"] == "Succeeded");
+    cluster.kubectl(&["delete", "pod", "later", "never-pulled"]).ok();
+}
+
+fn events_tell(cluster: &Cluster) {
+    let warnings = cluster.kubectl(&["get", "ev", "-o", "wide", "--field-selector", "type=Warning"]);
+    let table = warnings.shows(&["LAST SEEN", "REASON", "OBJECT", "MESSAGE", "FIRST SEEN", "COUNT", "Unhealthy"]);
+    assert!(table.lines().skip(1).all(|row| row.contains("Warning")), "{table}");
 }
 
 fn asked(cluster: &Cluster, pod: &str) -> String {
