@@ -43,18 +43,32 @@ fn every_room_is_in_the_readme() {
     }
 }
 
-/// Every `coracle …` line of the README's blocks names a command and options that exist.
+/// Every test that the table of promises names is there.
 #[test]
-fn commands_in_the_readme_exist() {
-    let text = readme();
-    let blocks = text.split("```").skip(1).step_by(2);
-    let lines = blocks.flat_map(str::lines).filter_map(|line| line.strip_prefix("coracle "));
-    let mut seen = 0;
-    for line in lines {
-        let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_coracle")).args(&words).arg("--help").output().unwrap();
-        assert!(output.status.success(), "coracle {line}: {}", String::from_utf8_lossy(&output.stderr));
-        seen += 1;
+fn promises_have_their_tests() {
+    let mut functions = std::collections::BTreeSet::new();
+    let mut folders = ["src", "tests"].map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let mut lines = text.lines().map(str::trim);
+                // an attribute, more attributes, and the function
+                while lines.by_ref().any(|line| line == "#[test]" || line.starts_with("#[tokio::test")) {
+                    let function = lines.by_ref().find_map(|line| Some(line.split_once("fn ")?.1.split_once('(')?.0.to_owned()));
+                    functions.extend(function);
+                }
+            }
+        }
     }
-    assert!(seen >= 3, "{seen} commands found");
+    let text = readme();
+    let table = section(&text, "promises").unwrap();
+    let named: Vec<&str> =
+        table.lines().skip(2).filter_map(|row| row.split('|').nth(2)).flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 30, "{} tests are named", named.len());
+    for name in named {
+        assert!(functions.contains(name), "there is no test {name}");
+    }
 }

@@ -4,14 +4,11 @@
 mod harness;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use harness::kubectl::name;
-use harness::run::{Running, run};
-use harness::terminal::Terminal;
 use harness::wait::so;
-use harness::{Cluster, Need, Place, story, until};
+use harness::{Cluster, Need, story, until};
 
 const SOON: Duration = Duration::from_secs(60);
 /// Two nodes; one that is silent for five seconds is lost, and autoscalers look every second.
@@ -57,7 +54,7 @@ fn every_sample_becomes_healthy_and_goes_without_a_trace() {
             cluster.kubectl(&["apply", "-f", path]).ok();
             becomes_healthy(&cluster);
             teaches(&cluster, &number(&folder));
-            cluster.kubectl(&["delete", "-f", path, "--grace-period=1"]).ok();
+            cluster.kubectl(&["delete", "-f", path, "--grace-period=1", "--ignore-not-found"]).ok();
             cluster.kubectl(&["delete", "pods", "--all", "--grace-period=1"]).ok();
             until(&format!("nothing of {path} is left"), SOON, || {
                 let left: Vec<String> = everything(&cluster).into_iter().filter(|object| !before.contains(object)).collect();
@@ -214,115 +211,58 @@ fn teaches(cluster: &Cluster, number: &str) {
                 });
             }
         }
+        "14" => {
+            cluster.kubectl(&["exec", "probed", "--", "curl", "-s", "127.0.0.1:8080/healthz/fail"]).ok();
+            let restarted = cluster.until_pod("is restarted", "probed", |pod| restarts(pod, "web") > 0);
+            assert_eq!(restarted["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 0, "{restarted}");
+            cluster.until_event("probed", "Container web failed liveness probe, will be restarted");
+            cluster.until_pod("is well again", "probed", harness::pods::runs);
+        }
+        "15" => {
+            cluster.kubectl(&["exec", "polite", "--", "cat", "/work/greeting"]).shows(&["Welcome"]);
+            let mut log = cluster.kubectl_running(&["logs", "-f", "polite"]);
+            log.until("the log", SOON, |said| said.contains("Kubia server starting").then_some(()));
+            cluster.kubectl(&["delete", "pod", "polite"]).ok();
+            let said = log.until("the last words", SOON, |said| said.contains("Received SIGTERM, exiting").then(|| said.to_owned()));
+            assert!(said.find("Farewell") < said.find("Received SIGTERM") && said.contains("Farewell"), "{said}");
+        }
+        "16" => {
+            cluster.kubectl(&["get", "pod", "with-sidecars"]).shows(&["3/3"]);
+            cluster.kubectl(&["logs", "with-sidecars", "-c", "check"]).shows(&["seen at "]);
+            cluster.until_logs("an answer", &["with-sidecars", "-c", "visitor"], |text| text.contains("this is with-sidecars."));
+        }
+        "17" => {
+            let ran = |container: &str, script: &str| cluster.kubectl(&["exec", "with-volumes", "-c", container, "--", "sh", "-c", script]);
+            ran("web", "touch /own/mine").ok();
+            ran("reader", "ls /in/with-volumes").shows(&["mine"]);
+            assert!(ran("reader", "touch /in/x").failed(1).contains("Read-only file system"));
+            assert!(ran("web", "grep ' /quick ' /proc/mounts").ok().starts_with("tmpfs "));
+            ran("web", "kill 1");
+            cluster.until_pod("is restarted", "with-volumes", |pod| restarts(pod, "web") == 1 && harness::kubectl::is_ready(pod));
+            ran("reader", "ls /in/with-volumes").shows(&["mine"]);
+        }
+        "18" => {
+            let chosen = |selector: &str| cluster.kubectl(&["get", "pods", "-l", selector, "-o", "name"]).ok();
+            assert_eq!(chosen("kind in (boat,raft),color!=red"), "pod/blue-boat\n");
+            cluster.kubectl(&["label", "pod", "red-buoy", "kind=boat", "--overwrite"]).shows(&["pod/red-buoy labeled"]);
+            until("the service has three pods", SOON, || {
+                let slices = cluster.items(&["endpointslices", "-l", "kubernetes.io/service-name=boats"]);
+                let endpoints = slices.iter().filter_map(|slice| slice["endpoints"].as_array()).map(Vec::len).sum::<usize>();
+                so(endpoints == 3, format!("{slices:?}"))
+            });
+        }
+        "19" => {
+            let typed = cluster.kubectl_with(&["attach", "-i", "open-house"], b"Howdy\n");
+            typed.shows(&["Greeting set to: Howdy"]);
+            let command = ["run", "guest", "-i", "--rm", "--restart=Never", "--image=coracle.local/kubia:1.1", "--command", "--"];
+            cluster.kubectl(&[&command[..], &["curl", "-s", "open-house:8080"]].concat()).shows(&["Howdy, this is open-house."]);
+        }
         other => panic!("sample {other} has no check here"),
     }
 }
 
-/// The commands in the blocks of a text, without their comments.
-fn commands(text: &str) -> Vec<String> {
-    let lines = text.split("```").skip(1).step_by(2).flat_map(str::lines);
-    let plain = |line: &str| line.split(" #").next().unwrap_or(line).trim().to_owned();
-    lines.map(plain).filter(|line| !line.is_empty()).collect()
-}
-
-/// A shell that finds `coracle`, `kubectl` and the samples, as in a checkout.
-fn shell(place: &Place, line: &str) -> Command {
-    let programs = place.path().join("bin");
-    if !programs.exists() {
-        std::fs::create_dir(&programs).unwrap();
-        std::os::unix::fs::symlink(harness::place::PROGRAM, programs.join("coracle")).unwrap();
-        std::os::unix::fs::symlink(harness::kubectl::program().unwrap(), programs.join("kubectl")).unwrap();
-    }
-    let mut command = place.command("sh");
-    let path = std::env::var("PATH").unwrap();
-    command.args(["-c", line]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    command.env("PATH", format!("{}:{path}", programs.display())).env("CORACLE_HOME", place.data());
-    command
-}
-
-/// Types a command, again until what it waits for is there: it succeeds and says something, unless it is one of those that
-/// have nothing to say.
-fn succeeds(place: &Place, lesson: &str, line: &str) {
-    let input = if line.contains(" -it ") { &b"exit\n"[..] } else { b"" };
-    let quiet = [" touch ", " rm -f ", " -it "].iter().any(|part| line.contains(part));
-    // a policy that holds lets nobody through: curl's own exit code
-    let may_be_stopped = line.starts_with("kubectl exec stranger");
-    until(&format!("{lesson}: {line}"), SOON * 3, || {
-        let ran = run(&mut shell(place, line), input, SOON * 2);
-        let stopped = may_be_stopped && ran.code.is_some_and(|code| code > 1);
-        so((ran.code == Some(0) && (quiet || may_be_stopped || !ran.stdout.is_empty())) || stopped, ran.said())
-    });
-}
-
-/// Types a command that goes on, again until it says something.
-fn goes_on(place: &Place, lesson: &str, line: &str) -> Running {
-    until(&format!("{lesson}: {line}"), SOON * 3, || {
-        let mut running = Running::start(&mut shell(place, &format!("exec {line}")), Stdio::null());
-        let said = until(&format!("{line} says something, or ends"), SOON, || {
-            let said = running.output().0;
-            let ended = running.child.try_wait().is_ok_and(|ended| ended.is_some());
-            if said.is_empty() && !ended { Err(running.said()) } else { Ok(!said.is_empty()) }
-        });
-        if said { Ok(running) } else { Err(running.said()) }
-    })
-}
-
-/// Every command of every lesson, typed in its order. Those that go on are left running until the lesson is over.
-#[test]
-fn every_command_of_the_lessons_works() {
-    story("commands of the samples", &[Need::Native, Need::Kubectl], || {
-        let cluster = Cluster::native(&[&["--nodes=3"], &QUICK[1..]].concat());
-        for folder in folders() {
-            let lesson = folder.file_name().unwrap().to_str().unwrap();
-            let mut going_on = Vec::new();
-            for line in commands(&std::fs::read_to_string(folder.join("README.md")).unwrap()) {
-                let line = ["EXTERNAL-IP", "ADDRESS"].iter().fold(line, |line, word| line.replace(word, "127.0.0.1"));
-                if line.starts_with("coracle up") {
-                    // the cluster runs already, with as many nodes as the lesson that wants most
-                    succeeds(&cluster.place, lesson, &format!("{line} --help"));
-                } else if line.ends_with('&') || line.contains("--watch") || line.ends_with(" -f") {
-                    going_on.push(goes_on(&cluster.place, lesson, line.trim_end_matches('&')));
-                } else {
-                    succeeds(&cluster.place, lesson, &line);
-                }
-            }
-        }
-        cluster.down();
-    });
-}
-
-/// Stops what a newcomer leaves behind whose day ends badly.
-struct Newcomer(Place);
-
-impl Drop for Newcomer {
-    fn drop(&mut self) {
-        let _ = shell(&self.0, "coracle down").output();
-    }
-}
-
-/// The README's five minutes, line by line, from nothing to nothing.
-#[test]
-fn the_five_minutes_of_the_readme_work() {
-    story("five minutes", &[Need::Native, Need::Kubectl], || {
-        let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-        let newcomer = Newcomer(Place::new());
-        let (_, minutes) = readme.split_once("## Five minutes\n").unwrap();
-        let lines = commands(&minutes[..minutes.find("\n| command").unwrap()]);
-        assert!(lines.len() >= 7, "{lines:?}");
-        for line in lines {
-            if line != "coracle tui" {
-                succeeds(&newcomer.0, "README", &line);
-                continue;
-            }
-            let mut terminal = Terminal::start(&shell(&newcomer.0, &line), 120, 30);
-            terminal.shows(&["kubia-"]);
-            terminal.press(":q\r");
-            assert_eq!(terminal.end(), 0);
-            terminal.assert_restored();
-        }
-        until("nothing is left of the cluster", SOON, || {
-            let left = harness::leftovers::of(&newcomer.0);
-            so(left.is_empty(), left)
-        });
-    });
+/// How often a container has been restarted.
+fn restarts(pod: &serde_json::Value, container: &str) -> i64 {
+    let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    statuses.filter(|status| status["name"] == container).filter_map(|status| status["restartCount"].as_i64()).sum()
 }
