@@ -203,19 +203,19 @@ fn a_pod_checks_its_own_token() {
     row("issuer discovery", &[Need::Native, Need::Kubectl], async |here| {
         waiting_pod(here, "one", json!({})).await;
         let directory = "/var/run/secrets/kubernetes.io/serviceaccount";
-        let fetch = |path: &str| {
+        let fetch = async |path: &str| {
             let script = format!(
                 "curl -sS --fail --cacert {directory}/ca.crt -H \"Authorization: Bearer $(cat {directory}/token)\" https://kubernetes.default.svc{path}"
             );
-            let text = in_pod(here, "one", &script);
+            let text = here.until(path, async || here.kubectl(&["exec", "one", "--", "sh", "-c", &script]).try_ok()).await;
             serde_json::from_str::<Value>(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
         };
         let token = in_pod(here, "one", &format!("cat {directory}/token"));
-        let document = fetch("/.well-known/openid-configuration");
+        let document = fetch("/.well-known/openid-configuration").await;
         assert_eq!(document["issuer"], claims(&token)["iss"]);
         assert!(document["id_token_signing_alg_values_supported"].as_array().unwrap().contains(&json!("ES256")), "{document}");
         assert!(document["jwks_uri"].as_str().unwrap().ends_with("/openid/v1/jwks"), "{document}");
-        assert_signed(&token, &fetch("/openid/v1/jwks"));
+        assert_signed(&token, &fetch("/openid/v1/jwks").await);
     });
 }
 

@@ -23,8 +23,8 @@ use super::harness::{Cluster, Need, kubectl, need};
 use super::shared::shared;
 use super::watch::Watch;
 
-/// How long anything may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How long anything may take on a busy machine: the first pod waits for an image to be made and read by an engine.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 pub const MERGE: &str = "application/merge-patch+json";
 pub const STRATEGIC: &str = "application/strategic-merge-patch+json";

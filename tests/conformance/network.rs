@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 use super::harness::Need;
 use super::here::Here;
+use super::shared::shared;
 
 const BOTH: [Need; 2] = [Need::Native, Need::Kubectl];
 /// How long one attempt may take; whoever needs an answer tries again.
@@ -26,7 +27,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// A pod of the demo server, labelled with its name and with `app: web`; `more` is merged into its spec.
 fn server(name: &str, more: &Value) -> Value {
-    let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1});
+    let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1, "timeoutSeconds": 10});
     let container = json!({"name": "c", "image": "coracle.local/kubia:1.0", "readinessProbe": probe,
         "ports": [{"name": "http", "containerPort": 8080}, {"name": "words", "containerPort": 8080, "protocol": "UDP"}]});
     let mut spec = json!({"terminationGracePeriodSeconds": 0, "containers": [container]});
@@ -81,16 +82,36 @@ async fn until_endpoints(here: &Here, service: &str, pods: &[&str]) -> Value {
     .await
 }
 
+/// A connection from the node.
+async fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let address: SocketAddr = address.parse().unwrap();
+    let socket = shared().on_node(address.ip(), TcpSocket::new_v4)?;
+    socket.connect(address).await
+}
+
+/// A socket of the node that sends datagrams to an address.
+fn datagrams(address: &str) -> std::io::Result<UdpSocket> {
+    let address: SocketAddr = address.parse().unwrap();
+    let socket = shared().on_node(address.ip(), || std::net::UdpSocket::bind("0.0.0.0:0"))?;
+    socket.connect(address)?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
 /// The answer to a GET, asked from the node.
 async fn get(address: &str, path: &str) -> Result<String, String> {
+    get_within(ATTEMPT, address, path).await
+}
+
+async fn get_within(patience: Duration, address: &str, path: &str) -> Result<String, String> {
     let asked = async {
-        let mut stream = TcpStream::connect(address).await?;
+        let mut stream = connect(address).await?;
         stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
     };
-    let answer = tokio::time::timeout(ATTEMPT, asked).await.map_err(|_| format!("{address}: no answer"))?;
+    let answer = tokio::time::timeout(patience, asked).await.map_err(|_| format!("{address}: no answer"))?;
     let answer = answer.map_err(|error| format!("{address}: {error}"))?;
     if answer.is_empty() { Err(format!("{address}: closed")) } else { Ok(answer) }
 }
@@ -98,8 +119,7 @@ async fn get(address: &str, path: &str) -> Result<String, String> {
 /// The answer to a datagram, sent from the node.
 async fn say(address: &str) -> Result<String, String> {
     let asked = async {
-        let socket = UdpSocket::bind("0.0.0.0:0").await?;
-        socket.connect(address).await?;
+        let socket = datagrams(address)?;
         socket.send(b"hello").await?;
         let mut buffer = [0; 512];
         let length = socket.recv(&mut buffer).await?;
@@ -146,6 +166,11 @@ async fn until_all_served(here: &Here, address: &str, pods: &[&str]) {
 /// What a pod gets at a URL.
 fn curl(here: &Here, pod: &str, url: &str) -> Result<String, String> {
     here.kubectl(&["exec", pod, "--", "curl", "-s", "-S", "--max-time", "5", url]).try_ok()
+}
+
+/// The first answer that a pod gets at a URL.
+async fn until_curl(here: &Here, pod: &str, url: &str) -> String {
+    here.until(&format!("{pod} gets {url}"), async || curl(here, pod, url)).await
 }
 
 /// Waits until a pod gets an answer of one of these pods at a URL.

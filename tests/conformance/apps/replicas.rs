@@ -6,6 +6,7 @@ use super::{collection, is_ready, name_of, noted, scale, template, until_pods, w
 use crate::harness::Need;
 use crate::here::{Here, MERGE, STRATEGIC, row};
 use crate::operations;
+use crate::shared::shared;
 
 fn controller(name: &str, replicas: i32) -> Value {
     json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": {"replicas": replicas, "selector": {"app": name},
@@ -33,12 +34,13 @@ async fn serves(here: &Here, path: &str, mut owner: Value) {
     let pods = until_pods(here, "two ready pods", "web", |pods| pods.len() == 2 && pods.iter().all(is_ready)).await;
     for pod in pods {
         let ip = pod["status"]["podIP"].as_str().unwrap();
-        let said = crate::harness::run::run(
-            std::process::Command::new("curl").args(["-sS", "--max-time", "10", &format!("{ip}:8080")]),
-            b"",
-            crate::here::PATIENCE,
-        );
-        said.shows(&[name_of(&pod)]);
+        here.until("it answers", async || {
+            let said = shared()
+                .on_node(ip.parse().unwrap(), || here.cluster.run("curl", &["-sS", "--max-time", "10", &format!("{ip}:8080")]))
+                .try_ok()?;
+            if said.contains(name_of(&pod)) { Ok(()) } else { Err(said) }
+        })
+        .await;
     }
 }
 

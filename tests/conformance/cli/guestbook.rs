@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::until_running;
 use crate::harness::Need;
 use crate::here::{Here, row};
+use crate::shared::shared;
 
 const IMAGE: &str = "coracle.local/guestbook:1";
 
@@ -48,10 +49,14 @@ fn a_guestbook_works() {
             until_running(here, tier, replicas as usize).await;
         }
         let service = here.get(&here.path("v1", "services/frontend")).await.ok();
-        let url = format!("http://{}:8080/cgi-bin", service["spec"]["clusterIP"].as_str().unwrap());
+        let ip = service["spec"]["clusterIP"].as_str().unwrap();
         let asked = async |what: &str, wanted: &str| {
             here.until(&format!("{what} answers {wanted:?}"), async || {
-                let answer = here.cluster.run("curl", &["-sS", "--fail", "--max-time", "10", &format!("{url}/{what}")]).try_ok()?;
+                let answer = shared()
+                    .on_node(ip.parse().unwrap(), || {
+                        here.cluster.run("curl", &["-sS", "--fail", "--max-time", "10", &format!("http://{ip}:8080/cgi-bin/{what}")])
+                    })
+                    .try_ok()?;
                 if answer.trim() == wanted { Ok(()) } else { Err(answer) }
             })
             .await;

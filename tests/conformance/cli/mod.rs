@@ -84,12 +84,18 @@ fn objects_are_described() {
             "spec": {"selector": {"app": "primary"}, "ports": [{"port": 6379, "targetPort": "web"}]}});
         here.kubectl_with(&["create", "-f", "-"], service.to_string().as_bytes()).ok();
         let pod = &until_running(here, "primary", 1).await[0];
-        let shows = |arguments: &[&str], wanted: &[(&str, &str)]| {
-            let text = here.kubectl(&[&["describe"], arguments].concat()).ok();
-            for (label, value) in wanted {
-                let found = text.lines().any(|line| line.trim_start().starts_with(label) && line.contains(value));
-                assert!(found, "{label} {value} is not in\n{text}");
-            }
+        // what controllers count comes later than what they count
+        let shows = async |arguments: &[&str], wanted: &[(&str, &str)]| {
+            here.until(&format!("describe {arguments:?} shows all"), async || {
+                let text = here.kubectl(&[&["describe"], arguments].concat()).ok();
+                let shown =
+                    |(label, value): &&(&str, &str)| text.lines().any(|line| line.trim_start().starts_with(label) && line.contains(value));
+                match wanted.iter().find(|wanted| !shown(wanted)) {
+                    Some((label, value)) => Err(format!("{label} {value} is not in\n{text}")),
+                    None => Ok(()),
+                }
+            })
+            .await;
         };
         let namespace = here.namespace.as_str();
         shows(
@@ -107,7 +113,8 @@ fn objects_are_described() {
                 ("QoS Class:", "BestEffort"),
                 ("Node:", ""),
             ],
-        );
+        )
+        .await;
         shows(
             &["rc", "primary"],
             &[
@@ -123,7 +130,8 @@ fn objects_are_described() {
                 ("Image:", IMAGE),
                 ("Events:", ""),
             ],
-        );
+        )
+        .await;
         shows(
             &["service", "primary"],
             &[
@@ -138,7 +146,8 @@ fn objects_are_described() {
                 ("Endpoints:", ":8080"),
                 ("Session Affinity:", "None"),
             ],
-        );
+        )
+        .await;
         let nodes = here.get("/api/v1/nodes").await.ok();
         let node = nodes["items"][0]["metadata"]["name"].as_str().unwrap();
         shows(
@@ -159,9 +168,10 @@ fn objects_are_described() {
                 ("Kubelet Version:", "v1."),
                 ("System Info:", ""),
             ],
-        );
-        shows(&["namespace", namespace], &[("Name:", namespace), ("Labels:", ""), ("Annotations:", ""), ("Status:", "Active")]);
-        shows(&["pods"], &[("Name:", pod)]);
+        )
+        .await;
+        shows(&["namespace", namespace], &[("Name:", namespace), ("Labels:", ""), ("Annotations:", ""), ("Status:", "Active")]).await;
+        shows(&["pods"], &[("Name:", pod)]).await;
     });
 }
 
@@ -249,8 +259,14 @@ fn a_pod_is_run_and_its_image_replaced() {
         let patch = json!({"spec": {"containers": [{"name": "one", "image": other}]}}).to_string();
         here.kubectl(&["patch", "pod", "one", "-p", &patch, "--dry-run=server"]).shows(&["pod/one patched"]);
         assert_eq!(image().await.0, IMAGE);
-        let text = here.kubectl(&["get", "pod", "one", "-o", "json"]).ok();
-        here.kubectl_with(&["replace", "-f", "-"], text.replace(IMAGE, other).as_bytes()).shows(&["pod/one replaced"]);
+        let (text, said) = here
+            .until("the pod is replaced before its status changes", async || {
+                let text = here.kubectl(&["get", "pod", "one", "-o", "json"]).ok();
+                let replaced = here.kubectl_with(&["replace", "-f", "-"], text.replace(IMAGE, other).as_bytes());
+                replaced.try_ok().map(|said| (text, said))
+            })
+            .await;
+        assert!(said.contains("pod/one replaced"), "{said}");
         assert_eq!(image().await.0, other);
         let before = here.get(&here.path("v1", "pods/one")).await.ok()["metadata"]["uid"].clone();
         here.kubectl_with(&["replace", "--force", "--grace-period=1", "-f", "-"], text.as_bytes()).shows(&["pod/one replaced"]);

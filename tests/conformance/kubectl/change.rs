@@ -78,6 +78,8 @@ fn a_rollout_is_driven() {
     with_each("rollout", &[Need::Kubectl], async |here| {
         let status = || here.kubectl(&["rollout", "status", "deployment/web", "--timeout=90s"]).shows(&["successfully rolled out"]);
         here.kubectl(&["create", "deployment", "web", "--image=coracle.local/kubia:1.0"]).ok();
+        let numbered = |web: &Value| web["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "1";
+        here.until_object("the first revision", &here.path("apps/v1", "deployments/web"), numbered).await;
         here.kubectl(&["patch", "deployment", "web", "-p", r#"{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1}}}}"#]).ok();
         status();
         here.kubectl(&["rollout", "pause", "deployment/web"]).shows(&["paused"]);

@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use hickory_server::proto::op::{Message, Query, ResponseCode};
 use hickory_server::proto::rr::{Name, RData, RecordType};
 use serde_json::{Value, json};
-use tokio::net::UdpSocket;
 
 use super::super::here::{Here, MERGE, row};
 use super::*;
@@ -13,8 +12,7 @@ use super::*;
 /// What the cluster's DNS server says of a name: the data of its answers, in order.
 async fn look_up(name: &str, kind: RecordType) -> Result<Vec<String>, String> {
     let asked = async {
-        let socket = UdpSocket::bind("0.0.0.0:0").await?;
-        socket.connect("10.96.0.10:53").await?;
+        let socket = datagrams("10.96.0.10:53")?;
         let mut message = Message::query();
         message.metadata.recursion_desired = true;
         message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
@@ -75,12 +73,12 @@ fn pods_resolve_the_cluster() {
         let ip = pod_ip(here, "a").await;
         // any answer of the API server shows that its name was found
         let code = ["exec", "a", "--", "curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://kubernetes.default/livez"];
-        assert_eq!(here.kubectl(&code).ok(), "200");
+        assert_eq!(here.until("the API server answers", async || here.kubectl(&code).try_ok()).await, "200");
         let hosts = here.kubectl(&["exec", "a", "--", "cat", "/etc/hosts"]).ok();
         let own = hosts.lines().find(|line| line.starts_with(&ip)).unwrap_or_else(|| panic!("{hosts}")).to_owned();
         let name = full(here, "querier.named");
         assert!(own.contains(name.trim_end_matches('.')) && own.ends_with("querier"), "{own}");
-        assert_eq!(who(&curl(here, "a", "http://querier:8080").unwrap()).as_deref(), Some("querier"));
+        assert_eq!(who(&until_curl(here, "a", "http://querier:8080").await).as_deref(), Some("querier"));
     });
 }
 

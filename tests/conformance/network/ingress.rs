@@ -10,24 +10,30 @@ use super::super::harness::run::run;
 use super::super::here::{Here, row_alone};
 use super::*;
 
+/// Where ingresses are reached on an address: the ports that take the place of 80 and of 443.
+struct Door {
+    address: String,
+    ports: [u16; 2],
+}
+
 /// What `curl` on the node gets: the code, then the body.
-fn asks(address: &str, arguments: &[&str], url: &str) -> Result<String, String> {
+fn asks(door: &Door, arguments: &[&str], url: &str) -> Result<String, String> {
     let mut command = Command::new("curl");
     let host = url.split('/').nth(2).unwrap_or_default().split(':').next().unwrap_or_default();
-    for port in ["80", "443"] {
-        command.args(["--resolve", &format!("{host}:{port}:{address}")]);
+    for (usual, port) in [80, 443].into_iter().zip(door.ports) {
+        command.args(["--connect-to", &format!("{host}:{usual}:{}:{port}", door.address)]);
     }
     command.args(["-s", "-S", "--max-time", "5", "-w", "%{stderr}%{http_code}"]).args(arguments).arg(url);
-    let ran = run(&mut command, b"", ATTEMPT * 2);
+    let ran = shared().on_node(door.address.parse().unwrap(), || run(&mut command, b"", ATTEMPT * 2));
     match ran.code {
         Some(0) => Ok(format!("{} {}", ran.stderr.trim(), ran.text())),
         _ => Err(ran.said()),
     }
 }
 
-async fn until_says(here: &Here, address: &str, arguments: &[&str], url: &str, wanted: &str) {
+async fn until_says(here: &Here, door: &Door, arguments: &[&str], url: &str, wanted: &str) {
     here.until(&format!("{url} says {wanted}"), async || {
-        let said = asks(address, arguments, url)?;
+        let said = asks(door, arguments, url)?;
         if said.contains(wanted) { Ok(()) } else { Err(said) }
     })
     .await;
@@ -72,7 +78,9 @@ fn requests_find_their_service() {
         let trusted = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(trusted.path(), key.cert.pem()).unwrap();
 
-        let listener = TcpListener::bind(format!("{node}:0")).await.unwrap();
+        // what is the node's listens where the server is
+        let own = if shared().node_is_apart() { "127.0.0.1" } else { &node };
+        let listener = TcpListener::bind(format!("{own}:0")).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         make_service(here, "echo", json!({"ports": [{"port": 80}]})).await;
         let slice = json!({"metadata": {"name": "echo", "labels": {"kubernetes.io/service-name": "echo"}}, "addressType": "IPv4",
@@ -89,10 +97,16 @@ fn requests_find_their_service() {
         assert_eq!(made.ok()["spec"]["ingressClassName"], "coracle", "the default class");
         let has = |seen: &Value| seen["status"]["loadBalancer"]["ingress"][0]["ip"].is_string();
         let seen = here.until_object("an address", &here.path("networking.k8s.io/v1", "ingresses/web"), has).await;
-        assert_eq!(seen["status"]["loadBalancer"]["ingress"], json!([{"ip": node}]));
+        // a plain user has other ports
+        let plain = shared().node_is_apart();
+        let (ports, shown) = if plain { ([8080, 8443], json!([8080, 8443])) } else { ([80, 443], Value::Null) };
+        let told = &seen["status"]["loadBalancer"]["ingress"][0];
+        let told_ports = told["ports"].as_array().map_or(Value::Null, |all| all.iter().map(|one| one["port"].clone()).collect());
+        assert_eq!((&told["ip"], &told_ports), (&json!(node), &shown));
 
+        let door = |address: &str| Door { address: address.to_owned(), ports };
         for address in ["127.0.0.1", &node] {
-            until_says(here, address, &[], "http://www.example.org/", "200 Hey there, this is a.").await;
+            until_says(here, &door(address), &[], "http://www.example.org/", "200 Hey there, this is a.").await;
         }
         let table = [
             ("http://www.example.org/any/path", "this is a."),
@@ -102,16 +116,17 @@ fn requests_find_their_service() {
             ("http://other.example.org/", "this is b."),
             ("http://example.com/", "404 "),
         ];
+        let node_door = door(&node);
         for (url, wanted) in table {
-            until_says(here, &node, &[], url, wanted).await;
+            until_says(here, &node_door, &[], url, wanted).await;
         }
         let trust = ["--cacert", trusted.path().to_str().unwrap()];
-        until_says(here, &node, &trust, "https://safe.example.org/", "200 Hey there, this is b.").await;
-        asks(&node, &trust, "https://other.example.org/").expect_err("another name has no certificate that is trusted");
-        until_says(here, &node, &["-k", "--http1.1", "-d", "there and back"], "https://safe.example.org/echo-not", "this is b.").await;
-        until_says(here, &node, &["-d", "there and back"], "http://www.example.org/echo", "there and back").await;
+        until_says(here, &node_door, &trust, "https://safe.example.org/", "200 Hey there, this is b.").await;
+        asks(&node_door, &trust, "https://other.example.org/").expect_err("another name has no certificate that is trusted");
+        until_says(here, &node_door, &["-k", "--http1.1", "-d", "there and back"], "https://safe.example.org/echo-not", "this is b.").await;
+        until_says(here, &node_door, &["-d", "there and back"], "http://www.example.org/echo", "there and back").await;
 
-        let mut stream = TcpStream::connect(socket(&node, 80)).await.unwrap();
+        let mut stream = connect(&socket(&node, ports[0])).await.unwrap();
         stream
             .write_all(b"GET /echo/x HTTP/1.1\r\nHost: ws.example.org\r\nConnection: Upgrade\r\nUpgrade: echo\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n")
             .await
@@ -139,8 +154,8 @@ fn requests_find_their_service() {
 
         let default = json!({"metadata": {"name": "rest"}, "spec": {"defaultBackend": {"service": {"name": "a", "port": {"number": 80}}}}});
         here.post(&here.path("networking.k8s.io/v1", "ingresses"), &default).await.ok();
-        until_says(here, &node, &[], "http://example.com/", "200 Hey there, this is a.").await;
+        until_says(here, &node_door, &[], "http://example.com/", "200 Hey there, this is a.").await;
         here.delete(&here.path("networking.k8s.io/v1", "ingresses")).await.ok();
-        until_refused(here, &socket(&node, 80)).await;
+        until_refused(here, &socket(&node, ports[0])).await;
     });
 }

@@ -43,7 +43,7 @@ fn policies_let_through_what_they_say() {
         }
         // whom the kernel leads the pod sees
         let friend = pod_ip(here, "friend").await;
-        let answer = curl(here, "friend", &urls[1]).unwrap();
+        let answer = until_curl(here, "friend", &urls[1]).await;
         assert!(answer.contains(&format!("Your IP is {friend}.")), "{answer}");
         apply(here, "deny", json!({"podSelector": {"matchLabels": {"app": "web"}}, "policyTypes": ["Ingress"]})).await;
         for pod in ["friend", "stranger"] {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use super::super::here::{MERGE, row};
+use super::super::here::{MERGE, PATIENCE, row};
 use super::*;
 
 const REQUESTS: usize = 10_000;
@@ -15,7 +15,7 @@ const AT_ONCE: usize = 8;
 #[test]
 fn a_rolling_update_loses_no_request() {
     row("rolling update under load", &[Need::Native], async |here| {
-        let mut template = server("web", &json!({"terminationGracePeriodSeconds": 3}));
+        let mut template = server("web", &json!({"terminationGracePeriodSeconds": 10}));
         template["metadata"] = json!({"labels": {"app": "web"}});
         let spec = json!({"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": template,
             "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 2}}});
@@ -37,7 +37,7 @@ fn a_rolling_update_loses_no_request() {
         let ask = |asked: Arc<AtomicUsize>, address: String| async move {
             let mut lost = Vec::new();
             while asked.fetch_add(1, Ordering::Relaxed) < REQUESTS {
-                match get(&address, "/").await {
+                match get_within(PATIENCE, &address, "/").await {
                     Ok(answer) if answer.starts_with("HTTP/1.1 200") => {}
                     other => lost.push(format!("{other:?}")),
                 }

@@ -29,12 +29,15 @@ fn pods_talk() {
         // bash opens sockets of both kinds
         for (client, other, own) in [("a", &ips[1], &ips[0]), ("b", &ips[0], &ips[1])] {
             let server = if client == "a" { "b" } else { "a" };
-            let answer = curl(here, client, &format!("http://{other}:8080")).unwrap();
+            let answer = until_curl(here, client, &format!("http://{other}:8080")).await;
             assert!(answer.contains(&format!("this is {server}. Your IP is {own}.")), "pods see each other's addresses: {answer}");
-            let script = format!("exec 3<>/dev/udp/{other}/8080; echo hello >&3; head -c 40 <&3");
-            let answer = here.kubectl(&["exec", client, "--", "bash", "-c", &script]).ok();
+            let ask = format!("exec 3<>/dev/udp/{other}/8080; echo hello >&3; head -c 40 <&3 & asking=$!");
+            let script = format!("{ask}; (sleep 10; kill $asking) >/dev/null 2>&1 & wait $asking");
+            let script = ["exec", client, "--", "bash", "-c", &script];
+            let answer = here.until("a datagram is answered", async || here.kubectl(&script).try_ok()).await;
             assert!(answer.contains(&format!("this is {server}.")), "{answer}");
-            assert_eq!(who(&curl(here, client, &format!("http://{own}:8080")).unwrap()).as_deref(), Some(client), "a pod reaches itself");
+            let itself = until_curl(here, client, &format!("http://{own}:8080")).await;
+            assert_eq!(who(&itself).as_deref(), Some(client), "a pod reaches itself");
         }
     });
 }
