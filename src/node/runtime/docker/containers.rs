@@ -119,6 +119,9 @@ impl Docker {
             container: sender,
             stop_signal: config.and_then(|config| config.stop_signal.clone()).unwrap_or_default(),
             tty: config.and_then(|config| config.tty).unwrap_or(false),
+            stdin: config.and_then(|config| config.open_stdin).unwrap_or(false),
+            once: config.and_then(|config| config.stdin_once).unwrap_or(false),
+            kept: None,
             follower: None,
             seen: look,
         };
@@ -160,6 +163,7 @@ impl Docker {
             ContainerState::Running { .. } => return Ok(()),
             ContainerState::Exited { .. } => return Err(RuntimeError::Engine { message: format!("container {id} has ended") }),
         }
+        self.keep_output(id).await;
         let started = self.client().start_container(id, None::<StartContainerOptions>).await;
         self.look(id).await?;
         started.map_err(|error| {

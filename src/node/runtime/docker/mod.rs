@@ -13,6 +13,7 @@ mod containers;
 mod engine;
 mod export;
 mod images;
+mod kept;
 mod logs;
 mod pause;
 mod record;
@@ -38,6 +39,7 @@ use tokio::sync::{OnceCell, broadcast, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::engine::Engine;
+use self::kept::Kept;
 use self::logs::Follower;
 use self::record::SandboxRecord;
 use super::{
@@ -81,6 +83,10 @@ struct ContainerEntry {
     container: watch::Sender<Container>,
     stop_signal: String,
     tty: bool,
+    stdin: bool,
+    /// Whether its standard input is for one session only.
+    once: bool,
+    kept: Option<Kept>,
     follower: Option<Follower>,
     seen: u64,
 }
@@ -190,10 +196,16 @@ impl Docker {
     /// Removes everything of a cluster from the engine, whatever node it was of.
     pub async fn remove_all(engine: &Engine, cluster: &str) -> Result<(), RuntimeError> {
         let client = engine.connect().await?;
-        for id in watching::labelled(&client, &[format!("{}={cluster}", record::CLUSTER)]).await? {
-            containers::remove(&client, &id).await?;
+        loop {
+            // again, until there are none: what was asked for last may be made only now
+            let ids = watching::labelled(&client, &[format!("{}={cluster}", record::CLUSTER)]).await?;
+            for id in &ids {
+                containers::remove(&client, id).await?;
+            }
+            if ids.is_empty() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     fn client(&self) -> &Client {

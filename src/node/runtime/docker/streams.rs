@@ -1,13 +1,16 @@
 //! Streams of commands and of containers' first processes.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
-use bollard::container::LogOutput;
+use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error as EngineError;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ExecInspectResponse;
-use bollard::query_parameters::{AttachContainerOptionsBuilder, ResizeContainerTTYOptionsBuilder, ResizeExecOptionsBuilder};
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, InspectContainerOptions, ResizeContainerTTYOptionsBuilder, ResizeExecOptionsBuilder,
+};
 use coracle_api::seams::{Session, StreamOptions, TerminalSize};
 use coracle_api::status::Status;
 use futures::{FutureExt, Stream, StreamExt};
@@ -36,7 +39,7 @@ const NOT_STARTED: [&str; 2] = ["OCI runtime exec failed", "failed to create"];
 /// What the engine says of a container whose first process ends just now.
 const ENDED: [&str; 3] = ["No such exec instance", "cannot exec in a stopped", "is not running"];
 
-type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, EngineError>> + Send>>;
+pub(super) type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, EngineError>> + Send>>;
 type Input = Pin<Box<dyn AsyncWrite + Send>>;
 
 struct Command {
@@ -60,7 +63,12 @@ fn standard_input(mut input: Input) -> Box<dyn AsyncWrite + Send + Unpin> {
 }
 
 /// Hands output on until its end, or until nobody reads any more. `early` is what has been read before.
-async fn pump(early: Vec<LogOutput>, mut output: Output, mut stdout: Option<DuplexStream>, mut stderr: Option<DuplexStream>) {
+async fn pump(
+    early: impl IntoIterator<Item = LogOutput, IntoIter: Send>,
+    mut output: Output,
+    mut stdout: Option<DuplexStream>,
+    mut stderr: Option<DuplexStream>,
+) {
     let mut early = early.into_iter();
     loop {
         let frame = match early.next() {
@@ -309,18 +317,28 @@ impl Docker {
         if !matches!(process.borrow().state, ContainerState::Running { .. }) {
             return Err(RuntimeError::NotRunning { id: id.to_owned() });
         }
-        let tty = self.0.state.lock().containers.get(id).is_some_and(|entry| entry.tty);
-        let options = AttachContainerOptionsBuilder::new()
-            .stream(true)
-            .stdin(streams.stdin)
-            .stdout(streams.stdout || tty)
-            .stderr(streams.stderr && !tty)
-            .detach_keys(DETACH)
-            .build();
-        let attached = self.client().attach_container(id, Some(options)).await.map_err(failed)?;
-        let (stdout, to_stdout) = pair(streams.stdout || tty);
-        let (stderr, to_stderr) = pair(streams.stderr && !tty);
-        let pumped = tokio::spawn(pump(Vec::new(), attached.output, to_stdout, to_stderr));
+        // Who has no standard input is only listened to.
+        let own = self.0.state.lock().containers.get(id).map(|entry| (entry.stdin, entry.tty));
+        let (stdin, tty) = own.map_or((false, false), |(stdin, tty)| (stdin && streams.stdin, tty));
+        let outputs = (streams.stdout || tty, streams.stderr && !tty);
+        // What was kept is given away only when nothing can fail any more.
+        let mut input = None;
+        let (early, output) = loop {
+            let kept = self.has_kept(id);
+            if !kept || (stdin && input.is_none()) {
+                let attached = self.attach_to(id, stdin && input.is_none(), if kept { (false, false) } else { outputs }).await?;
+                input = input.or(stdin.then_some(attached.input));
+                if !kept {
+                    break (VecDeque::new(), attached.output);
+                }
+            }
+            if let Some(kept) = self.take_kept(id) {
+                break kept.take().await;
+            }
+        };
+        let (stdout, to_stdout) = pair(outputs.0);
+        let (stderr, to_stderr) = pair(outputs.1);
+        let pumped = tokio::spawn(pump(early, output, to_stdout, to_stderr));
         let exit = async move {
             let ended = process.wait_for(|container| matches!(container.state, ContainerState::Exited { .. })).await;
             let state = ended.map(|container| container.state.clone());
@@ -338,7 +356,17 @@ impl Docker {
                 async move { client.resize_container_tty(&id, options).await }
             })
         });
-        Ok(Session { stdin: streams.stdin.then(|| standard_input(attached.input)), stdout, stderr, resize, exit: exit.boxed() })
+        Ok(Session { stdin: input.map(standard_input), stdout, stderr, resize, exit: exit.boxed() })
+    }
+
+    /// Joins streams of a container's first process, which still runs then: the output of one that has ended would not end.
+    async fn attach_to(&self, id: &str, stdin: bool, (stdout, stderr): (bool, bool)) -> Result<AttachContainerResults, RuntimeError> {
+        let options =
+            AttachContainerOptionsBuilder::new().stream(true).stdin(stdin).stdout(stdout).stderr(stderr).detach_keys(DETACH).build();
+        let attached = self.client().attach_container(id, Some(options)).await.map_err(failed)?;
+        let found = self.client().inspect_container(id, None::<InspectContainerOptions>).await.map_err(failed)?;
+        let runs = found.state.and_then(|state| state.running) == Some(true);
+        if runs || !(stdout || stderr) { Ok(attached) } else { Err(RuntimeError::NotRunning { id: id.to_owned() }) }
     }
 }
 

@@ -74,6 +74,7 @@ impl Docker {
     /// Looks at one container and takes note.
     pub(super) async fn look(&self, id: &str) -> Result<(), RuntimeError> {
         let mut look = self.0.looks.fetch_add(1, Ordering::Relaxed);
+        let broke_off = self.kept_is_over(id);
         let found = match self.client().inspect_container(id, None::<InspectContainerOptions>).await {
             Ok(found) => found,
             Err(error) if is_missing(&error) => {
@@ -91,6 +92,9 @@ impl Docker {
             }
             Some(Record::Container(record)) => {
                 let container = super::record::container(&found, &record);
+                if broke_off && matches!(container.state, ContainerState::Running { .. }) {
+                    drop(self.take_kept(id));
+                }
                 let is_new = self.process(id).is_err();
                 if is_new {
                     // Known as running first, so that its end comes after its log.

@@ -21,7 +21,10 @@ use self::isolation::{
 };
 use self::lives::{a_command_that_cannot_start, exit_codes_and_logs, out_of_memory, removal, states_are_told, stopping};
 use self::restricted::what_is_used_without_control_groups;
-use self::streams::{a_terminal, attach_to_output, commands_in_a_container, logs_are_rotated, many_commands_leak_nothing, standard_input};
+use self::streams::{
+    a_terminal, attach_to_output, commands_in_a_container, logs_are_rotated, many_commands_leak_nothing, output_before_the_first_session,
+    standard_input,
+};
 use crate::subject::Subject;
 
 pub struct Case {
@@ -66,6 +69,7 @@ fn with_processes() -> Vec<Case> {
         commands_in_a_container,
         a_terminal,
         standard_input,
+        output_before_the_first_session,
         attach_to_output,
         stopping,
         out_of_memory,

@@ -90,6 +90,53 @@ pub async fn standard_input(subject: &Subject) {
     }
 }
 
+/// What is one session's is kept for it, also when there is no more to come; of much only the end.
+pub async fn output_before_the_first_session(subject: &Subject) {
+    let runtime = subject.runtime();
+    let streams = StreamOptions { stdin: true, ..both() };
+    let once = |script: &str| {
+        let mut config = subject.script("c", script);
+        (config.stdin, config.stdin_once) = (true, true);
+        config
+    };
+    let (_, id) = subject.started("early", &once("echo early; echo wrong >&2; read line; echo got $line")).await;
+    subject.log(&id, "early").await;
+    subject.log(&id, "wrong").await;
+    let mut session = runtime.attach(&id, streams).await.unwrap();
+    session.stdin.as_mut().unwrap().write_all(b"one\n").await.unwrap();
+    let mut errors = String::new();
+    session.stderr.as_mut().unwrap().read_to_string(&mut errors).await.unwrap();
+    assert_eq!((text(&mut session).await.as_str(), errors.as_str()), ("early\ngot one\n", "wrong\n"));
+    assert_eq!(session.exit.await.unwrap(), 0);
+
+    let (_, id) = subject.started("closed", &once("echo said; exec >&- 2>&-; read line; exit 3")).await;
+    subject.log(&id, "said").await;
+    let mut session = runtime.attach(&id, streams).await.unwrap();
+    session.stdin.as_mut().unwrap().shutdown().await.unwrap();
+    drop(session.stdin.take());
+    assert_eq!(text(&mut session).await, "said\n");
+    assert_eq!(session.exit.await.unwrap(), 3);
+
+    let (_, id) = subject
+        .started("much", &once("head -c 1000000 /dev/zero | tr '\\0' x; echo last; read line; echo got $line; read line; echo end"))
+        .await;
+    subject.log(&id, "last").await;
+    let mut session = runtime.attach(&id, streams).await.unwrap();
+    let mut stdin = session.stdin.take().unwrap();
+    stdin.write_all(b"two\n").await.unwrap();
+    let mut shown = Vec::new();
+    while !shown.ends_with(b"last\ngot two\n") {
+        let count = session.stdout.as_mut().unwrap().read_buf(&mut shown).await.unwrap();
+        assert!(count > 0, "it ends with {:?}", String::from_utf8_lossy(&shown[shown.len().saturating_sub(100)..]));
+    }
+    assert!((1 << 10..300 << 10).contains(&shown.len()), "{} bytes", shown.len());
+    // a second one is not given it again
+    let mut second = runtime.attach(&id, both()).await.unwrap();
+    drop(stdin);
+    assert_eq!(text(&mut second).await, "end\n");
+    assert_eq!(second.exit.await.unwrap(), 0);
+}
+
 pub async fn attach_to_output(subject: &Subject) {
     let runtime = subject.runtime();
     let (_, id) = subject
