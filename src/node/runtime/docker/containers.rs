@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use super::logs::Follower;
 use super::record::{self, ContainerRecord, Record};
 use super::{ContainerEntry, Docker, failed, is_missing, is_status, not_found, spec, words};
-use crate::runtime::{Container, ContainerConfig, ContainerState, RuntimeError, RuntimeEvent, Seccomp, Usage};
+use crate::runtime::{Container, ContainerConfig, ContainerState, Mount, RuntimeError, RuntimeEvent, Seccomp, Usage};
+use crate::volumes::check_propagation;
 
 /// How long the kernel may take to end a killed process.
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(30);
@@ -49,6 +50,26 @@ fn no_directory(message: &str) -> Option<String> {
     Some(format!("mkdir {path}: not a directory"))
 }
 
+/// An engine starts no container with a mount that the machine's do not reach, or that cannot reach the machine's. Where those
+/// are private, what comes from the machine later cannot be had, and what goes to it is refused.
+fn propagate(mounts: &mut [Mount]) -> Result<(), RuntimeError> {
+    for mount in mounts.iter_mut().filter(|mount| mount.image.is_none()) {
+        let to_machine = mount.propagation == "rshared";
+        if !to_machine && mount.propagation != "rslave" {
+            continue;
+        }
+        match check_propagation(&mount.source, to_machine) {
+            Ok(()) => {}
+            Err(message) if to_machine => return Err(RuntimeError::Engine { message }),
+            Err(why) => {
+                tracing::warn!(%why, path = %mount.destination.display(), "what is mounted there later will not be seen in the container");
+                mount.propagation = "private".to_owned();
+            }
+        }
+    }
+    Ok(())
+}
+
 fn has_ended(container: &Container) -> bool {
     matches!(container.state, ContainerState::Exited { .. })
 }
@@ -66,6 +87,7 @@ impl Docker {
         let image = if config.image_id.is_empty() { &config.image } else { &config.image_id };
         let image = self.find_image(image).await?.ok_or_else(|| not_found("image", image))?;
         let mut config = ContainerConfig { image_id: image.id, ..config.clone() };
+        propagate(&mut config.mounts)?;
         config.limits.oom_score_adj = config.limits.oom_score_adj.max(self.0.config.engine.oom_floor);
         let profile = self.seccomp_profile(&config).await?;
         self.provide_images(&mut config).await?;
@@ -242,5 +264,23 @@ impl Docker {
         let options = InspectContainerOptionsBuilder::new().size(true).build();
         let found = self.client().inspect_container(id, Some(options)).await.map_err(failed)?;
         Ok(found.size_rw.and_then(|size| u64::try_from(size).ok()).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn mounts_reach_as_far_as_the_machine_lets_them() {
+        // no machine shares these with others
+        let source = std::path::PathBuf::from("/proc/self/nothing");
+        let mut mounts: Vec<Mount> =
+            ["private", "rslave"].map(|how| Mount { source: source.clone(), propagation: how.to_owned(), ..Mount::default() }).into();
+        propagate(&mut mounts).unwrap();
+        assert!(mounts.iter().all(|mount| mount.propagation == "private"));
+        mounts[0].propagation = "rshared".to_owned();
+        assert!(propagate(&mut mounts).unwrap_err().to_string().contains("/proc/self/nothing"));
     }
 }
