@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Output in answer to the last input comes within so long of it, or of more output …
-const QUIET: Duration = Duration::from_millis(200);
+/// Output in answer to the last input comes within so long of it, or of more output, through an engine on a busy machine too …
+const QUIET: Duration = Duration::from_secs(1);
 /// … but who goes on writing is not listened to for more than so many pieces.
 const MOST_PIECES: usize = 64;
 const BUFFER: usize = 16 << 10;
