@@ -4,13 +4,15 @@
 
 mod harness;
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use harness::cluster::with_containers;
 use harness::pods::{IMAGE, LIVE, SOON, pod, runs, status};
 use harness::run::Running;
+use harness::terminal::Terminal;
 use harness::wait::so;
-use harness::{Cluster, Need, leftovers, story, until};
+use harness::{Cluster, Need, kubectl, leftovers, story, until};
 use serde_json::{Value, json};
 
 #[test]
@@ -21,6 +23,8 @@ fn pods_and_their_machine() {
         parts_of_host_paths(&cluster);
         types_of_host_paths(&cluster);
         clients_are_attached(&cluster);
+        short_lives_are_heard(&cluster);
+        clients_are_at_terminals(&cluster);
         a_pod_is_debugged(&cluster);
         storage_over_a_limit(&cluster);
         a_sandbox_is_killed(&cluster);
@@ -39,9 +43,24 @@ const ASIDE: [&str; 2] = ["-n", "aside"];
 fn a_failing_pod_begins(cluster: &Cluster) {
     cluster.kubectl(&["create", "namespace", ASIDE[1]]).ok();
     let fails = "sleep 1; echo said before; echo boom > /dev/termination-log; exit 9";
-    let own = json!({"ports": [{"name": "http", "containerPort": 80}], "env": [
-        {"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]});
-    let mut fails = pod("fails", fails, json!({}), own);
+    cluster.kubectl(&[&ASIDE[..], &["create", "configmap", "x", "--from-literal=a=1"]].concat()).ok();
+    cluster.kubectl(&[&ASIDE[..], &["create", "secret", "generic", "s", "--from-literal=k=v"]].concat()).ok();
+    let own = json!({
+        "ports": [{"name": "http", "containerPort": 80}, {"containerPort": 53, "protocol": "UDP", "hostPort": 18_553}],
+        "env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "C", "valueFrom": {"configMapKeyRef": {"name": "x", "key": "a"}}},
+            {"name": "D", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+        "envFrom": [{"configMapRef": {"name": "x"}, "prefix": "P_"}],
+        "resources": {"limits": {"cpu": "200m", "memory": "64Mi"}, "requests": {"cpu": "100m"}},
+        "livenessProbe": {"httpGet": {"path": "/h", "port": "http"}, "initialDelaySeconds": 100},
+        "readinessProbe": {"tcpSocket": {"port": 80}}, "startupProbe": {"exec": {"command": ["true"]}},
+        "volumeMounts": [{"name": "e", "mountPath": "/e"}, {"name": "cm", "mountPath": "/cm", "readOnly": true}],
+    });
+    let more = json!({"initContainers": [{"name": "i", "image": IMAGE, "command": ["true"]}],
+        "nodeSelector": {"kubernetes.io/os": "linux"}, "tolerations": [{"key": "k", "value": "v", "effect": "NoSchedule"}],
+        "volumes": [{"name": "e", "emptyDir": {"sizeLimit": "10Mi"}}, {"name": "cm", "configMap": {"name": "x"}},
+            {"name": "sec", "secret": {"secretName": "s", "optional": true}}]});
+    let mut fails = pod("fails", fails, more, own);
     fails["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "d", "image": IMAGE, "command": ["sh", "-c", LIVE]}));
     cluster.kubectl_with(&[&ASIDE[..], &["create", "-f", "-"]].concat(), fails.to_string().as_bytes()).ok();
 }
@@ -58,9 +77,27 @@ fn a_failing_pod_is_described(cluster: &Cluster) {
         "Reason:    Error",
         "Message:   boom",
         "Exit Code:    9",
+        " 53/UDP",
+        " 18553/UDP",
+        "Liveness:   http-get http://:http/h delay=100s timeout=1s period=10s #success=1 #failure=3",
+        "Readiness:  tcp-socket :80 delay=0s timeout=1s period=10s #success=1 #failure=3",
+        "Startup:    exec [true] delay=0s timeout=1s period=10s #success=1 #failure=3",
+        "x  ConfigMap with prefix 'P_'  Optional: false",
         "A:  1",
         "B:   (v1:status.podIP)",
+        "C:  <set to the key 'a' of config map 'x'>  Optional: false",
+        "D:  <set to the key 'k' in secret 's'>      Optional: false",
+        "/cm from cm (ro)",
+        "/e from e (rw)",
+        "Reason:       Completed",
+        "Initialized                 True",
         "ContainersReady             False",
+        "SizeLimit:  10Mi",
+        "TokenExpirationSeconds:  3607",
+        "QoS Class:                   Burstable",
+        "Node-Selectors:              kubernetes.io/os=linux",
+        "Tolerations:                 k=v:NoSchedule",
+        "node.kubernetes.io/unreachable:NoExecute op=Exists for 300s",
         "Back-off restarting failed container c in pod fails_aside",
     ]);
     aside(&["logs", "-p", "fails", "-c", "c"]).shows(&["said before"]);
@@ -190,6 +227,55 @@ fn clients_are_attached(cluster: &Cluster) {
     assert!(runs(&cluster.get(&["pod", "stays"])));
     let refused = cluster.kubectl(&["attach", "stays", "-c", "nope"]).failed(1);
     assert!(refused.contains("container nope"), "{refused}");
+    cluster.clear();
+}
+
+/// A container that is one session's says everything to it, however short its life.
+fn short_lives_are_heard(cluster: &Cluster) {
+    let image = format!("--image={IMAGE}");
+    let all = kubectl::programs();
+    let mut clients: Vec<Option<&Path>> = vec![None, all.first().map(PathBuf::as_path), all.last().map(PathBuf::as_path)];
+    clients.dedup();
+    std::thread::scope(|scope| {
+        for (number, client) in clients.iter().enumerate() {
+            for (what, script) in [("ends", "echo said; exit 5"), ("waits", "echo said; cat >/dev/null; exit 5")] {
+                let (name, image) = (format!("short-{what}-{number}"), &image);
+                scope.spawn(move || {
+                    let arguments = ["run", &name, "--rm", "-i", "--restart=Never", image, "--command", "--", "sh", "-c", script];
+                    let ran = match client {
+                        Some(program) => cluster.run(&program.to_string_lossy(), &arguments),
+                        None => cluster.coracle(&arguments),
+                    };
+                    assert_eq!((ran.text().matches("said\n").count(), ran.code), (1, Some(5)), "{}", ran.said());
+                });
+            }
+        }
+    });
+}
+
+/// Who has no input is listened to for as long as one likes; a terminal has the size of the one who is attached.
+fn clients_are_at_terminals(cluster: &Cluster) {
+    cluster.create(&pod("ticks", "while :; do echo tick; sleep 1; done", json!({}), json!({})));
+    let sized = |size: &str| format!("read line; until [ \"$(stty size)\" = '{size}' ]; do sleep 0.1; done; echo $line at {size};");
+    let script = format!("test -t 0 && echo on a terminal; {} {} exit 3", sized("30 100"), sized("20 90"));
+    cluster.create(&pod("typed-at", &script, json!({"restartPolicy": "Never"}), json!({"stdin": true, "tty": true})));
+    cluster.until_pod("runs", "ticks", runs);
+    let mut client = cluster.kubectl_running(&["attach", "-i", "ticks"]);
+    client.until("it goes on though there is no more input", SOON, |said| (said.matches("tick\n").count() > 2).then_some(()));
+    assert!(client.child.try_wait().unwrap().is_none(), "{}", client.said());
+    drop(client);
+    cluster.until_pod("runs", "typed-at", runs);
+    let mut terminal = Terminal::start(&cluster.kubectl_command(&["attach", "-it", "typed-at"]), 100, 30);
+    terminal.shows(&["If you don't see a command prompt"]);
+    terminal.press("one\r");
+    terminal.shows(&["one at 30 100"]);
+    terminal.resize(90, 20);
+    terminal.press("two\r");
+    terminal.shows(&["two at 20 90"]);
+    terminal.end();
+    terminal.assert_restored();
+    cluster
+        .until_logs("what was at the terminal", &["typed-at"], |text| text.starts_with("on a terminal") && text.contains("two at 20 90"));
     cluster.clear();
 }
 
