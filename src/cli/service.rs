@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::Api;
 
 use super::arguments::Global;
@@ -35,8 +36,10 @@ fn places(service: &Service, host: &str, linked: bool) -> String {
         let _ = writeln!(out, "in pods        {dns} is another name of {target}");
         return out;
     }
+    let headless = spec.cluster_ip.as_deref() == Some("None");
     for port in spec.ports.iter().flatten() {
-        let number = port.port;
+        // nobody stands between a headless service's clients and its pods
+        let number = target(port).filter(|_| headless).unwrap_or(port.port);
         let _ = writeln!(out, "{}", title(port));
         let _ = writeln!(out, "  in pods        {}", shown(port, &dns, number));
         if let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") {
@@ -72,17 +75,29 @@ fn title(port: &ServicePort) -> String {
     }
 }
 
+/// The pods' port, where it is given as a number.
+fn target(port: &ServicePort) -> Option<i32> {
+    match port.target_port {
+        Some(IntOrString::Int(number)) => Some(number),
+        _ => None,
+    }
+}
+
+/// What is spoken, as the port's name or numbers tell, whatever number leads to it.
+fn scheme(port: &ServicePort) -> Option<&'static str> {
+    let named = port.name.as_deref().unwrap_or_default();
+    let is_one_of = |numbers: [i32; 2]| numbers.contains(&port.port) || target(port).is_some_and(|number| numbers.contains(&number));
+    match port.protocol.as_deref() {
+        Some("UDP" | "SCTP") => None,
+        _ if named.starts_with("https") || is_one_of([443, 8443]) => Some("https"),
+        _ if named.starts_with("http") || is_one_of([80, 8080]) => Some("http"),
+        _ => None,
+    }
+}
+
 /// As a URL, where browsers might be interested.
 fn shown(port: &ServicePort, host: &str, number: i32) -> String {
-    let named = port.name.as_deref().unwrap_or_default();
-    let scheme = match number {
-        443 | 8443 => Some("https"),
-        _ if named.starts_with("https") => Some("https"),
-        80 | 8080 => Some("http"),
-        _ if named.starts_with("http") => Some("http"),
-        _ => None,
-    };
-    match (scheme, number) {
+    match (scheme(port), number) {
         (Some("http"), 80) => format!("http://{host}"),
         (Some("https"), 443) => format!("https://{host}"),
         (Some(scheme), _) => format!("{scheme}://{host}:{number}"),
@@ -124,7 +139,13 @@ port names (53/UDP)
         // a plain user's machine has no way to the addresses of the cluster
         let plain = places_of(balancer, false);
         assert!(plain.contains("http://10.96.1.2  (from pods)\n") && !plain.contains("10.244."), "{plain}");
-        let headless = places_of(json!({"clusterIP": "None", "ports": [{"port": 5432}]}), true);
+        // as `kubectl expose` makes it, without a name
+        let exposed =
+            json!({"type": "NodePort", "clusterIP": "10.96.1.2", "ports": [{"port": 8085, "targetPort": 8080, "nodePort": 30080}]});
+        let told = places_of(exposed, true);
+        assert!(told.contains("http://10.96.1.2:8085  ") && told.contains("http://127.0.0.1:30080\n"), "{told}");
+        let headless = places_of(json!({"clusterIP": "None", "ports": [{"port": 80, "targetPort": 5432}]}), true);
+        assert!(headless.contains("http://web.shop.svc.cluster.local:5432\n") && headless.contains("8080:5432\n"), "{headless}");
         assert_eq!(headless.lines().count(), 3, "{headless}");
         let out = places_of(json!({"type": "ExternalName", "externalName": "example.org"}), true);
         assert_eq!(out, "in pods        web.shop.svc.cluster.local is another name of example.org\n");
