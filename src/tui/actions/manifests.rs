@@ -55,8 +55,8 @@ pub fn watch(app: &mut App, dir: PathBuf, paused: bool) {
 fn object(app: &mut App) -> Option<Target> {
     let mut found = None;
     app.with(|view: &mut ManifestsView, _| found = view.document());
-    let (kind, namespace, name) = found?;
-    let kind = app.shared.kinds.all().iter().find(|known| known.kind == kind).cloned()?;
+    let ((group, kind), namespace, name) = found?;
+    let kind = app.shared.kinds.by_kind(&group, &kind)?;
     Some(Target { kind, namespace, name })
 }
 

@@ -27,6 +27,13 @@ enum Item<'a> {
     Document(&'a FolderStatus, &'a FileStatus, &'a DocumentStatus),
 }
 
+/// Kinds of two groups may have one name.
+type GroupKind = (String, String);
+
+fn kind_of(document: &DocumentStatus) -> GroupKind {
+    (document.group.clone(), document.kind.clone())
+}
+
 /// A folder, and what is known of it.
 struct Shown {
     watched: Watched,
@@ -38,10 +45,10 @@ struct Shown {
 pub struct ManifestsView {
     command: String,
     folders: Vec<Shown>,
-    /// Collections that are observed for the health of what is in them: path, and the kind there.
-    observed: BTreeMap<String, (Sub, String)>,
+    /// Collections that are observed for the health of what is in them: path, and group and kind there.
+    observed: BTreeMap<String, (Sub, GroupKind)>,
     /// By kind, namespace and name.
-    health: HashMap<(String, String, String), (Health, String)>,
+    health: HashMap<(GroupKind, String, String), (Health, String)>,
     cursor: Cursor,
 }
 
@@ -74,10 +81,10 @@ impl ManifestsView {
         items
     }
 
-    /// Kind, namespace and name of the document under the cursor.
-    pub fn document(&self) -> Option<(String, String, String)> {
+    /// Group and kind, namespace and name of the document under the cursor.
+    pub fn document(&self) -> Option<(GroupKind, String, String)> {
         match self.items().get(self.cursor.position)? {
-            Item::Document(_, _, document) => Some((document.kind.clone(), document.namespace.clone(), document.name.clone())),
+            Item::Document(_, _, document) => Some((kind_of(document), document.namespace.clone(), document.name.clone())),
             Item::File(..) | Item::Folder(_) => None,
         }
     }
@@ -107,13 +114,13 @@ impl ManifestsView {
 
     /// Observes the collections the documents are in, and no others.
     fn observe(&mut self, shared: &mut Shared) {
-        let mut wanted: BTreeMap<String, String> = BTreeMap::new();
+        let mut wanted: BTreeMap<String, GroupKind> = BTreeMap::new();
         for file in self.folders.iter().flat_map(|shown| &shown.status.files) {
             for document in &file.documents {
                 let made = matches!(document.state, DocumentState::Applied | DocumentState::Unchanged);
-                if let Some(kind) = shared.kinds.all().iter().find(|known| made && known.kind == document.kind) {
+                if let Some(kind) = shared.kinds.by_kind(&document.group, &document.kind).filter(|_| made) {
                     let namespace = Some(document.namespace.as_str()).filter(|namespace| !namespace.is_empty());
-                    wanted.insert(kind.path(namespace), document.kind.clone());
+                    wanted.insert(kind.path(namespace), kind_of(document));
                 }
             }
         }
@@ -127,12 +134,12 @@ impl ManifestsView {
         }
     }
 
-    fn take_health(&mut self, kind: &str, objects: &BTreeMap<String, serde_json::Value>) {
+    fn take_health(&mut self, kind: &GroupKind, objects: &BTreeMap<String, serde_json::Value>) {
         for document in self.folders.iter().flat_map(|shown| &shown.status.files).flat_map(|file| &file.documents) {
-            if document.kind != kind {
+            if kind_of(document) != *kind {
                 continue;
             }
-            let key = (kind.to_owned(), document.namespace.clone(), document.name.clone());
+            let key = (kind.clone(), document.namespace.clone(), document.name.clone());
             match objects.get(&format!("{}/{}", document.namespace, document.name)) {
                 Some(object) => drop(self.health.insert(key, (health_of(object), note(object)))),
                 None => drop(self.health.remove(&key)),
@@ -197,7 +204,7 @@ impl ManifestsView {
                     ),
                 ];
                 // how what it made is: the other axis
-                if let Some((health, note)) = self.health.get(&(document.kind.clone(), document.namespace.clone(), document.name.clone())) {
+                if let Some((health, note)) = self.health.get(&(kind_of(document), document.namespace.clone(), document.name.clone())) {
                     let (sign, plain) = match health {
                         Health::Fine => ("●", "healthy"),
                         Health::Done => ("●", "done"),
@@ -333,5 +340,33 @@ impl View for ManifestsView {
             })
             .collect();
         frame.render_widget(Paragraph::new(lines).style(shared.theme.style(Role::Text)), area);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use serde_json::json;
+
+    use super::*;
+    use crate::manifests::Control;
+
+    #[test]
+    fn kinds_of_two_groups_may_have_one_name() {
+        let document = |group: &str| DocumentStatus {
+            group: group.into(),
+            kind: "Ingress".into(),
+            namespace: "default".into(),
+            name: "web".into(),
+            state: DocumentState::Applied,
+            ..DocumentStatus::default()
+        };
+        let (ours, theirs) = (document("networking.k8s.io"), document("example.com"));
+        let file = FileStatus { path: "web.yaml".into(), documents: vec![ours.clone(), theirs.clone()], ..FileStatus::default() };
+        let (_sender, status) = tokio::sync::watch::channel(FolderStatus { files: vec![file], ..FolderStatus::default() });
+        let mut view = ManifestsView::new("manifests".into(), vec![Watched { status, control: Control::default(), kept: None }]);
+        view.take_health(&kind_of(&ours), &BTreeMap::from([("default/web".to_owned(), json!({"kind": "Ingress"}))]));
+        let known = |document: &DocumentStatus| view.health.contains_key(&(kind_of(document), "default".to_owned(), "web".to_owned()));
+        assert!(known(&ours) && !known(&theirs));
     }
 }
