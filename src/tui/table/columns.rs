@@ -48,7 +48,7 @@ impl Column {
     fn spare(&self, index: usize) -> usize {
         match self.name.as_str() {
             "NAME" => 0,
-            "STATUS" | "READY" | "NAMESPACE" | "REASON" | "MESSAGE" => 1,
+            "STATUS" | "STATE" | "READY" | "NAMESPACE" | "REASON" | "MESSAGE" => 1,
             "AGE" | "LAST SEEN" => 2,
             "RESTARTS" | "OBJECT" => 3,
             "TYPE" => 4,
@@ -95,7 +95,9 @@ pub fn fitting(columns: &[Column], wanted: &[usize], wide: bool, hidden: impl Fn
         // running text, and what it is about, may be cut instead of dropped
         let mut over = total(&shown) - (width + 2);
         let mut cut = shown.clone();
-        for (name, least) in [("MESSAGE", 16), ("OBJECT", 18)] {
+        // what a message says is worth more than what a table has beside its own columns
+        let beside = shown.iter().any(|(index, _)| columns[*index].spare(*index) >= 10);
+        for (name, least) in [("MESSAGE", if beside { 32 } else { 16 }), ("OBJECT", 18), ("ALIASES", 12)] {
             if let Some((_, wide)) = cut.iter_mut().find(|(index, _)| columns[*index].name == name) {
                 let by = over.min(wide.saturating_sub(least));
                 *wide -= by;
