@@ -161,6 +161,11 @@ impl App {
             spans.push(Span::styled(key, theme.style(Role::Key)));
             spans.push(Span::styled(format!(" {name}  "), theme.style(Role::Hint)));
         }
+        // where every key goes to a program there is one way out, and it must not be a secret
+        let out = "ctrl-]";
+        if self.view().is_some_and(|view| view.takes_all_keys()) && out.len() + 23 < room {
+            spans = vec![Span::styled(out, theme.style(Role::Key)), Span::styled(" gives the keys back  ", theme.style(Role::Hint))];
+        }
         let hints = Line::from(spans);
         let width = u16::try_from(hints.width()).unwrap_or_default().min(row.width);
         frame.render_widget(Paragraph::new(hints), Rect::new(row.right() - width, row.y, width, 1));
