@@ -5,8 +5,8 @@ mod keymap;
 use std::ops::BitOr;
 
 use crate::actions::{
-    access, cluster, exec, forward, helm, history, manifests, move_about, object, overview, panes, relations, rollout, session, show, text,
-    timeline,
+    access, change, cluster, exec, forward, helm, history, manifests, move_about, object, overview, panes, relations, rollout, session,
+    show, text, timeline,
 };
 use crate::app::App;
 use crate::input::Key;
@@ -300,9 +300,9 @@ pub static ACTIONS: &[Action] = &[
     write("suspend", &["s"], Scopes::CRONJOBS, Row, "suspend, or go on", rollout::suspend),
     write("scale", &["s"], Scopes::SCALABLE, Row, "scale", object::scale),
     write("restart", &["r"], Scopes::WORKLOADS, Row, "restart the rollout", object::restart),
-    write("set-image", &["i"], Scopes::WORKLOADS.or(Scopes::PODS), Row, "set the image of a container", object::set_image),
+    write("set-image", &["i"], Scopes::WORKLOADS.or(Scopes::PODS), Row, "set the image of a container", change::set_image),
     row("decode-secret", &["x"], Scopes::SECRETS, Row, "decode the secret", object::decode),
-    write("label", &["L"], Scopes::OBJECT, Row, "set labels", object::label),
+    write("label", &["L"], Scopes::OBJECT, Row, "set labels", change::label),
     write("delete", &["ctrl-d"], Scopes::OBJECT, Row, "delete (asks)", object::delete),
     write("kill", &["ctrl-k"], Scopes::OBJECT, Row, "kill now (asks once)", object::kill),
     row("owner", &["J"], Scopes::OBJECT, Row, "go to the owner", object::owner),

@@ -3,8 +3,10 @@
 use serde_json::Value;
 
 use crate::action::{Action, Scopes};
+use crate::actions::change::in_production;
 use crate::boot::Connection;
 use crate::command;
+use crate::early::Early;
 use crate::input::{Input, Key, KeyCode, MouseKind};
 use crate::kinds::Kinds;
 use crate::message::{Effect, Message, News, Sub};
@@ -16,6 +18,9 @@ use crate::views::NAMES;
 use crate::views::boot::BootView;
 use crate::views::table::TableView;
 use crate::widgets::prompt::Prompt;
+
+/// Actions that write as soon as their key is pressed.
+const UNASKED: &[&str] = &["cordon", "uncordon", "suspend", "trigger", "pause-rollout", "undo", "redo", "manifest-apply"];
 
 /// State of the whole UI.
 pub struct App {
@@ -35,6 +40,8 @@ pub struct App {
     first: Option<String>,
     /// How many messages the views of tasks know of.
     told: usize,
+    /// Keys that came before the rows they are about.
+    pub(crate) early: Early,
     /// It is time to leave.
     pub quit: bool,
 }
@@ -52,6 +59,7 @@ impl App {
             last: None,
             first: None,
             told: 0,
+            early: Early::default(),
             quit: false,
         }
     }
@@ -96,6 +104,7 @@ impl App {
             Message::Tick => self.shared.dirty = true,
         }
         self.settle();
+        self.act_on_rows();
         self.follow_preview();
         self.follow_tasks();
         std::mem::take(&mut self.shared.effects)
@@ -103,7 +112,7 @@ impl App {
 
     /// A view of what was done shows what was done since.
     fn follow_tasks(&mut self) {
-        let known = std::mem::replace(&mut self.told, self.shared.activity.len());
+        let known = std::mem::replace(&mut self.told, self.shared.said);
         if known != self.told {
             self.every_view(|view, shared| {
                 if let Some(tasks) = view.downcast::<TableView>().filter(|table| table.made_name() == Some("tasks")) {
@@ -143,11 +152,11 @@ impl App {
         let command = if again { self.shared.options.command.take().unwrap_or_else(|| "pods".to_owned()) } else { first };
         self.shared.options.command = None;
         self.shared.recall_forwards();
-        let known = self.shared.activity.len();
+        let known = self.shared.said;
         command::run(self, &command);
         // a kind of somebody's own is known when the server has said what there is
         if self.is_bare() && !self.shared.discovered {
-            self.shared.activity.truncate(known);
+            self.shared.unsay(known);
             self.first = Some(command);
         }
     }
@@ -181,6 +190,7 @@ impl App {
 
     fn news(&mut self, sub: Sub, news: News) {
         let mut news = Some(news);
+        self.out_of_patience(sub, &mut news);
         self.preview_news(sub, &mut news);
         for view in self.stack.iter_mut().rev() {
             if news.is_none() {
@@ -222,6 +232,12 @@ impl App {
         }
     }
 
+    /// A key that waited, as if it came now.
+    pub(crate) fn press(&mut self, key: Key) {
+        self.key(key);
+        self.settle();
+    }
+
     fn key(&mut self, key: Key) {
         // a program in a pane gets every key, ctrl-c too
         if self.layers.is_empty()
@@ -244,6 +260,9 @@ impl App {
                 }
                 Taken::No => {}
             }
+        }
+        if self.waits(key) {
+            return;
         }
         let Some(view) = self.stack.last_mut() else { return };
         if view.key(key, &mut self.shared) {
@@ -311,6 +330,10 @@ impl App {
         }
         if let Some(reason) = self.forbidden(action) {
             return self.shared.say(Level::Warning, format!("{}: {reason}", action.name));
+        }
+        // what asks nothing itself asks where a slip costs much
+        if UNASKED.contains(&action.name) {
+            return in_production(self, action.name, format!("{}?", action.doc), action.run);
         }
         (action.run)(self);
     }

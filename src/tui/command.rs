@@ -1,10 +1,11 @@
 //! What is typed after `:`.
 
 use crate::action::{self, ACTIONS, Scopes};
-use crate::actions::{access, overview, relations, session};
+use crate::actions::{access, change, overview, relations, session};
 use crate::app::App;
 use crate::kinds::Target;
 use crate::shared::{Level, Namespaces};
+use crate::typed;
 use crate::views::table::TableView;
 use crate::widgets::picker::Picker;
 
@@ -24,6 +25,7 @@ pub const WORDS: &[(&str, &str)] = &[
     ("workloads", "everything that runs pods"),
     ("images", "images of the pods"),
     ("fleet", "how the clusters of all contexts are"),
+    ("status", "how the cluster in this program is: actors, queues, watches"),
     ("rightsize", "requests and limits against what is used"),
     ("can", "what a user, group or service account may do"),
     ("who-can", "who may do something"),
@@ -38,6 +40,7 @@ pub const WORDS: &[(&str, &str)] = &[
     ("history", "earlier versions of a kind's objects"),
     ("at", "this table as it was at a revision"),
     ("reload", "read the configuration again"),
+    ("set", "set image [KIND NAME] container=image"),
 ];
 
 /// Other names of these words, most of them those of k9s.
@@ -90,7 +93,7 @@ const OTHER_WORDS: &[&str] = &[
 
 /// Whether a command begins with this word, as it is.
 pub fn is_word(word: &str) -> bool {
-    WORDS.iter().any(|(known, _)| *known == word) || OTHER_WORDS.contains(&word)
+    WORDS.iter().any(|(known, _)| *known == word) || OTHER_WORDS.contains(&word) || typed::is_verb(word)
 }
 
 /// Carries out a command.
@@ -106,6 +109,9 @@ fn run_deep(app: &mut App, text: &str, depth: u8) {
         && meant.split_whitespace().next() != Some(word)
     {
         return run_deep(app, &format!("{meant} {rest}"), depth - 1);
+    }
+    if typed::is_meant(app, word, rest) {
+        return typed::run(app, text);
     }
     if word_of_its_own(app, word, rest) {
         return;
@@ -129,7 +135,11 @@ fn word_of_its_own(app: &mut App, word: &str, rest: &str) -> bool {
         "watch" if !rest.is_empty() && app.shared.options.readonly => {
             app.shared.say(Level::Warning, "watch: not with --readonly; `:dir` only looks");
         }
-        "watch" if !rest.is_empty() => crate::actions::manifests::watch(app, session::path_of(rest), false),
+        "watch" if !rest.is_empty() => {
+            let path = session::path_of(rest);
+            let line = format!("Apply {} now, and whenever it changes?", path.display());
+            change::in_production(app, "watch", line, move |app| crate::actions::manifests::watch(app, path, false));
+        }
         "dir" | "dirs" | "ls" | "d" if !rest.is_empty() => crate::actions::manifests::watch(app, session::path_of(rest), true),
         "watch" | "dir" | "dirs" | "ls" => crate::actions::manifests::show(app),
         "pf" | "portforward" | "portforwards" | "port-forwards" => app.push(Box::new(crate::actions::forward::table(None))),
@@ -145,6 +155,7 @@ fn word_of_its_own(app: &mut App, word: &str, rest: &str) -> bool {
         "workload" | "workloads" | "wk" => overview::workloads(app),
         "images" => overview::images(app),
         "fleet" => overview::fleet(app),
+        "status" => crate::actions::status::show(app),
         "rightsize" => crate::actions::rightsize::show(app),
         "can" | "who-can" => access::command(app, word, rest),
         "usr" | "user" | "users" => access::subjects(app, "User"),
@@ -166,7 +177,8 @@ fn word_of_its_own(app: &mut App, word: &str, rest: &str) -> bool {
         },
         "at" if !rest.is_empty() => at(app, rest),
         "reload" => reload(app),
-        "rollout" if !rest.is_empty() => return false,
+        "label" if !rest.is_empty() => change::typed_label(app, rest),
+        "set" => change::typed_image(app, rest),
         "h" | "?" => crate::actions::move_about::help(app),
         _ => return false,
     }
@@ -267,18 +279,28 @@ fn run_action(app: &mut App, word: &str, rest: &str) {
     if rest.is_empty() {
         return app.perform(action);
     }
-    let words: Vec<&str> = rest.split([' ', '/']).filter(|word| !word.is_empty()).collect();
-    let (kind, name) = match words.as_slice() {
+    match object_named(app, &rest.split_whitespace().collect::<Vec<_>>()) {
+        Ok(target) => crate::actions::object::on(app, action, target),
+        Err(message) => app.shared.say(Level::Error, format!("{word}: {message}")),
+    }
+}
+
+/// The object that words name: `KIND NAME`, `KIND/NAME`, or the name of a pod.
+///
+/// # Errors
+/// Why they name none.
+pub fn object_named(app: &App, words: &[&str]) -> Result<Target, String> {
+    let parts: Vec<&str> = words.iter().flat_map(|word| word.split('/')).filter(|word| !word.is_empty()).collect();
+    let (kind, name) = match parts.as_slice() {
         [kind, name] => (*kind, *name),
         [name] => ("pods", *name),
-        _ => return app.shared.say(Level::Error, format!("{word} takes a kind and a name")),
+        _ => return Err("it takes a kind and a name".to_owned()),
     };
-    let Some(kind) = app.shared.kinds.find(kind) else {
-        return app.shared.say(Level::Error, format!("no kind is called {kind}"));
+    let kind = app.shared.kinds.find(kind).ok_or_else(|| format!("no kind is called {kind}"))?;
+    let namespace = match (kind.namespaced, app.shared.namespaces.single()) {
+        (false, _) => String::new(),
+        (true, Some(namespace)) => namespace.to_owned(),
+        (true, None) => return Err(format!("in which namespace is {name}? Pick one first")),
     };
-    let Some(namespace) = app.shared.namespaces.single().map(str::to_owned).or_else(|| (!kind.namespaced).then(String::new)) else {
-        return app.shared.say(Level::Error, format!("in which namespace is {name}? Pick one first"));
-    };
-    let target = Target { namespace: if kind.namespaced { namespace } else { String::new() }, kind, name: name.to_owned() };
-    crate::actions::object::on(app, action, target);
+    Ok(Target { namespace, kind, name: name.to_owned() })
 }

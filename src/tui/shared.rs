@@ -100,6 +100,9 @@ pub struct Entry {
     pub text: String,
 }
 
+/// How many messages of a session are kept.
+const REMEMBERED: usize = 1_000;
+
 /// What is done when a program that had the terminal has ended.
 pub type After = Box<dyn FnOnce(&mut App)>;
 
@@ -131,8 +134,10 @@ pub struct Shared {
     pub answered: Timestamp,
     /// Steps of the cluster's start.
     pub steps: Vec<BootStep>,
-    /// Everything said in this session, oldest first.
+    /// What was said in this session, oldest first; the oldest of very much is forgotten.
     pub activity: Vec<Entry>,
+    /// How much was said in all.
+    pub said: usize,
     /// Writes under way.
     pub jobs: usize,
     /// Names of objects asked for by completion, by kind.
@@ -199,7 +204,7 @@ impl Shared {
         options.command = options.command.take().or_else(|| config.settings().default_view.clone());
         let header = !config.settings().ui.headless;
         let at = options.clock.now();
-        let activity = complaints.into_iter().chain(wrong).map(|text| Entry { at, level: Level::Warning, text }).collect();
+        let activity: Vec<Entry> = complaints.into_iter().chain(wrong).map(|text| Entry { at, level: Level::Warning, text }).collect();
         Ok(Self {
             size,
             now: options.clock.now(),
@@ -213,6 +218,7 @@ impl Shared {
             link: Link::Starting,
             answered: options.clock.now(),
             steps: Vec::new(),
+            said: activity.len(),
             activity,
             jobs: 0,
             names: HashMap::new(),
@@ -299,7 +305,17 @@ impl Shared {
     /// Says something in the status row, and keeps it.
     pub fn say(&mut self, level: Level, text: impl Into<String>) {
         self.activity.push(Entry { at: self.now, level, text: text.into() });
+        self.said += 1;
+        let much = self.activity.len().saturating_sub(REMEMBERED);
+        self.activity.drain(..much);
         self.dirty = true;
+    }
+
+    /// Forgets what was said since so much had been said.
+    pub fn unsay(&mut self, said: usize) {
+        let since = self.said.saturating_sub(said);
+        self.activity.truncate(self.activity.len().saturating_sub(since));
+        self.said = said;
     }
 
     /// Says that something failed.

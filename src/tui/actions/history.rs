@@ -264,7 +264,11 @@ pub fn restore(app: &mut App) {
     app.shared.call(
         Call::read(&target),
         Box::new(move |app, now| {
-            let now = now.ok();
+            let now = match now {
+                Ok(now) => Some(now),
+                Err(fault) if fault.kind == FaultKind::NotFound => None,
+                Err(fault) => return app.shared.fail(&target.shown(), &fault),
+            };
             let print = |object: &Value| yaml::print(&yaml::editable(object));
             let lines = diff(&now.as_ref().map(print).unwrap_or_default(), &print(&wanted));
             if lines.is_empty() {

@@ -1,6 +1,7 @@
 //! What the actions of the table do, by what they are about.
 
 pub mod access;
+pub mod change;
 pub mod cluster;
 pub mod exec;
 pub mod forward;
@@ -16,5 +17,6 @@ pub mod rightsize;
 pub mod rollout;
 pub mod session;
 pub mod show;
+pub mod status;
 pub mod text;
 pub mod timeline;

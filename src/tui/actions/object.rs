@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::action::Action;
 use crate::app::App;
 use crate::config::Program;
-use crate::keep::changes::{label_patch, write};
+use crate::keep::changes::write;
 use crate::kinds::Target;
 use crate::shared::{Level, Namespaces};
 use crate::source::call::Call;
@@ -16,7 +16,7 @@ use crate::views::editor::EditorView;
 use crate::views::logs::LogsView;
 use crate::views::table::TableView;
 use crate::views::text::TextView;
-use crate::widgets::dialog::{self, Dialog, Field};
+use crate::widgets::dialog::{self, Dialog};
 
 /// The object the cursor is on.
 pub fn target(app: &App) -> Option<Target> {
@@ -33,6 +33,10 @@ pub fn on(app: &mut App, action: &'static Action, target: Target) {
     if action.writes && app.shared.options.readonly {
         return app.shared.say(Level::Warning, format!("{}: not with --readonly", action.name));
     }
+    let denied = crate::action::needs(action.name).and_then(|(verb, part)| app.shared.access.denies(verb, part, &target));
+    if let Some(reason) = denied {
+        return app.shared.say(Level::Warning, format!("{}: {reason}", action.name));
+    }
     let view: Box<dyn crate::view::View> = match action.name {
         "yaml" => Box::new(TextView::yaml(target)),
         "edit" => Box::new(EditorView::new(target)),
@@ -43,7 +47,7 @@ pub fn on(app: &mut App, action: &'static Action, target: Target) {
             return app.lay(Box::new(dialog));
         }
         "scale" => return ask_scale(app, target),
-        "restart" => return restart_one(app, &target),
+        "restart" => return ask_restart(app, vec![target]),
         "describe" => Box::new(TextView::describe(target)),
         "why" | "xray" | "history" | "timeline" | "rollout" | "shell" | "attach" | "port-forward" | "used-by" => {
             // these work on a row: the object's own table is opened for them
@@ -254,8 +258,13 @@ fn ask_scale(app: &mut App, target: Target) {
 
 /// Restarts rollouts.
 pub fn restart(app: &mut App) {
+    let targets = targets(app);
+    ask_restart(app, targets);
+}
+
+fn ask_restart(app: &mut App, targets: Vec<Target>) {
     let targets: Vec<Target> =
-        targets(app).into_iter().filter(|target| target.kind.plural != "replicasets" && target.kind.group == "apps").collect();
+        targets.into_iter().filter(|target| target.kind.plural != "replicasets" && target.kind.group == "apps").collect();
     if targets.is_empty() {
         return app.shared.say(Level::Warning, "only deployments, stateful sets and daemon sets can be restarted");
     }
@@ -273,24 +282,6 @@ fn restart_one(app: &mut App, target: &Target) {
     let now = app.shared.now.round(jiff::Unit::Second).unwrap_or(app.shared.now).to_string();
     let patch = json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": now}}}}});
     write(app, target, Call::merge(target, "", patch, false), format!("{} restarted", target.shown()));
-}
-
-/// Asks for the images of a workload's containers.
-pub fn set_image(app: &mut App) {
-    let Some(target) = target(app) else { return };
-    on_object(app, target, |app, target, object| {
-        let path = if target.kind.is("", "pods") { "/spec/containers" } else { "/spec/template/spec/containers" };
-        let containers = object.pointer(path).and_then(Value::as_array).cloned().unwrap_or_default();
-        let images: Vec<(String, String)> = containers
-            .iter()
-            .map(|container| {
-                let text = |field: &str| container.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-                (text("name"), text("image"))
-            })
-            .collect();
-        let dialog = dialog::set_image(target, images).guarded(&app.shared);
-        app.lay(Box::new(dialog));
-    });
 }
 
 /// Asks before deleting.
@@ -417,26 +408,6 @@ pub fn decode(app: &mut App) {
         app.push(Box::new(TextView::yaml(target)));
         app.with(TextView::toggle_decoded);
     }
-}
-
-/// Sets labels, or takes them away.
-pub fn label(app: &mut App) {
-    let targets = targets(app);
-    let names = targets.iter().map(Target::shown).collect::<Vec<_>>().join(", ");
-    if targets.is_empty() {
-        return;
-    }
-    let lines = vec![format!("Labels of {names}: key=value sets one, key- takes it away.")];
-    app.lay(Box::new(Dialog::form("label", lines, vec![Field::text("labels", "")], move |app, answers| {
-        match label_patch(answers.first().map_or("", String::as_str)) {
-            Ok(patch) => {
-                for target in &targets {
-                    write(app, target, Call::merge(target, "", patch.clone(), false), format!("{} labelled", target.shown()));
-                }
-            }
-            Err(message) => app.shared.say(Level::Error, message),
-        }
-    })));
 }
 
 /// Deletes every pod of the namespaces shown that has ended.

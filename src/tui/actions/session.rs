@@ -376,6 +376,7 @@ pub fn tasks(app: &mut App) {
     let made = Made {
         sort: Some(("AGE", false)),
         ..Made::new("tasks", |shared| {
+            let first = shared.said.saturating_sub(shared.activity.len());
             let rows: Vec<Row> = shared
                 .activity
                 .iter()
@@ -387,7 +388,7 @@ pub fn tasks(app: &mut App) {
                         Level::Warning => ("warning", Health::Pending),
                         Level::Error => ("error", Health::Faulty),
                     };
-                    let cells = [format!("{index:05}"), sign.to_owned(), entry.text.clone(), String::new()];
+                    let cells = [format!("{:05}", first + index), sign.to_owned(), entry.text.clone(), String::new()];
                     Row::made(&cells, health).timed(vec![entry.at.as_second()])
                 })
                 .collect();

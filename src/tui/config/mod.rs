@@ -206,6 +206,11 @@ impl Config {
 }
 
 impl App {
+    /// Whether a plugin has this key.
+    pub(crate) fn is_configured(&self, key: Key) -> bool {
+        self.shared.config.plugins.iter().any(|(own, _)| *own == key)
+    }
+
     /// Does what a hotkey or a plugin says; false if the key is none, or ours comes first.
     pub(crate) fn configured(&mut self, key: Key) -> bool {
         let ours = self.shared.keymap.action(key, self.scopes()).is_some();

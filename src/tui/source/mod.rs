@@ -5,6 +5,7 @@ pub mod contexts;
 pub mod describe;
 pub mod graph;
 pub mod jsonpath;
+pub mod line;
 pub mod logs;
 pub mod observe;
 pub mod printer;

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use futures::SinkExt;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Api;
 use kube::api::{AttachParams, AttachedProcess, TerminalSize};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::call::Call;
+use super::call::{Call, encode};
 use super::fault::{Fault, FaultKind};
+use super::line::{Edited, Line};
 use crate::kinds::Target;
 
 /// What runs.
@@ -72,40 +74,76 @@ pub async fn run(
     mut typed: UnboundedReceiver<Typed>,
     tell: impl Fn(Printed) -> bool,
 ) {
-    let attached = match begin(&client, &session).await {
+    let (attached, line) = match begin(&client, &session).await {
         Ok(attached) => attached,
+        // what cannot be joined any more may still be read, as kubectl does
+        Err(fault) if session.runs == Runs::Attach => return read_log(&client, &session, fault, tell).await,
         Err(fault) => {
             tell(Printed::Failed(fault));
             return;
         }
     };
     if tell(Printed::Connected) {
-        let end = talk(attached, size, &mut typed, &tell).await;
+        let end = talk(attached, line, size, &mut typed, &tell).await;
         tell(end);
     }
 }
 
-async fn begin(client: &kube::Client, session: &Session) -> Result<AttachedProcess, Fault> {
+/// What a container wrote that has ended, or cannot be joined; why it could not be joined if there is nothing to read.
+async fn read_log(client: &kube::Client, session: &Session, fault: Fault, tell: impl Fn(Printed) -> bool) {
+    let path = format!("{}/log?container={}", session.pod.path(), encode(&session.container));
+    let request = Call { accept: "*/*", ..Call::get(path) }.request();
+    let log = match request {
+        Ok(request) => client.request_text(request).await.ok().filter(|log| !log.is_empty()),
+        Err(_) => None,
+    };
+    let Some(log) = log else {
+        tell(Printed::Failed(fault));
+        return;
+    };
+    if tell(Printed::Connected) && tell(Printed::Bytes(log.replace('\n', "\r\n").into_bytes())) {
+        tell(Printed::Ended(format!("its log; {}", fault.message)));
+    }
+}
+
+/// The process; and a line to type at when what is joined has no terminal of its own.
+async fn begin(client: &kube::Client, session: &Session) -> Result<(AttachedProcess, Option<Line>), Fault> {
     if session.starting {
         wait_until_running(client, session).await?;
     }
     let pods: Api<Pod> = Api::namespaced(client.clone(), &session.pod.namespace);
-    let how = AttachParams::interactive_tty().container(&session.container);
-    match &session.runs {
+    let line = (session.runs == Runs::Attach && !has_terminal(client, session).await?).then(Line::default);
+    let how = match line {
+        None => AttachParams::interactive_tty(),
+        Some(_) => AttachParams::default().stdin(true).stdout(true).stderr(true),
+    };
+    let how = how.container(&session.container);
+    let process = match &session.runs {
         Runs::Exec(command) => pods.exec(&session.pod.name, command, &how).await,
         Runs::Attach => pods.attach(&session.pod.name, &how).await,
-    }
-    .map_err(Fault::from)
+    };
+    Ok((process?, line))
+}
+
+/// Whether what a container runs has a terminal.
+async fn has_terminal(client: &kube::Client, session: &Session) -> Result<bool, Fault> {
+    let pod = Call::read(&session.pod).send(client).await?;
+    let lists = ["containers", "initContainers", "ephemeralContainers"].map(|list| pod.pointer(&format!("/spec/{list}")));
+    let mut all = lists.iter().flatten().filter_map(|list| list.as_array()).flatten();
+    let named = all.find(|container| container.get("name").and_then(Value::as_str) == Some(&session.container));
+    Ok(named.is_some_and(|container| container.get("tty") == Some(&Value::Bool(true))))
 }
 
 async fn talk(
     mut attached: AttachedProcess,
+    mut line: Option<Line>,
     size: (u16, u16),
     typed: &mut UnboundedReceiver<Typed>,
     tell: &impl Fn(Printed) -> bool,
 ) -> Printed {
     let broken = |what: &str| Printed::Failed(Fault::new(FaultKind::Unreachable, what));
-    let (Some(mut stdin), Some(mut stdout)) = (attached.stdin(), attached.stdout()) else { return broken("there is no way to it") };
+    let (Some(stdin), Some(mut stdout)) = (attached.stdin(), attached.stdout()) else { return broken("there is no way to it") };
+    let (mut stdin, mut stderr) = (Some(stdin), attached.stderr());
     let mut sizes = attached.terminal_size();
     let mut resize = async |columns: u16, rows: u16| {
         if let Some(sizes) = &mut sizes {
@@ -114,15 +152,32 @@ async fn talk(
     };
     resize(size.0, size.1).await;
     let status = attached.take_status();
-    let mut buffer = vec![0; 16 * 1024];
+    let cooked = line.is_some();
+    let print = |bytes: &[u8]| tell(Printed::Bytes(if cooked { with_returns(bytes) } else { bytes.to_vec() }));
+    let (mut buffer, mut beside) = (vec![0; 16 * 1024], vec![0; 4 * 1024]);
     loop {
         tokio::select! {
             read = stdout.read(&mut buffer) => match read {
                 Ok(0) | Err(_) => break,
-                Ok(count) => if !tell(Printed::Bytes(buffer[..count].to_vec())) { break },
+                Ok(count) => if !print(&buffer[..count]) { break },
+            },
+            read = read_some(&mut stderr, &mut beside) => match read {
+                0 => stderr = None,
+                count => if !print(&beside[..count]) { break },
             },
             next = typed.recv() => match next {
-                Some(Typed::Bytes(bytes)) => if stdin.write_all(&bytes).await.is_err() { break },
+                Some(Typed::Bytes(bytes)) => {
+                    let edited = match &mut line {
+                        Some(line) => line.typed(&bytes),
+                        None => Edited { sent: bytes, ..Edited::default() },
+                    };
+                    let sent = match &mut stdin {
+                        Some(stdin) => stdin.write_all(&edited.sent).await.is_ok() && stdin.flush().await.is_ok(),
+                        None => true,
+                    };
+                    if edited.leaves || !sent || !tell(Printed::Bytes(edited.shown)) { break }
+                    if edited.is_last { stdin = None }
+                }
                 Some(Typed::Size(columns, rows)) => resize(columns, rows).await,
                 None => break,
             },
@@ -132,11 +187,38 @@ async fn talk(
         Some(status) => tokio::time::timeout(Duration::from_secs(2), status).await.ok().flatten(),
         None => None,
     };
-    Printed::Ended(match ended {
-        Some(status) if status.status.as_deref() == Some("Success") => "ended".to_owned(),
-        Some(status) => status.message.unwrap_or_else(|| "ended".to_owned()),
-        None => "the connection was closed".to_owned(),
-    })
+    Printed::Ended(ended.map_or_else(|| "the connection was closed".to_owned(), |status| how(&status)))
+}
+
+/// What is there to read; nothing ever comes from what is not there.
+async fn read_some(from: &mut Option<impl AsyncRead + Unpin>, buffer: &mut [u8]) -> usize {
+    match from {
+        Some(from) => from.read(buffer).await.unwrap_or(0),
+        None => std::future::pending().await,
+    }
+}
+
+/// Lines as a terminal wants them.
+fn with_returns(bytes: &[u8]) -> Vec<u8> {
+    let mut shown = Vec::with_capacity(bytes.len() + 16);
+    for byte in bytes {
+        if *byte == b'\n' {
+            shown.push(b'\r');
+        }
+        shown.push(*byte);
+    }
+    shown
+}
+
+/// How a program ended: its code, not the command that was run.
+fn how(status: &Status) -> String {
+    let code = status.details.iter().flat_map(|details| details.causes.iter().flatten());
+    let code = code.filter(|cause| cause.reason.as_deref() == Some("ExitCode")).find_map(|cause| cause.message.as_deref());
+    match (status.status.as_deref(), code) {
+        (Some("Success"), _) => "ended".to_owned(),
+        (_, Some(code)) => format!("ended with exit code {code}"),
+        (_, None) => status.message.as_deref().and_then(|message| message.lines().next()).unwrap_or("ended").to_owned(),
+    }
 }
 
 async fn wait_until_running(client: &kube::Client, session: &Session) -> Result<(), Fault> {
@@ -155,7 +237,9 @@ async fn wait_until_running(client: &kube::Client, session: &Session) -> Result<
                 }
                 let told = |field: &str| status.pointer(field).and_then(Value::as_str).map(str::to_owned);
                 if status.pointer("/state/terminated").is_some() {
-                    let why = told("/state/terminated/message").or_else(|| told("/state/terminated/reason")).unwrap_or_default();
+                    let code = status.pointer("/state/terminated/exitCode").map(|code| format!("exit code {code}"));
+                    let why = told("/state/terminated/message").or_else(|| told("/state/terminated/reason"));
+                    let why = code.into_iter().chain(why).collect::<Vec<_>>().join(", ");
                     return Err(Fault::new(FaultKind::Other, format!("{} has ended: {why}", session.container)));
                 }
                 waiting = told("/state/waiting/message").or_else(|| told("/state/waiting/reason")).unwrap_or(waiting);
@@ -165,5 +249,23 @@ async fn wait_until_running(client: &kube::Client, session: &Session) -> Result<
             return Err(Fault::new(FaultKind::Silent, format!("{} does not start: {waiting}", session.container)));
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_program_that_fails_is_said_by_its_code() {
+        let status = |value: Value| how(&serde_json::from_value(value).unwrap());
+        assert_eq!(status(json!({"status": "Success"})), "ended");
+        let failed = json!({"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": [{"reason": "ExitCode", "message": "3"}]},
+            "message": "command terminated with non-zero exit code: error executing command [sh -c TERM=xterm; exec sh], exit code 3"});
+        assert_eq!(status(failed), "ended with exit code 3");
+        assert_eq!(status(json!({"status": "Failure", "message": "no such program\nat all"})), "no such program");
     }
 }

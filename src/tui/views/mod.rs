@@ -48,6 +48,7 @@ pub const NAMES: &[&str] = &[
     "rules",
     "screen-dumps",
     "shell",
+    "status",
     "table",
     "tasks",
     "themes",

@@ -288,7 +288,7 @@ impl View for ShellView {
         }
         if let State::Ended(how) = &self.state {
             let row = screen.cursor_position().0.saturating_add(1).min(area.height.saturating_sub(1));
-            let text = format!("[{how}; esc closes]");
+            let text = format!("[esc closes; {how}]");
             frame.render_widget(Paragraph::new(text).style(theme.style(Role::Dim)), Rect::new(area.x, area.y + row, area.width, 1));
         } else if self.takes_all_keys() && !screen.hide_cursor() && shared.content() == area && screen.scrollback() == 0 {
             let (row, column) = screen.cursor_position();

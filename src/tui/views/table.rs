@@ -104,6 +104,11 @@ impl TableView {
         self.current()
     }
 
+    /// Its first rows are still to come.
+    pub fn is_coming(&self) -> bool {
+        self.sub.is_some() && !self.listed && self.rows.visible() == 0 && self.trouble.is_none() && self.begun.is_none()
+    }
+
     /// Marked rows, or the one under the cursor.
     pub fn chosen(&self) -> Vec<&Row> {
         let marked: Vec<&Row> = self.rows.marked().collect();

@@ -78,6 +78,16 @@ impl TextView {
         view
     }
 
+    /// What work tells that has begun already; it ends when the view is closed.
+    pub fn running(title: String, sub: Sub) -> Self {
+        Self { sub: Some(sub), ..Self::document(title, String::new(), false) }
+    }
+
+    /// The work that tells it.
+    pub fn runs(&self) -> Option<Sub> {
+        self.sub
+    }
+
     /// A text that some work tells, about an object.
     pub fn told(title: String, target: Target, teller: impl Fn(&Shared) -> Work + 'static) -> Self {
         Self { document: title, teller: Some(Box::new(teller)), ..Self::new(target, Shows::Document { yaml: false }) }
@@ -320,7 +330,7 @@ impl View for TextView {
 
     fn counts(&self) -> String {
         match (&self.pattern, self.matches.len()) {
-            (None, _) => format!("{} lines", self.starts.len()),
+            (None, _) => format!("{} line{}", self.starts.len(), if self.starts.len() == 1 { "" } else { "s" }),
             (Some(_), 0) => "no match".to_owned(),
             (Some(_), matches) => format!("match {}/{matches}", self.current + 1),
         }
@@ -352,6 +362,7 @@ impl View for TextView {
                     let work = teller(shared);
                     self.sub = Some(shared.subscribe(|sub| Effect::Work(sub, work)));
                 }
+                None if self.sub.is_some() => {}
                 None => {
                     let text = std::mem::take(&mut self.text);
                     self.set_text(text, shared);
@@ -391,7 +402,12 @@ impl View for TextView {
             Some(News::Told(told)) => match told.downcast::<Result<String, Fault>>().map(|told| *told) {
                 Ok(Ok(text)) => {
                     self.trouble = None;
+                    // who is at the end of what is still being said stays there
+                    let follows = self.top > 0 && self.top + self.height.get() >= self.shown.len();
                     self.set_text(text, shared);
+                    if follows {
+                        self.motion(Motion::Bottom, shared);
+                    }
                 }
                 Ok(Err(fault)) => self.trouble = Some(fault.message),
                 Err(_) => {}
@@ -461,6 +477,7 @@ impl View for TextView {
             let (text, role) = match (&self.trouble, self.gone) {
                 (Some(trouble), _) => (trouble.clone(), Role::Error),
                 (None, true) => (format!("{} does not exist", self.target.shown()), Role::Dim),
+                (None, false) if !self.about => ("nothing has been said yet".to_owned(), Role::Dim),
                 (None, false) => (format!("asking for {} …", self.target.shown()), Role::Dim),
             };
             return frame.render_widget(Paragraph::new(text).style(shared.theme.style(role)), area);

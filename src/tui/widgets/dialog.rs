@@ -88,6 +88,11 @@ impl Dialog {
         Self { title: title.to_owned(), lines, fields, focus: 0, fresh: true, must_type: None, submit: Some(Box::new(submit)) }
     }
 
+    /// Asks before doing something, and for a name that must be typed.
+    pub fn typed(title: &str, lines: Vec<String>, label: &str, name: String, done: impl FnOnce(&mut App) + 'static) -> Self {
+        Self { fields: vec![Field::text(label, "")], must_type: Some(name), ..Self::confirm(title, lines, done) }
+    }
+
     /// Where a slip costs much, the name of the context must be typed too.
     #[must_use]
     pub fn guarded(mut self, shared: &Shared) -> Self {
@@ -132,11 +137,12 @@ pub fn set_image(target: Target, images: Vec<(String, String)>) -> Dialog {
         if changed.is_empty() {
             return app.shared.say(Level::Info, "no image was changed");
         }
-        write(app, &target, patch_of(&target, changed), format!("image of {} set", target.shown()));
+        write(app, &target, image_patch(&target, changed), format!("image of {} set", target.shown()));
     })
 }
 
-fn patch_of(target: &Target, containers: Vec<serde_json::Value>) -> Call {
+/// Sets images of containers.
+pub fn image_patch(target: &Target, containers: Vec<serde_json::Value>) -> Call {
     let pod = json!({"spec": {"containers": containers}});
     Call::strategic(target, if target.kind.is("", "pods") { pod } else { json!({"spec": {"template": pod}}) })
 }

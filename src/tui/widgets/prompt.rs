@@ -16,6 +16,7 @@ use crate::input::{Key, KeyCode};
 use crate::shared::Shared;
 use crate::source::call::Call;
 use crate::theme::Role;
+use crate::typed;
 use crate::view::{Go, Layer, Taken};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,11 @@ pub struct Prompt {
     /// Why some actions may not be done.
     denied: HashMap<&'static str, String>,
     history: Option<usize>,
+}
+
+/// Whether a kind and a name may follow a word.
+fn takes_object(word: &str) -> bool {
+    typed::is_verb(word) || ACTIONS.iter().any(|action| action.name == word && action.scopes.meet(Scopes::OBJECT))
 }
 
 /// Most completions shown.
@@ -98,10 +104,12 @@ impl Prompt {
     /// The kind whose names complete the last word.
     fn wants_names(&self, shared: &Shared) -> Option<String> {
         let (words, _) = self.words();
-        match words.as_slice() {
+        let steers = matches!(words.as_slice(), ["rollout" | "set", ..]);
+        match words.get(usize::from(steers)..).unwrap_or_default() {
             ["ns" | "namespace" | "namespaces"] => Some("namespaces".to_owned()),
-            [kind] if shared.kinds.find(kind).is_some_and(|kind| kind.namespaced) => Some("namespaces".to_owned()),
-            [verb, kind] if ACTIONS.iter().any(|action| action.name == *verb) => shared.kinds.find(kind).map(|kind| kind.plural.clone()),
+            [kind] if !steers && shared.kinds.find(kind).is_some_and(|kind| kind.namespaced) => Some("namespaces".to_owned()),
+            [_, kind] if steers => shared.kinds.find(kind).map(|kind| kind.plural.clone()),
+            [verb, kind] if takes_object(verb) => shared.kinds.find(kind).map(|kind| kind.plural.clone()),
             _ => None,
         }
     }
@@ -151,7 +159,9 @@ impl Prompt {
                     key: shared.keymap.keys(action).first().map(ToString::to_string).unwrap_or_default(),
                 });
                 let words = WORDS.iter().map(|(word, doc)| plain(word, doc));
-                kinds().chain(words).chain(actions).collect()
+                let known = |verb: &str| crate::action::by_name(verb).is_some() || shared.kinds.find(verb).is_some();
+                let verbs = typed::verbs().iter().filter(|(verb, _)| !known(verb)).map(|(verb, doc)| plain(verb, doc));
+                kinds().chain(words).chain(actions).chain(verbs).collect()
             }
             ["theme"] => shared.config.theme_names().iter().map(|name| plain(name, "")).collect(),
             ["ctx" | "context" | "contexts"] => {
@@ -160,7 +170,10 @@ impl Prompt {
             }
             ["xray" | "history"] => kinds().collect(),
             ["who-can"] => ["get", "list", "watch", "create", "update", "patch", "delete"].iter().map(|verb| plain(verb, "")).collect(),
-            [verb] if ACTIONS.iter().any(|action| action.name == *verb && action.scopes.meet(Scopes::OBJECT)) => kinds().collect(),
+            ["rollout"] => ["status", "history", "undo", "restart", "pause", "resume"].iter().map(|verb| plain(verb, "")).collect(),
+            ["set"] => vec![plain("image", "")],
+            [verb] if takes_object(verb) => kinds().collect(),
+            ["rollout" | "set", _] => kinds().collect(),
             _ => Vec::new(),
         }
     }
@@ -220,7 +233,14 @@ impl Prompt {
                 || crate::command::is_word(last)
                 || shared.config.alias(last).is_some());
         // what was not picked must at least begin alike: a slip is an error, not another command
-        let alike = completions.first().is_some_and(|first| last.chars().next().is_some_and(|letter| first.word.starts_with(letter)));
+        let alike = completions.first().is_some_and(|first| {
+            // a verb may write: only its beginning means it
+            let verb =
+                typed::is_verb(&first.word) && crate::action::by_name(&first.word).is_none() && shared.kinds.find(&first.word).is_none();
+            let letter = last.chars().next().map_or(0, char::len_utf8);
+            let start = if verb { last } else { &last[..letter] };
+            !start.is_empty() && first.word.starts_with(start)
+        });
         let pick = self.selected.or((words.is_empty() && !known && alike).then_some(0)).and_then(|index| completions.get(index));
         if let Some(completion) = pick {
             let word = completion.word.clone();

@@ -9,7 +9,7 @@ use crate::fake::{Fake, deployment};
 
 /// Action, the keys that lead to it and press it, and what comes of it:
 /// `text` is on the screen, `!text` is not, `?regex` is, `>text` is in a request, `=text` is on the clipboard, `~text` is in a
-/// file kept. They hold on the server of these tests and on a real cluster alike.
+/// file kept, `@quit` is asked for. They hold on the server of these tests and on a real cluster alike.
 pub const CASES: &[(&str, &str, &[&str])] = &[
     ("manifest-open", ":watch FOLDER<enter><down><enter>", &["describe deployment web"]),
     ("manifest-edit", ":watch FOLDER<enter>e", &["edit file web.yaml", "replicas: 2"]),
@@ -143,7 +143,7 @@ pub const CASES: &[(&str, &str, &[&str])] = &[
     ("timestamps", "/58v<enter>lt", &[r"?\d\d:\d\d:\d\d\.\d{3} Kubia"]),
     ("all-containers", "/58v<enter><enter><enter>a", &["logs of pod web-58vhc"]),
     ("histogram", "/58v<enter>li", &[r"?\d\d:\d\d:\d\d .*█"]),
-    ("wrap", "/58v<enter>lw", &["Kubia server starting"]),
+    ("wrap", "/58v<enter>l<right>w", &["Kubia server starting"]),
     ("column-lock", "/58v<enter>lL<right>", &["ver starting"]),
     ("log-previous", "/58v<enter>lp", &["previous logs of pod web-58vhc", ">previous=true"]),
     ("log-fold", "/58v<enter>lz", &["stack traces are shown"]),
@@ -190,7 +190,7 @@ pub const CASES: &[(&str, &str, &[&str])] = &[
     ("all-namespaces", "0/cart<enter>", &["cart-1", "NAMESPACE"]),
     ("events", ":events<enter>", &["Scheduled"]),
     ("manifests", ":manifests<enter>", &["no folder is watched"]),
-    ("redraw", "<ctrl-r>", &["pods 4"]),
+    ("redraw", "<ctrl-r>", &["@redraw"]),
     ("up", "Gk", &["▶web-58vhc"]),
     ("down", "j", &["▶job-seed"]),
     ("left", "/58v<enter>l<right><left>", &["Kubia server starting"]),
@@ -199,7 +199,7 @@ pub const CASES: &[(&str, &str, &[&str])] = &[
     ("page-down", "<pagedown>", &["▶web-p449x"]),
     ("top", "Gg", &["▶api-ppq9"]),
     ("bottom", "G", &["▶web-p449x"]),
-    ("quit", "<ctrl-c>", &["pods 4"]),
+    ("quit", "<ctrl-c>", &["@quit"]),
 ];
 
 /// A release as helm keeps it.
@@ -322,6 +322,13 @@ pub async fn play(mut stage: Stage<'_>, name: &str, keys: &str, wanted: &[String
             ">" => (stage.requests)().iter().any(|request| request.contains(rest)),
             "?" => regex::Regex::new(rest).unwrap().is_match(text),
             "=" => ui.app.shared.clipboard.as_deref().is_some_and(|text| text.contains(rest)),
+            "@" => {
+                if rest == "quit" {
+                    ui.app.quit
+                } else {
+                    ui.app.shared.redraw
+                }
+            }
             "~" => files(stage.dir).contains(rest),
             _ => text.contains(part),
         };

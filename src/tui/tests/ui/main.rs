@@ -12,3 +12,4 @@ mod many;
 mod pictures;
 mod real;
 mod screens;
+mod typed;

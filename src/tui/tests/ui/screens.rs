@@ -74,6 +74,7 @@ const FURNISHED: &[(&str, &str)] = &[
     ("workloads", ":workloads<enter>"),
     ("images", ":images<enter>"),
     ("fleet", ":fleet<enter>"),
+    ("status", ":status<enter>"),
     ("aliases", ":aliases<enter>"),
     ("themes", ":themes<enter>"),
     ("theme-picker", ":theme<enter>"),
@@ -122,6 +123,13 @@ fn steady(name: &str, text: &str, dir: &std::path::Path, ui: &Headless) -> Strin
     text
 }
 
+/// The frame as it was recorded.
+fn recorded(name: &str) -> Option<String> {
+    let path = format!("{}/tests/ui/snapshots/ui__screens__{name}.snap", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).ok()?;
+    Some(text.splitn(3, "---\n").nth(2)?.to_owned())
+}
+
 /// One frame; what is shown in it is called so.
 async fn frame(name: &str, keys: &str, plain: bool, (width, height): (u16, u16)) -> Vec<&'static str> {
     let dir = tempfile::tempdir().unwrap();
@@ -138,8 +146,19 @@ async fn frame(name: &str, keys: &str, plain: bool, (width, height): (u16, u16))
     if name == "manifests" {
         ui.until(|text| text.contains(" ms") && text.contains(" 2/2")).await.unwrap();
     }
-    let text = steady(name, &ui.text(), dir.path(), &ui);
-    insta::assert_snapshot!(format!("{name}@{width}x{height}"), text);
+    // what is read beside may still be coming
+    let name_of = format!("{name}@{width}x{height}");
+    let recorded = recorded(&name_of);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    let text = loop {
+        let text = ui.text();
+        let text = steady(name, &text, dir.path(), &ui);
+        if recorded.as_ref().is_none_or(|recorded| recorded.trim_end() == text.trim_end()) || tokio::time::Instant::now() > deadline {
+            break text;
+        }
+        ui.wait(std::time::Duration::from_millis(100)).await;
+    };
+    insta::assert_snapshot!(name_of, text);
     ui.app.shown()
 }
 

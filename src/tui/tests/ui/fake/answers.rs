@@ -45,6 +45,13 @@ impl Fake {
                 let node = json!({"metadata": {"name": "laptop"}, "usage": {"cpu": "1", "memory": "1Gi"}});
                 return reply(200, &json!({"items": [node]}));
             }
+            "/coracle/v1/status" => {
+                let queue = json!({"ready": 2, "delayed": 1, "inWork": 4, "adds": 90, "retries": 7});
+                let fine = json!({"name": "job-controller", "state": "running", "restarts": 0, "queue": queue});
+                let bad = json!({"name": "scheduler", "state": "failed", "restarts": 3, "lastFailure": "panic: out of luck"});
+                let watch = json!({"group": "apps", "resource": "deployments", "synced": true, "objects": 12, "lag": 5, "unread": 0});
+                return reply(200, &json!({"actors": [fine, bad], "watches": [watch]}));
+            }
             "/version" => return reply(200, &json!({"gitVersion": "v1.36.0"})),
             "/api" => return reply(200, &discovery(|version| !version.contains('/'))),
             "/apis" => {
@@ -90,10 +97,13 @@ impl Fake {
         match (parts.method.as_str(), &words[1..]) {
             ("GET", []) if query.contains_key("watch") => self.watch(version, plural, namespace, &query, as_table),
             ("GET", []) => self.list(version, plural, namespace, &query, as_table),
-            ("GET", [name, "log"]) => self.logs(name),
+            ("GET", [name, "log"]) => self.logs(name, query.contains_key("follow")),
             ("GET", [name, "scale"]) => {
                 let object = self.get(&format!("{plural}/{namespace}/{name}")).unwrap();
                 reply(200, &json!({"kind": "Scale", "spec": {"replicas": object["spec"]["replicas"]}}))
+            }
+            ("GET", [name]) if self.state.lock().hidden.contains(&format!("{plural}/{namespace}/{name}")) => {
+                reply(403, &status(403, "Forbidden", "it may not be read"))
             }
             ("GET", [name]) => match self.get(&format!("{plural}/{namespace}/{name}")) {
                 Some(object) => reply(200, &object),
@@ -104,14 +114,24 @@ impl Fake {
                 if !namespace.is_empty() {
                     object["metadata"]["namespace"] = namespace.into();
                 }
-                self.put(object.clone());
-                reply(201, &object)
+                let key = format!("{plural}/{namespace}/{}", object["metadata"]["name"].as_str().unwrap_or_default());
+                if self.get(&key).is_some() {
+                    return reply(409, &status(409, "AlreadyExists", &format!("{key} already exists")));
+                }
+                object["metadata"]["uid"] = format!("uid-made-{}", self.state.lock().revision).into();
+                self.put(object);
+                reply(201, &self.get(&key).unwrap())
             }
             ("POST", [name, "eviction"]) => {
                 self.remove(&format!("{plural}/{namespace}/{name}"));
                 reply(201, &json!({"kind": "Status", "status": "Success"}))
             }
             ("DELETE", [name]) => {
+                let wanted = serde_json::from_slice::<Value>(body).unwrap_or_default()["preconditions"].take();
+                let now = self.get(&format!("{plural}/{namespace}/{name}")).unwrap_or_default();
+                if ["uid", "resourceVersion"].iter().any(|field| !wanted[field].is_null() && wanted[field] != now["metadata"][field]) {
+                    return reply(409, &status(409, "Conflict", "the preconditions do not hold"));
+                }
                 self.remove(&format!("{plural}/{namespace}/{name}"));
                 reply(200, &json!({"kind": "Status", "status": "Success"}))
             }
@@ -132,6 +152,9 @@ impl Fake {
         let asked = patch.pointer("/metadata/resourceVersion");
         if asked.is_some_and(|revision| *revision != object["metadata"]["resourceVersion"]) {
             return reply(409, &status(409, "Conflict", "the object has been modified"));
+        }
+        if patch.pointer("/metadata/uid").is_some_and(|uid| *uid != object["metadata"]["uid"]) {
+            return reply(409, &status(409, "Conflict", "it is another object"));
         }
         if patch.is_object() {
             merge(&mut object, &patch);
@@ -227,10 +250,10 @@ impl Fake {
         Response::new(StreamBody::new(frames.boxed()))
     }
 
-    fn logs(&self, pod: &str) -> Response<StreamBody<Frames>> {
+    fn logs(&self, pod: &str, follow: bool) -> Response<StreamBody<Frames>> {
         let text = self.state.lock().logs.get(pod).cloned().unwrap_or_default();
         let first = futures::stream::iter([Ok(http_body::Frame::data(Bytes::from(text)))]);
-        Response::new(StreamBody::new(first.chain(futures::stream::pending()).boxed()))
+        Response::new(StreamBody::new(if follow { first.chain(futures::stream::pending()).boxed() } else { first.boxed() }))
     }
 }
 

@@ -34,6 +34,8 @@ struct State {
     logs: BTreeMap<String, String>,
     refused: Option<Value>,
     rules: Option<Value>,
+    /// Objects that may not be read.
+    hidden: Vec<String>,
     /// It says what is used.
     measures: bool,
     requests: Vec<String>,
@@ -119,6 +121,11 @@ impl Fake {
         self.state.lock().objects.get(key).cloned()
     }
 
+    /// Names of the objects whose key begins so, in order.
+    pub fn names(&self, start: &str) -> Vec<String> {
+        self.state.lock().objects.keys().filter_map(|key| key.strip_prefix(start)).map(str::to_owned).collect()
+    }
+
     pub fn log(&self, pod: &str, text: &str) {
         self.state.lock().logs.insert(pod.to_owned(), text.to_owned());
     }
@@ -126,6 +133,11 @@ impl Fake {
     /// Every write is refused with this Status from now on.
     pub fn refuse(&self, status: Option<Value>) {
         self.state.lock().refused = status;
+    }
+
+    /// An object may not be read, though it may be written.
+    pub fn hide(&self, key: &str) {
+        self.state.lock().hidden.push(key.to_owned());
     }
 
     /// These rules, and no others, say what may be done.
