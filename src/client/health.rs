@@ -13,7 +13,10 @@ tokio::task_local! {
 }
 
 static ACTORS: Mutex<BTreeMap<Arc<str>, Life>> = Mutex::new(BTreeMap::new());
-static QUEUES: Mutex<Vec<(Arc<str>, Weak<dyn Counted>)>> = Mutex::new(Vec::new());
+static QUEUES: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+
+/// A queue, and the actor that made it.
+type Known = (Arc<str>, Weak<dyn Counted>);
 
 #[derive(Debug, Clone, Default)]
 struct Life {

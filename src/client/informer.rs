@@ -54,6 +54,21 @@ struct IndexData<K> {
 }
 
 impl<K: Watchable> IndexData<K> {
+    /// Puts a newer version of an object, or a new one of its name, in its place.
+    fn replace(&mut self, old: &K, new: &Arc<K>) {
+        let keys = (self.keys)(new);
+        if keys != (self.keys)(old) {
+            self.remove(old);
+            return self.insert(new);
+        }
+        let name = name_of(new.as_ref());
+        for key in keys {
+            if let Some(object) = self.entries.get_mut(&key).and_then(|entry| entry.get_mut(&name)) {
+                *object = new.clone();
+            }
+        }
+    }
+
     fn insert(&mut self, object: &Arc<K>) {
         for key in (self.keys)(object) {
             self.entries.entry(key).or_default().insert(name_of(object.as_ref()), object.clone());
@@ -224,10 +239,10 @@ impl<K: Watchable> Informer<K> {
             let cache = &mut *guard;
             let old = cache.objects.entry(namespace).or_default().insert(name, new.clone());
             for index in &mut cache.indexes {
-                if let Some(old) = &old {
-                    index.remove(old);
+                match &old {
+                    Some(old) => index.replace(old, &new),
+                    None => index.insert(&new),
                 }
-                index.insert(&new);
             }
             cache.count += usize::from(old.is_none());
             old
@@ -346,7 +361,9 @@ mod tests {
         let index = informer.index("team", team);
         informer.put(map("b", "y", 2, "red"));
         assert_eq!(names(&index.get("red")), ["x", "y"]);
-        informer.put(map("a", "x", 3, "blue"));
+        informer.put(map("b", "y", 3, "red"));
+        assert_eq!(index.get("red").iter().map(|object| revision_of(object.as_ref())).collect::<Vec<_>>(), [1, 3]);
+        informer.put(map("a", "x", 4, "blue"));
         assert_eq!((names(&index.get("red")), names(&index.get("blue"))), (vec!["y"], vec!["x"]));
         informer.remove(map("b", "y", 4, "stale label"));
         assert_eq!(index.count("red"), 0);
