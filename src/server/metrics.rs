@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ struct Series {
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     requests: Mutex<BTreeMap<Labels, Series>>,
-    watch_events: Mutex<BTreeMap<(String, String, String), u64>>,
+    watch_events: Mutex<BTreeMap<(String, String, String), Arc<Counter>>>,
     reading: AtomicI64,
     mutating: AtomicI64,
     long_running: AtomicI64,
@@ -104,11 +105,9 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn watched(&self, group: &str, version: &str, resource: &str, events: u64) {
-        if events == 0 {
-            return;
-        }
-        *self.watch_events.lock().entry((group.to_owned(), version.to_owned(), resource.to_owned())).or_default() += events;
+    /// Where watches of a kind count the events they send.
+    pub(crate) fn watched(&self, group: &str, version: &str, resource: &str) -> Arc<Counter> {
+        self.watch_events.lock().entry((group.to_owned(), version.to_owned(), resource.to_owned())).or_default().clone()
     }
 
     /// The page.
@@ -125,7 +124,7 @@ impl Metrics {
         head(&mut out, "apiserver_watch_events_total", "counter", "Events sent to watches.");
         for ((group, version, resource), count) in self.watch_events.lock().iter() {
             let name = format!("apiserver_watch_events_total{{group=\"{group}\",resource=\"{resource}\",version=\"{version}\"}}");
-            line(&mut out, &name, *count as f64);
+            line(&mut out, &name, count.get() as f64);
         }
         head(&mut out, "coracle_object_decodes_total", "counter", "Objects decoded from their stored form.");
         line(&mut out, "coracle_object_decodes_total", DECODES.get() as f64);
@@ -233,7 +232,7 @@ mod tests {
         };
         metrics.observe(labels.clone(), Duration::from_millis(30));
         metrics.observe(labels, Duration::from_secs(9));
-        metrics.watched("", "v1", "pods", 3);
+        metrics.watched("", "v1", "pods").add(3);
         let running = metrics.running(Gauge::Reading);
         let page = metrics.render(7);
         drop(running);

@@ -1,5 +1,6 @@
 //! Bodies, queries, and connections.
 
 pub mod body;
+mod greeting;
 pub mod query;
 pub(crate) mod serve;

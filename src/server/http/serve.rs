@@ -16,10 +16,11 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::greeting::Greeting;
 use crate::authn::certificate_identity;
 use crate::server::Server;
 
-/// How long a client may take to send a request's headers, or to shake hands.
+/// How long a client may take to send a request's headers, or to say which HTTP it speaks, or to shake hands.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An HTTP/2 connection that is silent this long is asked whether it is alive.
@@ -79,7 +80,7 @@ where
         async move { Ok::<_, std::convert::Infallible>(server.handle(request).await) }
     });
     let builder = builder();
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(Greeting::within(HEADER_TIMEOUT, stream)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

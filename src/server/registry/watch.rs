@@ -4,6 +4,7 @@
 //! or leaves, and Tables and metadata, render their own.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +17,13 @@ use futures::stream;
 use http::Response;
 use rand::RngExt;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::selection::Selection;
 use super::{Call, metadata_only, put_metadata, read_error, too_large_revision};
 use crate::http::body::Body;
-use crate::metrics::Gauge;
+use crate::metrics::{Counter, Gauge};
 use crate::negotiate::{Encoding, Form, not_acceptable};
 use crate::options::ListOptions;
 use crate::server::Server;
@@ -43,6 +44,10 @@ const DEFAULT_SECONDS: std::ops::Range<u64> = 1_800..3_600;
 /// Answers a WATCH.
 pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
     let now = Instant::now();
+    if call.server.stopping().is_cancelled() {
+        // it would end at once, and be asked for again
+        return Err(Status::new(503, "ServiceUnavailable", "the server is shutting down"));
+    }
     let options = ListOptions::parse(&call.query, true)?;
     let selection = Selection::parse(&call.kind, &call.query)?;
     let accepted = call.accepted()?;
@@ -86,6 +91,7 @@ pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
     };
     let seconds = options.timeout_seconds.filter(|seconds| *seconds > 0);
     let lasts = Duration::from_secs(seconds.unwrap_or_else(|| rand::rng().random_range(DEFAULT_SECONDS)));
+    let ends = now + lasts.saturating_sub(LATENESS);
     let watching = Watching {
         server: call.server.clone(),
         kind: call.kind.clone(),
@@ -100,11 +106,13 @@ pub(crate) async fn answer(call: &Call) -> Result<Response<Body>, Status> {
         definition,
         after,
         stop: call.server.stopping(),
-        ends: now + lasts.saturating_sub(LATENESS),
+        ends,
+        timer: Box::pin(tokio::time::sleep_until(ends)),
         bookmark: options.bookmarks.then(|| now + BOOKMARK_EVERY),
         table_begun: false,
         over: false,
         sent: 0,
+        counter: call.server.0.metrics.watched(&call.kind.group, &call.kind.version, &call.kind.plural),
     };
     Ok(answer::stream(content_type, Body::stream(watching.into_stream())))
 }
@@ -185,11 +193,14 @@ struct Watching {
     stop: CancellationToken,
     ends: Instant,
     bookmark: Option<Instant>,
+    /// Whichever of the two comes first; kept from event to event.
+    timer: Pin<Box<Sleep>>,
     /// The first event of a Table watch carries the columns.
     table_begun: bool,
     over: bool,
     /// Events not yet counted.
     sent: u64,
+    counter: Arc<Counter>,
 }
 
 impl Watching {
@@ -199,32 +210,38 @@ impl Watching {
             let running = server.0.metrics.running(Gauge::LongRunning);
             let next = watching.next().await;
             drop(running);
-            let Kind { group, version, plural, .. } = &*watching.kind;
-            server.0.metrics.watched(group, version, plural, std::mem::take(&mut watching.sent));
+            watching.counter.add(std::mem::take(&mut watching.sent));
             next.map(|chunk| (Ok(chunk), watching))
         })
     }
 
     /// The next chunk: one or more events.
     async fn next(&mut self) -> Option<Bytes> {
-        if self.over {
+        if self.over || self.stop.is_cancelled() {
             return None;
         }
         if let Some(chunk) = self.initial_chunk() {
             return Some(chunk);
         }
         loop {
-            let bookmark = self.bookmark.unwrap_or(self.ends + BOOKMARK_EVERY);
+            let due = self.bookmark.map_or(self.ends, |bookmark| bookmark.min(self.ends));
+            if self.timer.deadline() != due {
+                self.timer.as_mut().reset(due);
+            }
             let event = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
                 event = self.watch.next() => event,
-                () = tokio::time::sleep_until(self.ends) => return None,
                 () = changed(&mut self.definition) => if self.is_served() { continue } else { return None },
-                () = tokio::time::sleep_until(bookmark) => match self.periodic_bookmark() {
-                    Some(chunk) => return Some(chunk),
-                    None => continue,
-                },
+                () = self.timer.as_mut() => {
+                    if due == self.ends {
+                        return None;
+                    }
+                    match self.periodic_bookmark() {
+                        Some(chunk) => return Some(chunk),
+                        None => continue,
+                    }
+                }
             };
             let Some(event) = event else {
                 self.over = true;

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use std::io::Read;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -95,6 +96,56 @@ async fn large_answers_are_zipped_for_tokens() {
     let mut text = String::new();
     flate2::read::GzDecoder::new(&*zipped).read_to_string(&mut text).unwrap();
     assert!(zipped.len() < 20 << 10 && text.contains("\"name\":\"large\""));
+}
+
+/// Sends `first`, then one byte every second; whether the server closes the connection. Minutes pass in no time.
+async fn is_closed(cluster: &Cluster, first: &[u8], then: u8) -> bool {
+    let mut stream = connect(cluster, None);
+    stream.write_all(first).await.unwrap();
+    let (mut reading, mut writing) = tokio::io::split(stream);
+    let talking = tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if then != 0 && writing.write_all(&[then]).await.is_err() {
+                return writing;
+            }
+        }
+    });
+    let closed = tokio::time::timeout(Duration::from_secs(180), reading.read_to_end(&mut Vec::new())).await.is_ok();
+    talking.abort();
+    closed
+}
+
+#[tokio::test]
+async fn who_connects_and_says_nothing_is_not_kept() {
+    let cluster = Cluster::start().await;
+    let stream = connect(&cluster, Some(Identity::admin()));
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let watch = Request::get(format!("http://server{MAPS}?watch=1&timeoutSeconds=3600")).body(Full::<Bytes>::default()).unwrap();
+    let mut watch = sender.send_request(watch).await.unwrap();
+    tokio::time::pause();
+    let http_1 = b"GET /livez HTTP/1.1\r\nhost: x\r\nx: ";
+    let http_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for (first, then) in [(&b""[..], 0), (b"P", 0), (&http_2[..20], 0), (http_2, 0), (b"GET /", b'x'), (http_1, b'x')] {
+        assert!(is_closed(&cluster, first, then).await, "{:?} then {then}", String::from_utf8_lossy(first));
+    }
+    tokio::time::resume();
+    // one that waits for events is
+    cluster.post(MAPS, &config_map("a", &json!({}))).await;
+    let chunk = watch.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&chunk).unwrap()["type"], "ADDED");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_ends_watches_and_takes_no_more() {
+    let cluster = Cluster::start().await;
+    cluster.post(MAPS, &config_map("a", &json!({}))).await;
+    let watch = cluster.send(Request::get(format!("{MAPS}?watch=1&resourceVersion=0")), "").await;
+    cluster.server.stop();
+    assert!(watch.into_body().collect().await.unwrap().to_bytes().is_empty(), "what was there is not told any more");
+    let refused = cluster.get(&format!("{MAPS}?watch=1")).await;
+    assert_eq!((refused.code, refused.body["reason"].as_str()), (503, Some("ServiceUnavailable")));
 }
 
 #[tokio::test]
