@@ -10,6 +10,7 @@ use coracle_api::clock::{Clock, SystemClock};
 use coracle_api::identity::Identity;
 use coracle_api::seams::NodeDialer;
 use coracle_client::{Change, Clients, Informer, Informers};
+use coracle_controllers::NodeLifecycle;
 use coracle_server::bootstrap::BootstrapConfig;
 use coracle_server::{Config, Server};
 use coracle_store::{Options, Store};
@@ -20,6 +21,8 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+
+const HOURS: Duration = Duration::from_secs(36_000);
 
 struct NoNodes;
 
@@ -79,7 +82,8 @@ impl ControlPlane {
             root_ca: "CA".to_owned(),
             volumes: directory.path().join("volumes"),
             signer: None,
-            node_lifecycle: Default::default(),
+            // nodes that pretend have no leases: however long a story takes, none is lost
+            node_lifecycle: NodeLifecycle { node_monitor_grace_period: HOURS, node_startup_grace_period: HOURS, ..Default::default() },
             autoscaling: Default::default(),
         };
         let mut tasks = coracle_controllers::start(context);
