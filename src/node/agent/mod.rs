@@ -14,6 +14,7 @@ pub(crate) mod register;
 mod shutdown;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use coracle_api::clock::Clock;
 use coracle_api::identity::Identity;
 use coracle_api::seams::PodNetwork;
-use coracle_client::{Clients, EventRecorder, EventType, Index, Informer, Informers, Pace, Throttle};
+use coracle_client::{Clients, EventRecorder, EventType, Index, Informer, Informers, Pace, Throttle, supervise};
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -183,6 +184,23 @@ impl Agent {
     }
 }
 
+/// Runs a part of the agent until the node stops; one that panics is run again.
+fn supervised<Fut: Future<Output = ()> + Send + 'static>(agent: &Arc<Agent>, name: &str, run: impl Fn(Arc<Agent>) -> Fut + Send + 'static) {
+    let (own, stop) = (agent.clone(), agent.stop.clone());
+    let part = supervise(name, move || {
+        let work = run(own.clone());
+        async move {
+            work.await;
+            Ok::<(), Infallible>(())
+        }
+    });
+    agent.tasks.spawn(async move {
+        stop.cancelled().await;
+        part.abort();
+        let _ = part.await;
+    });
+}
+
 impl Node {
     /// Starts the agent: adopts what the runtime still runs, registers the node, and goes to work in the background.
     /// Returns as soon as that is under way; the Node object's condition says when it is ready.
@@ -226,22 +244,12 @@ impl Node {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        let spawn = |name: &str, task: futures::future::BoxFuture<'static, ()>| {
-            let stop = agent.stop.clone();
-            tracing::debug!(node = agent.name, task = name, "node task starts");
-            agent.tasks.spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = task => {}
-                }
-            });
-        };
-        spawn("dispatch", Box::pin(dispatch::run(agent.clone())));
-        spawn("status", Box::pin(register::run(agent.clone())));
-        spawn("lease", Box::pin(lease::run(agent.clone())));
-        spawn("health", Box::pin(health::run(agent.clone())));
-        spawn("eviction", Box::pin(eviction::run(agent.clone())));
-        spawn("images", Box::pin(image_gc::run(agent.clone())));
+        supervised(&agent, "node dispatch", dispatch::run);
+        supervised(&agent, "node status", register::run);
+        supervised(&agent, "node lease", lease::run);
+        supervised(&agent, "node health", health::run);
+        supervised(&agent, "node eviction", eviction::run);
+        supervised(&agent, "node images", image_gc::run);
         Self { agent }
     }
 
