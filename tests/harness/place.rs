@@ -19,6 +19,8 @@ pub struct Place {
     /// Who runs the programs here; `None`: who runs the test.
     user: Option<u32>,
     program: PathBuf,
+    /// What the program under test finds in its environment beside the usual.
+    pub environment: Vec<(String, PathBuf)>,
 }
 
 /// Somebody without rights, on every machine.
@@ -29,7 +31,7 @@ impl Place {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("coracle-test-").tempdir().unwrap();
         std::fs::create_dir(directory.path().join("home")).unwrap();
-        Self { directory, engine: None, user: None, program: PROGRAM.into() }
+        Self { directory, engine: None, user: None, program: PROGRAM.into(), environment: Vec::new() }
     }
 
     /// A new one of a plain user; of who runs the test, if that is one.
@@ -96,6 +98,7 @@ impl Place {
     /// The program under test, on this place's data.
     pub fn coracle(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(&self.program.to_string_lossy());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(arguments).arg("--data-dir").arg(self.data()).arg("--kubeconfig").arg(self.kubeconfig());
         command
     }
