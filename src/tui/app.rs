@@ -19,6 +19,8 @@ use crate::views::boot::BootView;
 use crate::views::table::TableView;
 use crate::widgets::prompt::Prompt;
 
+/// Views that are kept, the one that is shown and those below it.
+const MOST_VIEWS: usize = 16;
 /// Actions that write as soon as their key is pressed.
 const UNASKED: &[&str] = &["cordon", "uncordon", "suspend", "trigger", "pause-rollout", "undo", "redo", "manifest-apply"];
 
@@ -369,7 +371,19 @@ impl App {
             self.stack.clear();
         }
         self.stack.push(view);
+        self.forget_oldest();
         self.shared.dirty = true;
+    }
+
+    /// Views below the one that is shown stay current, and each costs its watches: of those that a command opens again the
+    /// oldest goes. The first stays.
+    fn forget_oldest(&mut self) {
+        let top = self.stack.len() - 1;
+        if top >= MOST_VIEWS
+            && let Some(at) = (1..top).find(|&at| self.stack[at].command().is_some())
+        {
+            self.stack.remove(at).close(&mut self.shared);
+        }
     }
 
     fn remember(&mut self, command: String) {

@@ -10,6 +10,7 @@ use serde_json::Value;
 /// # Errors
 /// What is wrong with the template, in words.
 pub fn print(template: &str, object: &Value) -> Result<String, String> {
+    shallow(template)?;
     let parts = parse(template)?;
     let mut out = String::new();
     render(&parts, object, object, &mut out)?;
@@ -22,9 +23,28 @@ pub fn print(template: &str, object: &Value) -> Result<String, String> {
 /// What is wrong with the path, in words.
 pub fn find<'a>(path: &str, object: &'a Value) -> Result<Vec<&'a Value>, String> {
     let path = path.trim();
+    shallow(path)?;
     let inner = path.strip_prefix('{').and_then(|path| path.strip_suffix('}')).unwrap_or(path);
     let inner = if inner.starts_with(['.', '[', '$', '@']) { inner.to_owned() } else { format!(".{inner}") };
     Ok(follow(&steps(&inner)?, object, object))
+}
+
+/// How many brackets and ranges may be in each other: reading one calls itself for the next.
+const DEEPEST: usize = 100;
+
+fn shallow(template: &str) -> Result<(), String> {
+    let mut depth = 0_usize;
+    for byte in template.bytes() {
+        match byte {
+            b'[' | b'(' => depth += 1,
+            b']' | b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            return Err("brackets are nested too deeply".to_owned());
+        }
+    }
+    Ok(())
 }
 
 #[derive(Debug, PartialEq)]
@@ -65,6 +85,7 @@ fn parse(template: &str) -> Result<Vec<Part>, String> {
         let action = rest[at + 1..at + end].trim();
         rest = &rest[at + end + 1..];
         match action.split_once(char::is_whitespace) {
+            Some(("range", _)) if open.len() == DEEPEST => return Err("ranges are nested too deeply".to_owned()),
             Some(("range", path)) => open.push((steps(path.trim())?, std::mem::take(&mut parts))),
             _ if action == "end" => {
                 let (path, before) = open.pop().ok_or("not in range, nothing to end")?;
