@@ -1,7 +1,8 @@
 //! A network namespace per test: no packet for a pod or a service leaves it, and tests do not meet.
 
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::panic::resume_unwind;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -44,6 +45,33 @@ pub fn links_and_routes() -> Vec<String> {
     let links = links.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
     let links = links.filter(|name| name != "lo").map(|name| format!("link {name}"));
     links.chain(routes.lines().skip(1).map(|line| format!("route {line}"))).collect()
+}
+
+/// Addresses and ports where somebody listens for TCP in the calling thread's network.
+pub fn listening() -> Vec<(IpAddr, u16)> {
+    let mut found = Vec::new();
+    for file in ["tcp", "tcp6"] {
+        let table = std::fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
+        for words in table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>()).filter(|words| words[3] == "0A") {
+            let (address, port) = words[1].split_once(':').unwrap();
+            // words of four bytes, each as this machine has them in memory
+            let number = |at: usize| u32::from_str_radix(&address[at * 8..at * 8 + 8], 16).unwrap().to_ne_bytes();
+            let address: IpAddr = match file {
+                "tcp" => number(0).into(),
+                _ => <[u8; 16]>::try_from([number(0), number(1), number(2), number(3)].concat()).unwrap().into(),
+            };
+            found.push((address, u16::from_str_radix(port, 16).unwrap()));
+        }
+    }
+    found
+}
+
+/// Addresses of the calling thread's network, the loopback's left out.
+pub fn addresses() -> Vec<String> {
+    let output = Command::new("ip").args(["-4", "-o", "addr", "show", "scope", "global"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = text.lines().filter_map(|line| line.split_whitespace().nth(3));
+    lines.map(|address| address.split('/').next().unwrap_or_default().to_owned()).collect()
 }
 
 /// Connects, trying again until somebody listens.

@@ -11,6 +11,9 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, SlavePty, native_p
 
 use super::wait::until;
 
+/// Bytes of output that are kept.
+const KEPT: usize = 1 << 20;
+
 /// A terminal and the program in it, which is killed when this is dropped.
 pub struct Terminal {
     master: Box<dyn MasterPty + Send>,
@@ -19,6 +22,8 @@ pub struct Terminal {
     child: Box<dyn Child + Send + Sync>,
     keys: Box<dyn Write + Send>,
     screen: Arc<Mutex<vt100::Parser>>,
+    /// The end of all that the program wrote.
+    got: Arc<Mutex<Vec<u8>>>,
     before: Termios,
     ended: bool,
 }
@@ -47,20 +52,30 @@ impl Terminal {
         let child = pair.slave.spawn_command(builder).unwrap();
         let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
         let mut output = pair.master.try_clone_reader().unwrap();
-        let shown = screen.clone();
+        let got = Arc::new(Mutex::new(Vec::new()));
+        let (shown, kept) = (screen.clone(), got.clone());
         std::thread::spawn(move || {
             let mut bytes = [0; 8192];
             while let Ok(count @ 1..) = output.read(&mut bytes) {
                 shown.lock().unwrap().process(&bytes[..count]);
+                let mut kept = kept.lock().unwrap();
+                kept.extend_from_slice(&bytes[..count]);
+                let excess = kept.len().saturating_sub(KEPT);
+                kept.drain(..excess);
             }
         });
         let keys = pair.master.take_writer().unwrap();
-        Self { master: pair.master, _slave: pair.slave, child, keys, screen, before, ended: false }
+        Self { master: pair.master, _slave: pair.slave, child, keys, screen, got, before, ended: false }
     }
 
     /// What stands on the screen.
     pub fn text(&self) -> String {
         self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// Whether these bytes are in what the program wrote.
+    pub fn has_got(&self, part: &[u8]) -> bool {
+        self.got.lock().unwrap().windows(part.len()).any(|window| window == part)
     }
 
     /// Types.
