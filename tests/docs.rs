@@ -56,7 +56,7 @@ fn promises_have_their_tests() {
                 let text = fs::read_to_string(&path).unwrap();
                 let mut lines = text.lines().map(str::trim);
                 // an attribute, more attributes, and the function
-                while lines.by_ref().any(|line| line == "#[test]" || line.starts_with("#[tokio::test")) {
+                while lines.by_ref().any(|line| ["#[test]", "#[rstest]"].contains(&line) || line.starts_with("#[tokio::test")) {
                     let function = lines.by_ref().find_map(|line| Some(line.split_once("fn ")?.1.split_once('(')?.0.to_owned()));
                     functions.extend(function);
                 }
