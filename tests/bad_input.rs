@@ -115,12 +115,51 @@ fn without_an_address_the_next_free_port_is_taken() {
 fn a_second_up_on_the_same_data_says_who_has_it() {
     story("bad_input second up", &[], || {
         let cluster = Cluster::simulated(&[]);
+        // ready is whatever admits a pod
+        cluster.coracle(&["run", "at-once", "--image=nothing"]).ok();
         let said = cluster.coracle(&["up", "--runtime", "simulated"]).failed(1);
         assert!(said.contains("is in use by process ") && said.contains(&cluster.process().to_string()), "{said}");
         assert!(said.contains("hint: use the running cluster, or stop it with `coracle down`"), "{said}");
         let said = cluster.coracle(&["reset", "--yes"]).failed(1);
         assert!(said.contains("the cluster is running"), "{said}");
         cluster.coracle(&["status"]).shows(&["up", "runtime: simulated"]);
+        cluster.down();
+    });
+}
+
+#[test]
+fn a_damaged_store_is_refused_and_the_doctor_says_why() {
+    story("bad_input store", &[], || {
+        let mut cluster = Cluster::simulated(&[]);
+        let said = cluster.coracle(&["doctor", "--store"]).failed(1);
+        assert!(said.contains("is in use by process "), "{said}");
+        cluster.coracle(&["down"]).ok();
+        let data = cluster.place.data();
+        let doctor = |cluster: &Cluster| cluster.coracle(&["doctor", "--store"]);
+        let whole = doctor(&cluster).shows(&["ok tables ", "; closed", "ok journal ", "ok revisions ", "ok objects "]);
+        assert!(!whole.contains("no "), "{whole}");
+        let refused = |cluster: &Cluster, part: &str| {
+            let said = cluster.coracle(&["up", "--runtime", "simulated"]).failed(1);
+            assert!(said.contains("error: the store is damaged: ") && said.contains(part), "{said}");
+            assert!(said.contains("hint: `coracle doctor --store`") && said.contains("`coracle up --from SNAPSHOT`"), "{said}");
+            let doctor = doctor(cluster);
+            assert!(doctor.code == Some(1) && doctor.text().lines().any(|line| line.starts_with("no ")), "{}", doctor.said());
+        };
+        let (tables, journal) = (data.join("store.redb"), data.join("store.journal"));
+        let bytes = std::fs::read(&journal).unwrap();
+        std::fs::write(&journal, &bytes[..bytes.len() / 2]).unwrap();
+        refused(&cluster, "the journal has 524288 of its 1048576 bytes");
+        std::fs::remove_file(&journal).unwrap();
+        refused(&cluster, "store.journal is gone");
+        std::fs::write(&journal, bytes).unwrap();
+        let mut bytes = std::fs::read(&tables).unwrap();
+        let text = b"cluster-admin";
+        let at = bytes.windows(text.len()).position(|part| part == text).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(&tables, bytes).unwrap();
+        refused(&cluster, "record of revision ");
+        cluster.coracle(&["reset", "--yes"]).ok();
+        cluster.restart();
         cluster.down();
     });
 }

@@ -193,7 +193,7 @@ pub(crate) enum Command {
     /// Delete the cluster's data
     Reset(Reset),
     /// What works on this machine, and what would make the rest work
-    Doctor,
+    Doctor(Doctor),
     /// Print the administrator's kubeconfig, or add it to ~/.kube/config
     Kubeconfig(Kubeconfig),
     /// Images without a registry
@@ -299,6 +299,13 @@ pub(crate) enum Snapshot {
         #[arg(long)]
         yes: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Look at the store of the cluster, which must be down, and say whether it is whole
+    #[arg(long)]
+    pub(crate) store: bool,
 }
 
 #[derive(Debug, Args)]

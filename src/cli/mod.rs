@@ -61,7 +61,7 @@ async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
         Some(Command::Down) => down::run(&global).await,
         Some(Command::Status) => status::run(&global).await,
         Some(Command::Reset(options)) => reset::run(&global, &options).await,
-        Some(Command::Doctor) => doctor::run(&global),
+        Some(Command::Doctor(options)) => doctor::run(&global, &options),
         Some(Command::Kubeconfig(options)) => kubeconfig::run(&global, &options),
         Some(Command::Image(command)) => image::run(&global, command).await,
         Some(Command::Node(command)) => node::run(&global, command).await,

@@ -20,25 +20,25 @@ use coracle_server::bootstrap::BootstrapConfig;
 use coracle_server::pki::{Pki, PkiOptions};
 use coracle_server::{Config as ServerConfig, Server};
 use coracle_store::{Options as StoreOptions, Store};
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, Patch, PatchParams};
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::choice::{RuntimeChoice, RuntimeKind, decide, docker_engine};
+use crate::choice::{RuntimeChoice, RuntimeKind, docker_engine};
+use crate::claim::{claim, node_names, ranges_of};
 use crate::control::{Controls, Request};
 use crate::directory::{DataDirectory, Held, Holder, Identity as ClusterIdentity};
 use crate::error::ClusterError;
+use crate::listen::{API_PORT, listen, serve, unusable};
 use crate::nodes::{DOMAIN, Nodes, Plan};
 use crate::steps::Steps;
 
-/// The port of the API server, on the host and in the pod network.
-const API_PORT: u16 = 6443;
-/// How many ports after it are tried where no address was asked for.
-const PORTS_TRIED: u16 = 64;
+/// How long a start waits for the first service account at most.
+const ACCOUNT_PATIENCE: Duration = Duration::from_secs(10);
 /// `off` keeps services and policies out of the kernel's packet tables.
 const NFT: &str = "CORACLE_NFT";
 
@@ -96,8 +96,9 @@ pub struct Cluster {
     shutdown: CancellationToken,
     requests: mpsc::UnboundedReceiver<Request>,
     took: Duration,
-    // the store closes, and then the directory is free, when these are dropped, in this order
-    _store: Store,
+    informers: Informers,
+    store: Store,
+    // the directory is free when this is dropped
     _held: Held,
 }
 
@@ -107,7 +108,7 @@ impl Cluster {
         let begun = Instant::now();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let directory = config.directory.clone();
-        let (mut held, identity) = steps.take("data directory", async { claim(&config) }).await?;
+        let (mut held, identity) = steps.take("data directory", claim(&config)).await?;
         let ranges = ranges_of(&identity)?;
         let listener = steps.take("address", listen(config.listen)).await?;
         let address = listener.local_addr().map_err(|source| unusable(config.listen, source))?;
@@ -132,12 +133,13 @@ impl Cluster {
         let controls = Arc::new(Controls {
             requests: sender,
             store: store.clone(),
-            nodes: Mutex::default(),
             outlook: Mutex::default(),
+            nodes: Mutex::default(),
             decisions: Default::default(),
             facts: Mutex::new(json!({
                 "pid": holder.pid, "server": holder.server, "runtime": shown_runtime(identity.runtime), "nodes": names,
                 "dataDirectory": directory.path(), "podCIDR": identity.pod_cidr, "serviceCIDR": identity.service_cidr, "linked": !is_rootless(),
+                "ready": false,
             })),
         });
         let dialer = Dialer::default();
@@ -154,6 +156,7 @@ impl Cluster {
                     control: Some(controls.clone()),
                     tolerations: config.lifecycle.tolerations,
                 })?;
+                server.set_ready(false);
                 server.bootstrap().await?;
                 Ok::<_, ClusterError>(server)
             })
@@ -167,10 +170,10 @@ impl Cluster {
         }
         let clients = in_process(&server);
         let informers = Informers::new(clients.as_identity(Identity::new("system:coracle:informer", &[])));
+        *controls.outlook.lock() = Some(Box::new(informers.outlook()));
         let mut cluster = Self {
             directory,
             identity,
-        *controls.outlook.lock() = Some(Box::new(informers.outlook()));
             server,
             clients,
             address,
@@ -181,7 +184,8 @@ impl Cluster {
             shutdown,
             requests,
             took: Duration::ZERO,
-            _store: store,
+            informers: informers.clone(),
+            store,
             _held: held,
         };
         let made = cluster.start_actors(&config, steps, &informers, &clock, &names, &pki, &dialer, &controls).await;
@@ -189,6 +193,9 @@ impl Cluster {
             cluster.stop(false).await;
             return Err(error);
         }
+        steps.take("default service account", first_account(&informers)).await?;
+        cluster.server.set_ready(true);
+        controls.facts.lock()["ready"] = json!(true);
         cluster.took = begun.elapsed();
         cluster.actors.push(tokio::spawn(crate::pages::give_back()));
         Ok(cluster)
@@ -320,7 +327,7 @@ impl Cluster {
         self.requests.recv().await
     }
 
-    /// Takes the cluster down: pods (unless they are to stay), actors, network, API, store, in this order.
+    /// Takes the cluster down: pods (unless they are to stay), actors, what watches for them, API, network, store, in this order.
     pub async fn stop(mut self, leave_pods: bool) {
         if let Some(nodes) = self.nodes.take() {
             nodes.stop_all(leave_pods).await;
@@ -329,6 +336,8 @@ impl Cluster {
         for actor in &self.actors {
             actor.abort();
         }
+        // whoever watches a server that stops asks again and again
+        self.informers.stop();
         self.server.stop();
         for task in self.actors.drain(..).chain(self.serving.drain(..)) {
             // aborted, or ended by itself
@@ -342,7 +351,28 @@ impl Cluster {
         if is_rootless() && !leave_pods {
             coracle_node::rootless::end_anchor(self.directory.path());
         }
+        // requests under way may still have it: without a proper end the next start would have to repair it
+        let store = self.store.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || store.close()).await {
+            tracing::error!(%error, "the store was not closed");
+        }
     }
+}
+
+/// Waits for the account that pods of the first namespace run as: without it none is admitted.
+async fn first_account(informers: &Informers) -> Result<(), ClusterError> {
+    let accounts = informers.of::<ServiceAccount>();
+    let mut changes = accounts.changes();
+    let made = async {
+        while accounts.get("default", "default").is_none() {
+            // whatever happened, it may be there now
+            let _ = changes.recv().await;
+        }
+    };
+    if tokio::time::timeout(ACCOUNT_PATIENCE, made).await.is_err() {
+        tracing::warn!("the first namespace has no default service account yet");
+    }
+    Ok(())
 }
 
 /// `native (rootless)` says what is different.
@@ -367,49 +397,6 @@ pub async fn remove_leftovers(directory: &DataDirectory) -> Result<(), ClusterEr
         Some(identity) if identity.runtime == RuntimeKind::Docker => remove_containers(&identity).await,
         _ => Ok(()),
     }
-}
-
-/// Takes the data directory and finds, or decides, what the cluster is.
-pub(crate) fn claim(config: &ClusterConfig) -> Result<(Held, ClusterIdentity), ClusterError> {
-    let held = config.directory.hold()?;
-    let recorded = config.directory.identity();
-    let runtime = decide(config.runtime, recorded.as_ref())?;
-    let identity = match recorded {
-        Some(identity) => identity,
-        None => {
-            let ranges = config.ranges.unwrap_or_else(|| Ranges::for_nodes(config.nodes));
-            let identity = ClusterIdentity {
-                id: format!("{:08x}", rand::random::<u32>()),
-                runtime,
-                pod_cidr: ranges.pods.to_string(),
-                service_cidr: ranges.services.to_string(),
-            };
-            config.directory.record(&identity)?;
-            identity
-        }
-    };
-    Ok((held, identity))
-}
-
-fn ranges_of(identity: &ClusterIdentity) -> Result<Ranges, ClusterError> {
-    Ok(Ranges { pods: identity.pod_cidr.parse()?, services: identity.service_cidr.parse()? })
-}
-
-/// The host's name for a single node; `node-1`, `node-2`, … for several.
-fn node_names(count: usize) -> Vec<String> {
-    match count {
-        0 | 1 => vec![host_name()],
-        count => (1..=count).map(|number| format!("node-{number}")).collect(),
-    }
-}
-
-/// The host's name as a node's: lower case, what a name may not have replaced by dashes.
-fn host_name() -> String {
-    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-    let legal = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' };
-    let name: String = name.chars().map(legal).collect();
-    let name = name.trim_matches(['-', '.']);
-    if name.is_empty() { "node-1".to_owned() } else { name.to_owned() }
 }
 
 fn lab_config(directory: &DataDirectory, identity: &ClusterIdentity, ranges: Ranges, nodes: &[String]) -> LabConfig {
@@ -454,39 +441,8 @@ async fn mark_control_plane(client: kube::Client, node: String) {
     }
 }
 
-/// Listens where asked, or on the first free port from 6443 on.
-async fn listen(asked: Option<SocketAddr>) -> Result<TcpListener, ClusterError> {
-    if let Some(address) = asked {
-        return TcpListener::bind(address).await.map_err(|source| unusable(Some(address), source));
-    }
-    let mut last = None;
-    for port in API_PORT..API_PORT + PORTS_TRIED {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        match TcpListener::bind(address).await {
-            Ok(listener) => return Ok(listener),
-            Err(source) => last = Some(unusable(Some(address), source)),
-        }
-    }
-    Err(last.unwrap_or_else(|| unusable(None, io::ErrorKind::AddrInUse.into())))
-}
-
-fn unusable(address: Option<SocketAddr>, source: io::Error) -> ClusterError {
-    let address = address.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, API_PORT)));
-    let user = (source.kind() == io::ErrorKind::AddrInUse).then(|| crate::doctor::port_user(address.port())).flatten();
-    ClusterError::Listen { address, user, source }
-}
-
 fn file(directory: &DataDirectory, what: &'static str, source: io::Error) -> ClusterError {
     ClusterError::File { path: directory.path().to_owned(), what, source }
-}
-
-fn serve(server: &Server, listener: TcpListener, shutdown: &CancellationToken) -> JoinHandle<()> {
-    let (server, shutdown) = (server.clone(), shutdown.clone());
-    tokio::spawn(async move {
-        if let Err(error) = server.serve_tls(listener, shutdown.cancelled_owned()).await {
-            tracing::error!(%error, "the API server stopped listening");
-        }
-    })
 }
 
 /// Clients that call the server directly, and over a connection in memory where they upgrade.

@@ -5,7 +5,8 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use serde::{Deserialize, Serialize};
 
 use crate::choice::RuntimeKind;
@@ -34,10 +35,16 @@ pub(crate) struct Identity {
 #[derive(Debug, Clone)]
 pub struct DataDirectory(PathBuf);
 
-/// A data directory that this process has.
+/// A data directory that this process has, as long as the file is open: its lock is of the kind that belongs to an open file,
+/// which others can ask for without taking it.
 #[derive(Debug)]
 pub(crate) struct Held {
-    lock: Flock<File>,
+    file: File,
+}
+
+/// The whole file.
+fn lock() -> libc::flock {
+    libc::flock { l_type: libc::F_WRLCK as _, l_whence: libc::SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 }
 }
 
 fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> ClusterError {
@@ -104,22 +111,24 @@ impl DataDirectory {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(failed(&path, "open the lock"))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Held { lock }),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(ClusterError::InUse { path: self.0.clone(), holder: self.holder() }),
-            Err((_, error)) => Err(failed(&path, "lock")(error.into())),
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&lock())) {
+            Ok(_) => Ok(Held { file }),
+            Err(Errno::EAGAIN | Errno::EACCES) => Err(ClusterError::InUse { path: self.0.clone(), holder: self.holder() }),
+            Err(error) => Err(failed(&path, "lock")(error.into())),
         }
     }
 
     /// Who has the directory, if anybody does.
     pub fn holder(&self) -> Option<Holder> {
-        let mut file = OpenOptions::new().read(true).write(true).open(self.lock_file()).ok()?;
+        let mut file = File::open(self.lock_file()).ok()?;
+        let mut found = lock();
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut found)).ok()?;
+        if found.l_type == libc::F_UNLCK as libc::c_short {
+            return None;
+        }
         let mut text = String::new();
         file.read_to_string(&mut text).ok()?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(_free) => None,
-            Err(_) => Some(serde_json::from_str(&text).unwrap_or(Holder { pid: 0, server: String::new() })),
-        }
+        Some(serde_json::from_str(&text).unwrap_or(Holder { pid: 0, server: String::new() }))
     }
 
     pub(crate) fn identity(&self) -> Option<Identity> {
@@ -143,8 +152,10 @@ impl DataDirectory {
         write().map_err(failed(path, "write"))
     }
 
-    /// Deletes the directory and everything in it. Nobody may have it.
+    /// Deletes the directory and everything in it, but nothing that is mounted for pods: files of the user, it may be. Nobody
+    /// may have it.
     pub fn delete(&self) -> Result<(), ClusterError> {
+        coracle_node::remove_directory(&self.node("")).map_err(failed(&self.0, "delete"))?;
         match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&self.0, "delete")(error)),
             _ => Ok(()),
@@ -156,9 +167,40 @@ impl Held {
     /// Notes who has the directory, for those who ask.
     pub(crate) fn note(&mut self, holder: &Holder) -> io::Result<()> {
         let text = serde_json::to_vec(holder)?;
-        let file: &mut File = &mut self.lock;
-        file.set_len(0)?;
-        file.rewind()?;
-        file.write_all(&text)
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn whoever_asks_who_has_it_takes_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::new(place.path().to_owned());
+        assert_eq!(directory.holder(), None);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Acquire) {
+                    directory.holder();
+                }
+            });
+            let held: Result<Vec<()>, ClusterError> = (0..2_000).map(|_| directory.hold().map(drop)).collect();
+            over.store(true, Ordering::Release);
+            held.unwrap();
+        });
+        let mut held = directory.hold().unwrap();
+        let holder = Holder { pid: 7, server: "https://127.0.0.1:1".into() };
+        held.note(&holder).unwrap();
+        assert_eq!(directory.holder(), Some(holder.clone()));
+        assert!(matches!(directory.hold(), Err(ClusterError::InUse { holder: Some(found), .. }) if found == holder));
+        drop(held);
+        assert_eq!(directory.holder(), None);
     }
 }

@@ -28,6 +28,12 @@ pub enum ClusterError {
         /// Who has it, as far as known.
         holder: Option<Holder>,
     },
+    /// There is no data directory.
+    #[error("there is no cluster at {path}")]
+    NoStore {
+        /// Where it would be.
+        path: PathBuf,
+    },
     /// The address to listen on cannot be had.
     #[error("cannot listen on {address}{}", .user.as_ref().map(|user| format!(": in use by {user}")).unwrap_or_default())]
     Listen {
@@ -93,9 +99,12 @@ impl ClusterError {
             Self::NoRuntime { .. } => Some("`coracle doctor` says more; `--runtime simulated` runs without containers".into()),
             Self::OtherRuntime { .. } => Some("`coracle reset` deletes the cluster's data; or choose another --data-dir".into()),
             Self::TooManyNodes { .. } => Some("choose a larger --pod-cidr on another --data-dir, or `--runtime simulated`".into()),
-            Self::Store(coracle_store::StoreError::Damaged { .. }) => {
-                Some("`coracle reset` deletes the cluster's data and starts anew".into())
-            }
+            Self::Store(coracle_store::StoreError::Damaged { .. } | coracle_store::StoreError::Panicked { .. }) => Some(
+                "`coracle doctor --store` says what is damaged; `coracle reset` deletes the data, and `coracle up --from SNAPSHOT` makes a \
+                 cluster of a snapshot"
+                    .into(),
+            ),
+            Self::NoStore { .. } => Some("name the cluster's data with --data-dir".into()),
             Self::Snapshot(crate::SnapshotError::NotEmpty { .. }) => {
                 Some("`coracle snapshot restore FILE` replaces its state; `coracle reset` deletes it".into())
             }

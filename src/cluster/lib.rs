@@ -8,18 +8,21 @@
 //! finds them.
 
 mod choice;
+mod claim;
 mod cluster;
 mod control;
 mod directory;
 mod doctor;
 mod error;
 mod health;
+mod listen;
 mod nodes;
 mod pages;
 mod restart;
 pub mod rootless;
 mod snapshot;
 mod steps;
+mod store_check;
 
 pub use choice::{RuntimeChoice, RuntimeKind};
 pub use cluster::{Cluster, ClusterConfig, Lifecycle, remove_leftovers};
@@ -32,3 +35,4 @@ pub use doctor::{Finding, doctor};
 pub use error::ClusterError;
 pub use snapshot::{SnapshotError, make_of_snapshot, restore};
 pub use steps::{Step, StepState, Steps};
+pub use store_check::doctor_store;

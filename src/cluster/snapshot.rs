@@ -17,7 +17,8 @@ use flate2::write::GzEncoder;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::{ClusterConfig, claim};
+use crate::claim::claim;
+use crate::cluster::ClusterConfig;
 use crate::directory::DataDirectory;
 use crate::error::ClusterError;
 
@@ -147,7 +148,7 @@ pub async fn make_of_snapshot(config: &mut ClusterConfig, file: &Path) -> Result
         let (pods, services) = (snapshot.head.pod_cidr.parse()?, snapshot.head.service_cidr.parse()?);
         config.ranges = Some(coracle_network::Ranges { pods, services });
     }
-    let (_held, identity) = claim(config)?;
+    let (_held, identity) = claim(config).await?;
     fits(&snapshot.head, (&identity.pod_cidr, &identity.service_cidr))?;
     write(&config.directory, snapshot).await
 }
