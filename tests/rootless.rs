@@ -66,6 +66,18 @@ fn pods_run_and_are_reached(cluster: &Cluster) {
     until_answered(cluster, "kubectl", &["exec", "deployment/web", "--", "wget", "-q", "-O-", "http://web.default"], GREETING);
     let api = ["exec", "deployment/web", "--", "curl", "-sk", "--max-time", "5", "https://kubernetes.default.svc/version"];
     until_answered(cluster, "kubectl", &api, "v1.36");
+    // endpoints by hand
+    let address = cluster.items(&["pods", "-l", "app=web"])[0]["status"]["podIP"].clone();
+    cluster.create(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "hand"}, "spec": {"ports": [{"port": 81}]}}));
+    cluster.create(&json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "hand", "labels": {"kubernetes.io/service-name": "hand"}},
+        "ports": [{"name": "", "port": 8080}], "endpoints": [{"addresses": [address]}]}));
+    until_answered(cluster, "kubectl", &["exec", "deployment/web", "--", "wget", "-q", "-O-", "http://hand:81"], GREETING);
+    // names beyond the cluster: in a network of the test's own nobody can be asked, which is said at once
+    if nix::unistd::geteuid().is_root() {
+        let beyond = cluster.kubectl(&["exec", "deployment/web", "--", "curl", "-sS", "--max-time", "60", "http://beyond.example.com"]);
+        assert!(beyond.failed(6).contains("Could not resolve host"), "{}", beyond.said());
+    }
     let nodes = format!("http://10.244.255.253:{}", node_port(cluster).rsplit(':').next().unwrap());
     until_answered(cluster, "kubectl", &["exec", "deployment/web", "--", "curl", "-s", "--max-time", "5", &nodes], GREETING);
     // ways of the API server
@@ -139,6 +151,7 @@ fn what_a_crash_leaves_goes_with_the_data() {
         cluster.restart();
         cluster.create(&pod("new", LIVE, json!({}), json!({})));
         cluster.until_pod("runs", "new", runs);
-        cluster.down();
+        cluster.kill();
+        cluster.clear_away(&["down"], "what one left that ended by itself is removed");
     });
 }

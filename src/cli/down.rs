@@ -1,4 +1,4 @@
-//! `coracle down`: stop the running cluster, its pods too.
+//! `coracle down`: stop the running cluster, its pods too; or what is left of one that ended by itself.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -14,6 +14,9 @@ pub(crate) async fn run(global: &Global) -> Result<ExitCode, Failure> {
     let directory = home::data_directory(global)?;
     if directory.holder().is_none() {
         println!("no cluster is running on {}", directory.path().display());
+        if coracle_cluster::remove_leftovers(&directory).await.map_err(Failure::of)? {
+            println!("what one left that ended by itself is removed");
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let client = control::running(global).await?;

@@ -24,7 +24,7 @@ pub(crate) async fn run(global: &Global, options: &Reset) -> Result<ExitCode, Fa
         return Ok(ExitCode::FAILURE);
     }
     if let Err(error) = coracle_cluster::remove_leftovers(&directory).await {
-        eprintln!("warning: its containers stay at the engine: {}", Failure::of(error));
+        eprintln!("warning: not all that it left is removed: {}", Failure::of(error));
     }
     directory.delete()?;
     println!("deleted {path}");

@@ -15,7 +15,7 @@ pub(crate) fn enter(arguments: &Arguments) -> Result<(), Failure> {
         _ => None,
     };
     let wanted = match (&arguments.command, starts) {
-        (Some(Command::Reset(_)), _) => rootless::left(&directory) && directory.holder().is_none(),
+        (Some(Command::Reset(_) | Command::Down), _) => rootless::left(&directory) && directory.holder().is_none(),
         (_, Some(start)) => rootless::needed(&directory, start.runtime),
         _ => false,
     };

@@ -390,16 +390,7 @@ pub(crate) async fn remove_containers(identity: &ClusterIdentity) -> Result<(), 
     Docker::remove_all(&engine()?, &identity.id).await.map_err(ClusterError::Runtime)
 }
 
-/// Removes what the cluster of a data directory has outside of it, before the directory is deleted.
-pub async fn remove_leftovers(directory: &DataDirectory) -> Result<(), ClusterError> {
-    crate::rootless::dissolve(directory);
-    match directory.identity() {
-        Some(identity) if identity.runtime == RuntimeKind::Docker => remove_containers(&identity).await,
-        _ => Ok(()),
-    }
-}
-
-fn lab_config(directory: &DataDirectory, identity: &ClusterIdentity, ranges: Ranges, nodes: &[String]) -> LabConfig {
+pub(crate) fn lab_config(directory: &DataDirectory, identity: &ClusterIdentity, ranges: Ranges, nodes: &[String]) -> LabConfig {
     let linked = !is_rootless();
     LabConfig {
         cluster_id: identity.id.clone(),

@@ -243,6 +243,20 @@ impl Lab {
         connect(&self.shared.insider, self.shared.config.dialled(address)).await
     }
 
+    /// Removes what is left of a lab whose process ended without [`Lab::stop`]; nothing is no error. Pods must have ended.
+    pub async fn clear(config: &LabConfig) -> Result<(), NetworkError> {
+        for file in fs::read_dir(config.run_directory.join("pods")).into_iter().flatten().flatten() {
+            namespace::remove(&file.path())?;
+        }
+        namespace::remove(&config.namespace())?;
+        if config.linked {
+            egress::close(&config.host_link());
+            // its routes go with it
+            host_links()?.remove(&config.host_link()).await?;
+        }
+        forget(config)
+    }
+
     /// Removes the lab: namespaces of pods, links and routes. Pods must have ended.
     pub async fn stop(&self) -> Result<(), NetworkError> {
         let Shared { config, links, pods, .. } = &*self.shared;
@@ -256,12 +270,14 @@ impl Lab {
             links.remove(&bridge_name(number)).await?;
         }
         namespace::remove(&config.namespace())?;
-        match fs::remove_dir_all(&config.run_directory) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(NetworkError::File { path: config.run_directory.clone(), source })
-            }
-            _ => Ok(()),
-        }
+        forget(config)
+    }
+}
+
+fn forget(config: &LabConfig) -> Result<(), NetworkError> {
+    match fs::remove_dir_all(&config.run_directory) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(NetworkError::File { path: config.run_directory.clone(), source }),
+        _ => Ok(()),
     }
 }
 
@@ -316,15 +332,9 @@ async fn remove_orphans(config: &LabConfig) {
         let id = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
         tracing::info!(cluster = id, "what a cluster without a data directory left is removed");
         let orphan = LabConfig { cluster_id: id, run_directory: directory.clone(), ..config.clone() };
-        for file in fs::read_dir(directory.join("pods")).into_iter().flatten().flatten() {
-            let _ = namespace::remove(&file.path());
+        if let Err(error) = Lab::clear(&orphan).await {
+            tracing::warn!(%error, "it is not removed");
         }
-        let _ = namespace::remove(&orphan.namespace());
-        if let Ok(host) = host_links() {
-            let _ = host.remove(&orphan.host_link()).await;
-        }
-        egress::close(&orphan.host_link());
-        let _ = fs::remove_dir_all(&directory);
     }
 }
 

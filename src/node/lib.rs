@@ -30,3 +30,4 @@ mod volumes;
 
 pub use agent::{Capacity, Node, NodeConfig, Turns};
 pub use dialer::Dialer;
+pub use volumes::{remove as remove_directory, unmount_all_below};

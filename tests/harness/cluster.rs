@@ -98,6 +98,7 @@ impl Cluster {
     /// Starts the server again on the same data.
     pub fn restart(&mut self) {
         self.server = Running::start(&mut up(&self.place, &self.options), Stdio::null());
+        self.stopped = false;
         self.await_ready();
     }
 
@@ -130,6 +131,13 @@ impl Cluster {
         kill(Pid::from_raw(self.process().cast_signed()), Signal::SIGINT).unwrap();
         let ended = self.server.wait(STOP);
         assert!(ended.is_some_and(|status| status.success()), "the server ended with {ended:?}: {}", self.server.said());
+        self.assert_nothing_left();
+        self.stopped = true;
+    }
+
+    /// After [`Cluster::kill`]: takes away what is left of it with a command, after which nothing may be.
+    pub fn clear_away(&mut self, command: &[&str], says: &str) {
+        self.coracle(command).shows(&[says]);
         self.assert_nothing_left();
         self.stopped = true;
     }

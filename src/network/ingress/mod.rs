@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coracle_api::identity::Identity;
-use coracle_client::{Clients, Index, Informer, Informers, is_not_found};
-use k8s_openapi::api::core::v1::{Secret, Service};
+use coracle_client::{Clients, EventRecorder, EventType, Index, Informer, Informers, is_not_found};
+use k8s_openapi::api::core::v1::{ObjectReference, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use kube::api::{Api, Patch, PatchParams};
@@ -112,7 +112,10 @@ pub fn start(config: IngressConfig, shutdown: CancellationToken) -> Vec<JoinHand
 
 async fn run(config: &IngressConfig, objects: &Objects, dirty: &Notify, shutdown: &CancellationToken) {
     let ingresses = Arc::new(Ingresses::new(config.lab.clone()));
+    let recorder = EventRecorder::new(config.clients.as_identity(identity()), "ingress-controller", "");
     let mut listening: Option<Listening> = None;
+    // ingresses that were told why nobody listens
+    let mut told = BTreeSet::new();
     loop {
         let classes = objects.classes.list();
         let (ours, others): (Vec<_>, Vec<_>) = objects.ingresses.list().into_iter().partition(|one| routes::is_ours(one, &classes));
@@ -122,7 +125,13 @@ async fn run(config: &IngressConfig, objects: &Objects, dirty: &Notify, shutdown
         if ours.is_empty() {
             listening = None;
         } else if listening.is_none() {
-            listening = Listening::open(config, &ingresses).await;
+            match Listening::open(config, &ingresses).await {
+                Ok(open) => {
+                    listening = Some(open);
+                    told.clear();
+                }
+                Err(why) => ours.iter().for_each(|ingress| tell(&recorder, ingress, &why, &mut told)),
+            }
         }
         let mut complete = ours.is_empty() || listening.is_some();
         if let Some(listening) = &listening {
@@ -150,6 +159,37 @@ async fn run(config: &IngressConfig, objects: &Objects, dirty: &Notify, shutdown
     }
 }
 
+/// Why nobody listens.
+#[derive(Debug, thiserror::Error)]
+enum Unheard {
+    #[error("TLS cannot be spoken: {0}")]
+    Tls(rustls::Error),
+    #[error("neither port {port} nor port {other} can be had on this machine: {source}")]
+    Taken { port: u16, other: u16, source: std::io::Error },
+}
+
+/// Tells an ingress once.
+fn tell(recorder: &EventRecorder, ingress: &Ingress, why: &Unheard, told: &mut BTreeSet<String>) {
+    let metadata = &ingress.metadata;
+    if !told.insert(metadata.uid.clone().unwrap_or_default()) {
+        return;
+    }
+    tracing::warn!(%why, "ingresses are not served");
+    let reference = ObjectReference {
+        api_version: Some("networking.k8s.io/v1".to_owned()),
+        kind: Some("Ingress".to_owned()),
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        ..ObjectReference::default()
+    };
+    recorder.event(&reference, EventType::Warning, "NotServed", &why.to_string());
+}
+
+fn identity() -> Identity {
+    Identity::new("system:coracle:network", &["system:masters"])
+}
+
 /// The ports in use. Dropping it closes them; connections live on.
 struct Listening {
     certificates: Arc<Certificates>,
@@ -164,30 +204,27 @@ impl Drop for Listening {
 }
 
 impl Listening {
-    async fn open(config: &IngressConfig, ingresses: &Arc<Ingresses>) -> Option<Self> {
+    async fn open(config: &IngressConfig, ingresses: &Arc<Ingresses>) -> Result<Self, Unheard> {
         let certificates = Arc::new(Certificates::new(ingresses.clone()));
-        let tls = certificates.config().inspect_err(|error| tracing::warn!(%error, "the ingress cannot speak TLS")).ok()?;
+        let tls = certificates.config().map_err(Unheard::Tls)?;
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         let mut out = Self { certificates, ports: Vec::new(), accepting: Vec::new() };
         let addresses: BTreeSet<IpAddr> = config.host_addresses.iter().copied().chain([config.node_address]).collect();
         for (port, other, encrypted) in PORTS {
-            let mut found = None;
-            for port in [port, other] {
-                match listen(&config.lab, &addresses, port).await {
-                    Ok(listeners) => {
-                        found = Some((port, listeners));
-                        break;
-                    }
-                    Err(error) => tracing::info!(port, %error, "the ingress cannot have a port"),
+            let (port, listeners) = match listen(&config.lab, &addresses, port).await {
+                Ok(listeners) => (port, listeners),
+                Err(error) => {
+                    tracing::info!(port, %error, "the ingress cannot have a port");
+                    let listeners = listen(&config.lab, &addresses, other).await;
+                    (other, listeners.map_err(|source| Unheard::Taken { port, other, source })?)
                 }
-            }
-            let (port, listeners) = found?;
+            };
             out.ports.push(port);
             let acceptor = encrypted.then(|| acceptor.clone());
             out.accepting
                 .extend(listeners.into_iter().map(|listener| tokio::spawn(accept(listener, port, acceptor.clone(), ingresses.clone()))));
         }
-        Some(out)
+        Ok(out)
     }
 
     /// The load balancer's part of an ingress's status; ports that are not the usual ones are named.
@@ -249,8 +286,7 @@ async fn write_status(config: &IngressConfig, ingress: &Ingress, wanted: &Value)
     let (Some(namespace), Some(name)) = (&ingress.metadata.namespace, &ingress.metadata.name) else { return true };
     let list = if wanted == &json!([]) { Value::Null } else { wanted.clone() };
     let patch = json!({"status": {"loadBalancer": {"ingress": list}}});
-    let identity = Identity::new("system:coracle:network", &["system:masters"]);
-    let api: Api<Ingress> = Api::namespaced(config.clients.as_identity(identity), namespace);
+    let api: Api<Ingress> = Api::namespaced(config.clients.as_identity(identity()), namespace);
     match api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await {
         Err(error) if !is_not_found(&error) => {
             tracing::warn!(ingress = %format!("{namespace}/{name}"), %error, "an ingress's address cannot be written");

@@ -29,7 +29,8 @@ use crate::runtime::Mount;
 use self::claims::Claimed;
 pub(crate) use self::claims::name as claim_name;
 pub(crate) use self::disk::size_of;
-pub(crate) use self::mounts::{check_propagation, remove, share, unmount_all_below};
+pub(crate) use self::mounts::{check_propagation, share};
+pub use self::mounts::{remove, unmount_all_below};
 
 /// A volume that could not be made, as an event tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -85,7 +85,7 @@ pub(crate) fn share(dir: &Path) -> io::Result<()> {
 
 /// Unmounts everything at and below `dir`, the last mounted first. After an error something may be mounted there still:
 /// what is below must not be deleted.
-pub(crate) fn unmount_all_below(dir: &Path) -> io::Result<()> {
+pub fn unmount_all_below(dir: &Path) -> io::Result<()> {
     unmount_listed(dir, &table)
 }
 
@@ -116,7 +116,7 @@ fn unmount_listed(dir: &Path, table: &dyn Fn() -> io::Result<Vec<u8>>) -> io::Re
 
 /// Deletes `dir` with everything in it, but nothing that is mounted there: that is unmounted first, and if it cannot be
 /// known what is, nothing is deleted.
-pub(crate) fn remove(dir: &Path) -> io::Result<()> {
+pub fn remove(dir: &Path) -> io::Result<()> {
     remove_listed(dir, &table)
 }
 
