@@ -120,6 +120,7 @@ fn outputs_are_kubectls() {
             &["create", "deployment", "kubia", "--image=coracle.local/kubia:1.0", "--dry-run=client", "-o", "name"],
             &["-n", "shop", "wait", "deployment/web", "--for=condition=Available"],
             &["-n", "shop", "wait", "deployment/web", "--for=jsonpath={.spec.replicas}=2"],
+            &["wait", "pod/nothing", "--for=delete", "--timeout=1s"],
         ] {
             same(&cluster, words);
         }

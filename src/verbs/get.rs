@@ -142,7 +142,7 @@ impl Get {
             }
         }
         if !printed && missing.is_empty() {
-            let everywhere = self.selection.all_namespaces || kinds.iter().all(|kind| !kind.namespaced);
+            let everywhere = self.selection.all_namespaces || kinds.iter().any(|kind| !kind.namespaced);
             let place = if everywhere { String::new() } else { format!(" in {} namespace.", session.namespace) };
             out.aside(format!("No resources found{place}"));
         }

@@ -57,7 +57,13 @@ impl Logs {
     pub async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<(), VerbError> {
         let pods = match (&self.selector, &self.what) {
             (Some(selector), _) => pods::selected(session, selector).await?,
-            (None, Some(word)) => vec![pods::pod(session, word).await?],
+            (None, Some(word)) => {
+                let (pod, count) = pods::best(session, word).await?;
+                if count > 1 {
+                    out.aside(format!("Found {count} pods, using pod/{}", pods::text(&pod, "/metadata/name")));
+                }
+                vec![pod]
+            }
             (None, None) => Vec::new(),
         };
         if pods.is_empty() {

@@ -37,17 +37,24 @@ pub async fn selected(session: &Session, selector: &str) -> Result<Vec<Value>, V
 
 /// The pod that a word names: a pod's name, `pod/NAME`, or the best of the pods of `deployment/NAME` and the like.
 pub async fn pod(session: &Session, word: &str) -> Result<Value, VerbError> {
+    Ok(best(session, word).await?.0)
+}
+
+/// The same, and of how many it is the best.
+pub async fn best(session: &Session, word: &str) -> Result<(Value, usize), VerbError> {
     let word = if word.contains('/') { word.to_owned() } else { format!("pod/{word}") };
     let target = session.one(std::slice::from_ref(&word)).await?;
     let object = session.read(target.path()).await?;
     if target.kind.is("", "pods") {
-        return Ok(object);
+        return Ok((object, 1));
     }
     let selector = selector_of(&object).ok_or_else(|| VerbError::wrong(format!("{word} has no pods")))?;
     let mut pods = selected(session, &selector).await?;
     pods.retain(|pod| !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")));
     pods.sort_by_key(|pod| (coracle_present::health(&with_kind(pod)), text(pod, "/metadata/creationTimestamp")));
-    pods.into_iter().next().ok_or_else(|| VerbError::wrong(format!("no pods of {word} are running")))
+    let count = pods.len();
+    let best = pods.into_iter().next().ok_or_else(|| VerbError::wrong(format!("no pods of {word} are running")))?;
+    Ok((best, count))
 }
 
 fn with_kind(pod: &Value) -> Value {

@@ -115,6 +115,7 @@ impl Wait {
     async fn one(&self, session: &Session, target: &Target, out: &mut Out<'_>) -> Result<(), VerbError> {
         let deadline = tokio::time::Instant::now() + Duration::try_from(self.timeout).unwrap_or_default();
         let name = shown(&target.kind, &target.name);
+        let mut was_there = false;
         loop {
             let object = match session.read(target.path()).await {
                 Ok(object) => Some(object),
@@ -122,9 +123,15 @@ impl Wait {
                 Err(error) => return Err(error),
             };
             if self.until.holds(object.as_ref()).map_err(VerbError::wrong)? {
-                out.line(if self.until == Until::Gone { format!("{name} deleted") } else { format!("{name} condition met") });
+                match self.until {
+                    // as kubectl has it: nothing is said of what was never there
+                    Until::Gone if !was_there => {}
+                    Until::Gone => out.line(format!("{name} deleted")),
+                    _ => out.line(format!("{name} condition met")),
+                }
                 return Ok(());
             }
+            was_there |= object.is_some();
             if tokio::time::Instant::now() >= deadline {
                 return Err(VerbError::wrong(format!("timed out waiting for the condition on {}/{}", target.kind.plural, target.name)));
             }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use coracle_manifests::documents;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::error::VerbError;
 use crate::making::{Making, object};
@@ -111,7 +111,7 @@ impl Create {
     pub async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<(), VerbError> {
         let Some(what) = &self.what else { return self.manifests(session, out).await };
         let (making, object) = match what {
-            What::Namespace { name, making } => (making, object("v1", "Namespace", name, Value::Null)),
+            What::Namespace { name, making } => (making, object("v1", "Namespace", name, json!({"spec": {}, "status": {}}))),
             What::Serviceaccount { name, making } => (making, object("v1", "ServiceAccount", name, Value::Null)),
             What::Deployment { name, image, replicas, port, command, making } => {
                 (making, deployment::of(name, image, *replicas, *port, command))
