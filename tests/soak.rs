@@ -24,7 +24,7 @@ const MEMORY: u64 = 96 << 20;
 const DISK: u64 = 256 << 20;
 
 fn seconds() -> u64 {
-    std::env::var("CORACLE_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
+    std::env::var("CORACLE_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
 }
 
 /// Pods that are restarted when their manifest changes.
