@@ -9,6 +9,7 @@
 //! A function is a row in a table of `library`: its signature drives both the checker and the evaluator.
 
 mod check;
+mod depth;
 mod evaluate;
 mod library;
 mod macros;
@@ -139,9 +140,11 @@ impl Environment {
     /// # Errors
     /// It is no expression, uses what is not declared, or its types do not fit.
     pub fn compile(&self, source: &str) -> Result<Program, CompileError> {
-        let parsed = PARSER.compile(source).map_err(|errors| check::syntax_error(source, &errors))?;
-        let checked = check::check(&self.variables, self.objects, source, &parsed)?;
-        Ok(Program { expression: Arc::new(parsed.expression().clone()), result: checked.ty, estimated_cost: checked.cost })
+        depth::reading(source, || {
+            let parsed = PARSER.compile(source).map_err(|errors| check::syntax_error(source, &errors))?;
+            let checked = check::check(&self.variables, self.objects, source, &parsed)?;
+            Ok(Program { expression: Arc::new(parsed.expression().clone()), result: checked.ty, estimated_cost: checked.cost })
+        })
     }
 
     /// Like [`Environment::compile`], of an expression whose value has to be of one of these types.
@@ -192,7 +195,7 @@ impl Program {
     pub fn evaluate(&self, variables: &dyn Variables, budget: &Budget) -> Result<Value, Error> {
         let call = Budget::new(PER_CALL_LIMIT.min(budget.left()));
         let before = call.left();
-        let value = evaluate::evaluate(&self.expression, variables, &call);
+        let value = depth::evaluating(|| evaluate::evaluate(&self.expression, variables, &call));
         budget.spend(before - call.left())?;
         value
     }

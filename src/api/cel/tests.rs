@@ -127,3 +127,29 @@ fn lists_of_sets_and_maps_do_not_look_at_order() {
     assert_eq!(list(&[1, 2], ListType::Set), list(&[2, 1], ListType::Set));
     assert_ne!(list(&[1, 2], ListType::Atomic), list(&[2, 1], ListType::Atomic));
 }
+
+#[test]
+fn what_is_nested_too_deeply_is_refused_and_nothing_else_happens() {
+    let nested = |open: &str, close: &str, depth: usize| format!("{}true{}", open.repeat(depth), close.repeat(depth));
+    for source in [
+        nested("(", ")", 2_000),
+        nested("[1].all(x, ", ")", 2_000),
+        nested("[", "]", 100_000),
+        nested("{1: ", "}", 100_000),
+        nested("!(", ")", 2_000),
+        nested("(", "", 100_000),
+        nested("true ? true : ", "", 50_000),
+        format!("0 == 1{}", "+ 1".repeat(50_000)),
+        format!("any{}", ".x".repeat(50_000)),
+        format!("any{}", "[0]".repeat(50_000)),
+        format!("[1]{}", ".map(x, x)".repeat(2_000)),
+    ] {
+        let error = environment().compile(&source).unwrap_err().to_string();
+        assert!(error.contains("expression recursion limit exceeded: 90"), "{}: {error}", &source[..30]);
+    }
+    for source in [nested("(", ")", 80), nested("[1].all(x, ", ")", 20), format!("81 == 1{}", "+ 1".repeat(80))] {
+        assert_eq!(evaluate(&source), Ok(json!(true)), "{}", &source[..30]);
+    }
+    let flat = vec!["self.name.startsWith('w')"; 2_000].join(" && ");
+    assert!(environment().compile(&flat).is_ok());
+}

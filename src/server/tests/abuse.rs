@@ -46,6 +46,28 @@ async fn deep_nesting_is_refused() {
 }
 
 #[tokio::test]
+async fn deep_expressions_are_refused() {
+    let cluster = Cluster::start().await;
+    let nested = |open: &str| format!("{}true{}", open.repeat(2_000), ")".repeat(2_000));
+    for rule in [nested("("), nested("[1].all(x, "), nested("[1].exists(x, !")] {
+        let schema = json!({"type": "object", "x-kubernetes-validations": [{"rule": rule}]});
+        let names = json!({"plural": "deeps", "singular": "deep", "kind": "Deep", "listKind": "DeepList"});
+        let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}});
+        let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "deeps.x.example"},
+            "spec": {"group": "x.example", "scope": "Cluster", "names": names, "versions": [version]}});
+        let answer = cluster.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await;
+        assert_eq!(answer.code, 422, "{}", answer.body);
+        assert!(answer.body["message"].as_str().unwrap().contains("expression recursion limit exceeded"), "{}", answer.body);
+        let rules =
+            json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["*"]}]});
+        let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "deep"},
+            "spec": {"matchConstraints": rules, "validations": [{"expression": rule}]}});
+        let answer = cluster.post("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", &policy).await;
+        assert_eq!(answer.code, 422, "{}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn a_small_text_does_not_become_large() {
     let cluster = Cluster::start().await;
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
