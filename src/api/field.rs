@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+/// Bytes of a value that a message shows.
+const MOST_SHOWN: usize = 8 << 10;
+
 /// What is wrong with a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldErrorKind {
@@ -112,7 +115,9 @@ impl FieldError {
             !matches!(self.kind, FieldErrorKind::Required | FieldErrorKind::Forbidden | FieldErrorKind::TooLong | FieldErrorKind::Internal);
         let mut out = head.to_owned();
         if shows_value {
-            out.push_str(&format!(": {}", self.value));
+            let value = self.value.to_string();
+            let shown = &value[..value.floor_char_boundary(MOST_SHOWN)];
+            out.push_str(&format!(": {shown}{}", if shown.len() < value.len() { "..." } else { "" }));
         }
         if !self.detail.is_empty() {
             out.push_str(&format!(": {}", self.detail));

@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::field::FieldError;
 
+/// Bytes that the errors of one answer have together at most.
+const MOST_TOLD: usize = 1 << 20;
+
 /// An answer of kind `Status`: every error the API server gives is one of these, and so are some successes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
@@ -126,14 +129,23 @@ impl Status {
         Self::new(503, "ServiceUnavailable", message)
     }
 
-    /// 422 with every field that is wrong; `kind` is the object's kind, not its plural.
+    /// 422 with every field that is wrong, as far as an answer goes that is no larger than what it is about may be; `kind` is the
+    /// object's kind, not its plural.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let text = match errors {
-            [one] => one.to_string(),
-            many => format!("[{}]", many.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
-        };
+        let mut texts = Vec::new();
+        let mut left = MOST_TOLD;
+        for error in errors {
+            let text = error.to_string();
+            left = left.saturating_sub(text.len());
+            if left == 0 && !texts.is_empty() {
+                texts.push(format!("and {} more", errors.len() - texts.len()));
+                break;
+            }
+            texts.push(text);
+        }
+        let text = if texts.len() == 1 { texts.concat() } else { format!("[{}]", texts.join(", ")) };
         let mut details = details(group, kind, name);
-        details["causes"] = errors.iter().map(FieldError::to_cause).collect();
+        details["causes"] = errors.iter().take(texts.len()).map(FieldError::to_cause).collect();
         Self::new(422, "Invalid", format!("{} \"{name}\" is invalid: {text}", qualified(group, kind))).with_details(details)
     }
 

@@ -3,6 +3,9 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
+use crate::field::FieldError;
+use crate::status::Status;
+
 use super::{create_errors, edited, kind, new, pod, warnings};
 
 #[rstest]
@@ -26,6 +29,22 @@ fn what_new_objects_must_keep_to(#[case] name: &str, #[case] object: Value, #[ca
 
 fn job_template() -> Value {
     json!({"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}})
+}
+
+#[test]
+fn what_is_wrong_with_a_long_list_is_said_in_few_words() {
+    let many = |text: &str| Value::from(vec![text; 20_000]);
+    let all = |text: &str| json!({"spec": {"hard": {"cpu": "1", "memory": "1", "services": "1"}, "scopes": many(text)}});
+    for quota in [all("Nothing"), all("BestEffort")] {
+        let found = create_errors("ResourceQuota", quota);
+        assert!((1..50).contains(&found.len()), "{}", found.len());
+        assert!(found.iter().all(|text| text.len() < 20_000 && text.contains("...: unsupported scope")), "{}", found[0].len());
+    }
+    let errors = vec![FieldError::invalid("spec", "x".repeat(5_000), "it is"); 100_000];
+    let answer = Status::invalid("", "Pod", "a", &errors).to_value().to_string();
+    assert!(answer.len() < 4 << 20 && answer.contains("and 99792 more]"), "{}", &answer[answer.len() - 200..]);
+    let one = Status::invalid("", "Pod", "a", &errors[..1]).to_value();
+    assert_eq!(one["details"]["causes"].as_array().unwrap().len(), 1);
 }
 
 #[test]
