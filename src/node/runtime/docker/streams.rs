@@ -18,6 +18,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::record::start_message;
 use super::{Docker, failed, is_missing, is_status, not_found};
@@ -52,12 +53,15 @@ fn boxed(end: DuplexStream) -> Box<dyn AsyncRead + Send + Unpin> {
     Box::new(end)
 }
 
-/// What the writer writes goes to the process; its end is the process's end of file.
-fn standard_input(mut input: Input) -> Box<dyn AsyncWrite + Send + Unpin> {
+/// What the writer writes goes to the process; `ends`: its end is the process's end of file. Otherwise the engine does not hear
+/// of it: it would take the output away with it.
+fn standard_input(mut input: Input, ends: bool) -> Box<dyn AsyncWrite + Send + Unpin> {
     let (writer, mut reader) = duplex(BUFFER);
     tokio::spawn(async move {
         let _ = tokio::io::copy(&mut reader, &mut input).await;
-        let _ = input.shutdown().await;
+        if ends {
+            let _ = input.shutdown().await;
+        }
     });
     Box::new(writer)
 }
@@ -246,7 +250,7 @@ impl Docker {
                 async move { client.resize_exec(&exec, options).await }
             })
         });
-        Ok(Session { stdin: streams.stdin.then(|| standard_input(input)), stdout, stderr, resize, exit: exit.boxed() })
+        Ok(Session { stdin: streams.stdin.then(|| standard_input(input, true)), stdout, stderr, resize, exit: exit.boxed() })
     }
 
     pub(super) async fn run_command(&self, id: &str, command: &[String], timeout: Option<Duration>) -> Result<ExecOutput, RuntimeError> {
@@ -318,8 +322,8 @@ impl Docker {
             return Err(RuntimeError::NotRunning { id: id.to_owned() });
         }
         // Who has no standard input is only listened to.
-        let own = self.0.state.lock().containers.get(id).map(|entry| (entry.stdin, entry.tty));
-        let (stdin, tty) = own.map_or((false, false), |(stdin, tty)| (stdin && streams.stdin, tty));
+        let own = self.0.state.lock().containers.get(id).map(|entry| (entry.stdin, entry.once, entry.tty));
+        let (stdin, once, tty) = own.map_or((false, false, false), |(stdin, once, tty)| (stdin && streams.stdin, once, tty));
         let outputs = (streams.stdout || tty, streams.stderr && !tty);
         // What was kept is given away only when nothing can fail any more.
         let mut input = None;
@@ -338,7 +342,8 @@ impl Docker {
         };
         let (stdout, to_stdout) = pair(outputs.0);
         let (stderr, to_stderr) = pair(outputs.1);
-        let pumped = tokio::spawn(pump(early, output, to_stdout, to_stderr));
+        // It goes with the session, which may leave a container that says nothing.
+        let pumped = AbortOnDropHandle::new(tokio::spawn(pump(early, output, to_stdout, to_stderr)));
         let exit = async move {
             let ended = process.wait_for(|container| matches!(container.state, ContainerState::Exited { .. })).await;
             let state = ended.map(|container| container.state.clone());
@@ -356,7 +361,7 @@ impl Docker {
                 async move { client.resize_container_tty(&id, options).await }
             })
         });
-        Ok(Session { stdin: input.map(standard_input), stdout, stderr, resize, exit: exit.boxed() })
+        Ok(Session { stdin: input.map(|input| standard_input(input, once && !tty)), stdout, stderr, resize, exit: exit.boxed() })
     }
 
     /// Joins streams of a container's first process, which still runs then: the output of one that has ended would not end.

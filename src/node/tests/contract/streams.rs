@@ -88,6 +88,15 @@ pub async fn standard_input(subject: &Subject) {
         drop(session);
         subject.log(&id, &format!("got {word}")).await;
     }
+    // the end of what is typed is not the end of what is heard
+    let mut session = runtime.attach(&id, StreamOptions { stdin: true, ..both() }).await.unwrap();
+    let mut stdin = session.stdin.take().unwrap();
+    stdin.write_all(b"third\n").await.unwrap();
+    stdin.shutdown().await.unwrap();
+    drop(stdin);
+    let mut heard = [0; 10];
+    session.stdout.as_mut().unwrap().read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"got third\n");
 }
 
 /// What is one session's is kept for it, also when there is no more to come; of much only the end.
