@@ -2,6 +2,7 @@
 //! pass unseen, and says what it has to say in the status row, or in a text view where that is too small.
 
 mod gate;
+mod join;
 mod run;
 
 use std::sync::OnceLock;
@@ -9,6 +10,8 @@ use std::sync::OnceLock;
 use clap::{CommandFactory, Parser, Subcommand};
 use coracle_verbs::Verb;
 use coracle_verbs::apply::Manifests;
+use coracle_verbs::exec::Exec;
+use coracle_verbs::run::Run;
 
 use crate::app::App;
 
@@ -33,6 +36,10 @@ enum Does {
     Apply(Manifests),
     /// Print what applying manifests would change
     Diff(Manifests),
+    /// Run a pod of one container
+    Run(Run),
+    /// Run a program in a container
+    Exec(Exec),
 }
 
 /// Every verb, and what it does.

@@ -9,7 +9,7 @@ use coracle_verbs::{Out, Session, VerbError, apply};
 use parking_lot::Mutex;
 
 use super::gate::{self, Rules};
-use super::{Does, Typed, words};
+use super::{Does, Typed, join, words};
 use crate::actions::session::path_of;
 use crate::app::App;
 use crate::message::Sub;
@@ -44,6 +44,10 @@ pub fn run(app: &mut App, text: &str) {
     let shown = shared.namespaces.single().map(str::to_owned);
     let own = || shared.connection.as_ref().and_then(|connection| connection.namespace.clone());
     let namespace = typed.namespace.clone().or(shown).or_else(own).unwrap_or_else(|| "default".to_owned());
+    let does = match typed.does {
+        Does::Exec(verb) => return join::exec(app, verb, namespace),
+        does => does,
+    };
     let production = shared.is_production().then(|| shared.context().to_owned());
     let rules = Rules { text: text.to_owned(), readonly: shared.options.readonly, production };
     let command = Command { text: text.to_owned(), sub: Arc::default() };
@@ -51,7 +55,7 @@ pub fn run(app: &mut App, text: &str) {
     app.shared.jobs += 1;
     let begun = app.shared.work(move |outside| async move {
         let _job = Job(outside.clone());
-        command.run(typed.does, namespace, rules, outside).await;
+        command.run(does, namespace, rules, outside).await;
     });
     let _ = sub.set(begun);
 }
@@ -110,7 +114,11 @@ impl Command {
                 return;
             }
         };
-        let session = Session::new(gate::guarded(client, &outside, rules), namespace);
+        let session = Session::new(gate::guarded(client, &outside, rules), namespace.clone());
+        let joins = match &does {
+            Does::Run(verb) if verb.stdin && verb.making.dry_run == "none" => Some(verb.clone()),
+            _ => None,
+        };
         let said = Said::default();
         let (mut text, mut beside) = (said.clone(), said.clone());
         let mut out = Out { text: &mut text, beside: &mut beside };
@@ -142,7 +150,11 @@ impl Command {
             outside.told(Ok::<String, Fault>(text.clone()));
         }
         let shown = self.sub.get().copied().filter(|_| shown);
+        let well = why.is_none();
         outside.then(move |app| end(app, &self.text, text, why, shown));
+        if let Some(verb) = joins.filter(|_| well) {
+            outside.then(move |app| join::join(app, &verb, namespace));
+        }
     }
 }
 
@@ -156,6 +168,9 @@ async fn carry_out(does: &Does, session: &Session, out: &mut Out<'_>) -> Result<
             }
             Ok(())
         }
+        Does::Run(verb) => verb.making.make(session, verb.pod()?, "created", out).await,
+        // it is typed to, and has been given a pane
+        Does::Exec(_) => Ok(()),
     }
 }
 

@@ -236,6 +236,26 @@ async fn the_activity_of_a_long_session_is_bounded() {
 }
 
 #[tokio::test]
+async fn programs_are_run_and_joined_in_a_pane() {
+    let fake = crate::actions::cluster();
+    let mut ui = fake.ui(120, 30).await;
+    ui.press(":exec web-58vhc -- cat /etc/hosts<enter>").await.unwrap();
+    ui.until(|text| text.contains("web-58vhc/main")).await.unwrap();
+    let asked = fake.requests();
+    assert!(asked.iter().any(|request| request.contains("/pods/web-58vhc/exec?") && request.contains("command=/etc/hosts")), "{asked:#?}");
+    ui.press("<esc>").await.unwrap();
+    let said = typed(&mut ui, "run once --image=coracle.local/kubia:1.0 --restart=Never").await;
+    assert_eq!(said, "pod/once created");
+    ui.press("U").await.unwrap();
+    assert!(fake.get("pods/default/once").is_none(), "{}", ui.text());
+    let mut ui = fake.ui_with(Options { readonly: true, ..Options::default() }, 120, 30).await;
+    for command in ["exec web-58vhc -- ls", "run twice --image=a"] {
+        assert!(typed(&mut ui, command).await.contains("--readonly"), "{}", ui.text());
+    }
+    assert!(fake.get("pods/default/twice").is_none());
+}
+
+#[tokio::test]
 async fn what_cannot_be_joined_is_read() {
     let mut ui = crate::actions::cluster().ui(120, 30).await;
     ui.press("/58v<enter>a").await.unwrap();
