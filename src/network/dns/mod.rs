@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use coracle_client::{Index, Informer, Informers};
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::Query;
-use hickory_server::proto::op::{Header, HeaderCounts, MessageType, Metadata, OpCode, ResponseCode};
+use hickory_server::proto::op::{Edns, Header, HeaderCounts, MessageType, Metadata, OpCode, ResponseCode};
 use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, PTR, SOA, SRV, TXT};
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
@@ -32,6 +32,8 @@ use names::{Answer, Data, Zone};
 /// Seconds that answers may be kept, as CoreDNS's default.
 const TTL: u32 = 5;
 const PORT: u16 = 53;
+/// Bytes of a datagram that every link takes.
+const LONGEST: u16 = 1_232;
 /// How long a question waits for the first look at what there is: less than a resolver's own patience.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -224,7 +226,11 @@ impl RequestHandler for Handler {
             answer.response_code = code;
             ResponseInfo::from(Header { metadata: answer, counts: HeaderCounts::default() })
         };
-        let builder = MessageResponseBuilder::from_message_request(request);
+        let mut builder = MessageResponseBuilder::from_message_request(request);
+        let edns = request.edns.as_ref().map(longer);
+        if let Some(edns) = &edns {
+            builder.edns(edns);
+        }
         let mut metadata = Metadata::response_from_request(&request.metadata);
         let reply = match request.request_info() {
             Ok(info) if request.metadata.op_code == OpCode::Query => {
@@ -247,6 +253,13 @@ impl RequestHandler for Handler {
             }
         }
     }
+}
+
+/// Whoever takes longer datagrams gets them, as long as they are not cut on their way.
+fn longer(asked: &Edns) -> Edns {
+    let mut own = Edns::new();
+    own.set_max_payload(asked.max_payload().clamp(512, LONGEST));
+    own
 }
 
 fn wanted(kind: RecordType) -> names::Wanted {

@@ -17,8 +17,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coracle_client::{Change, Clients, Informers};
-use k8s_openapi::api::core::v1::{Pod, Service};
+use coracle_api::identity::Identity;
+use coracle_client::{Change, Clients, EventRecorder, EventType, Informers};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::{Api, Patch, PatchParams};
@@ -81,6 +82,8 @@ pub fn start(config: ProxyConfig, policies: Policies, shutdown: CancellationToke
             if config.lab.is_some() {
                 policies.known().await;
             }
+            let recorder = EventRecorder::new(config.clients.as_identity(identity()), "service-controller", "");
+            let mut told = BTreeMap::new();
             let mut proxy = Proxy::new(config.clone(), policies);
             loop {
                 let services = services.list();
@@ -92,7 +95,10 @@ pub fn start(config: ProxyConfig, policies: Policies, shutdown: CancellationToke
                 if let Some(lab) = &config.lab {
                     complete &= proxy.health.reconcile(lab, health).await;
                 }
-                assign_addresses(&services, &config).await;
+                let unaddressed = table::unaddressed(&services);
+                assign_addresses(&services, &config, &unaddressed).await;
+                tell(&recorder, &services, &unaddressed, &told);
+                told = unaddressed;
                 let retry = if complete { Duration::MAX } else { RETRY };
                 tokio::select! {
                     () = shutdown.cancelled() => return Ok::<(), std::convert::Infallible>(()),
@@ -241,18 +247,40 @@ async fn open(lab: &Lab, listen: Listen, choice: Arc<Choice>) -> std::io::Result
     Ok(Frontend { choice, serving })
 }
 
-/// Gives services of type LoadBalancer the node's address, and takes it from those that are no longer of that type.
-async fn assign_addresses(services: &[Arc<Service>], config: &ProxyConfig) {
+fn identity() -> Identity {
+    Identity::controller("service-controller")
+}
+
+/// Tells load balancers that get no address why, once.
+fn tell(recorder: &EventRecorder, services: &[Arc<Service>], unaddressed: &BTreeMap<String, String>, told: &BTreeMap<String, String>) {
     for service in services {
+        let name = table::name_of(service);
+        let Some(why) = unaddressed.get(&name).filter(|why| told.get(&name) != Some(why)) else { continue };
+        let reference = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Service".to_owned()),
+            name: service.metadata.name.clone(),
+            namespace: service.metadata.namespace.clone(),
+            uid: service.metadata.uid.clone(),
+            ..ObjectReference::default()
+        };
+        recorder.event(&reference, EventType::Warning, "AllocationFailed", why);
+    }
+}
+
+/// Gives services of type LoadBalancer the node's address, and takes it from those that are no longer of that type.
+async fn assign_addresses(services: &[Arc<Service>], config: &ProxyConfig, unaddressed: &BTreeMap<String, String>) {
+    for service in services {
+        let refused = unaddressed.contains_key(&table::name_of(service));
         let own: BTreeSet<String> = [config.node_address.to_string()].into();
-        let ours = is_load_balancer(service);
+        let ours = is_load_balancer(service) && !refused;
         let ingress = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()).and_then(|lb| lb.ingress.as_ref());
         let present: BTreeSet<String> = ingress.into_iter().flatten().filter_map(|ingress| ingress.ip.clone()).collect();
         // other classes' addresses are theirs, and what others wrote into other services stays
         let is_balancer = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
         let wanted = match (ours, present == own) {
             (true, false) => own,
-            (false, true) if !is_balancer => BTreeSet::new(),
+            (false, true) if !is_balancer || refused => BTreeSet::new(),
             _ => continue,
         };
         if service.metadata.deletion_timestamp.is_some() {
@@ -261,8 +289,7 @@ async fn assign_addresses(services: &[Arc<Service>], config: &ProxyConfig) {
         let (Some(namespace), Some(name)) = (&service.metadata.namespace, &service.metadata.name) else { continue };
         let ingress: Vec<_> = wanted.iter().map(|ip| json!({"ip": ip, "ipMode": "VIP"})).collect();
         let patch = json!({"status": {"loadBalancer": {"ingress": if ingress.is_empty() { json!(null) } else { json!(ingress) }}}});
-        let identity = coracle_api::identity::Identity::controller("service-controller");
-        let api: Api<Service> = Api::namespaced(config.clients.as_identity(identity), namespace);
+        let api: Api<Service> = Api::namespaced(config.clients.as_identity(identity()), namespace);
         if let Err(error) = api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await {
             tracing::warn!(service = %format!("{namespace}/{name}"), %error, "a load balancer's address cannot be written");
         }

@@ -103,6 +103,7 @@ pub(crate) fn frontends(
         }
     }
     let mut out = BTreeMap::new();
+    let unaddressed = unaddressed(services);
     for service in services {
         let key = (service.metadata.namespace.as_deref().unwrap_or_default(), service.metadata.name.as_deref().unwrap_or_default());
         let (Some(slices), Some(spec)) = (of_service.get(&key), &service.spec) else { continue };
@@ -123,7 +124,8 @@ pub(crate) fn frontends(
                 local: spec.internal_traffic_policy.as_deref() == Some("Local"),
                 sources: Vec::new(),
             };
-            for (listen, way) in addresses(service, port, protocol, config) {
+            let balanced = is_load_balancer(service) && !unaddressed.contains_key(&name_of(service));
+            for (listen, way) in addresses(service, port, protocol, config, balanced) {
                 let sources = if way == Way::Balancer { source_ranges(service) } else { Vec::new() };
                 // all nodes are this machine: what comes from outside is near to every endpoint
                 let local = inside.local && way == Way::Inside;
@@ -133,6 +135,30 @@ pub(crate) fn frontends(
     }
     for (listen, backends) in pods.iter().flat_map(|pod| host_ports(pod, config)) {
         out.entry(listen).or_insert(backends);
+    }
+    out
+}
+
+/// `namespace/name`.
+pub(crate) fn name_of(service: &Service) -> String {
+    let of = |part: &Option<String>| part.clone().unwrap_or_default();
+    format!("{}/{}", of(&service.metadata.namespace), of(&service.metadata.name))
+}
+
+/// Load balancers that get no address, each with the reason: all of ours share one, and an older one has a port of theirs.
+pub(crate) fn unaddressed(services: &[Arc<Service>]) -> BTreeMap<String, String> {
+    let mut balancers: Vec<&Arc<Service>> = services.iter().filter(|service| is_load_balancer(service)).collect();
+    balancers.sort_by_key(|service| (service.metadata.creation_timestamp.clone(), name_of(service)));
+    let (mut owners, mut out) = (BTreeMap::new(), BTreeMap::new());
+    for service in balancers {
+        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+        let ports: Vec<_> = ports.map(|port| (port.port, port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()))).collect();
+        match ports.iter().find_map(|port| Some((port, owners.get(port)?))) {
+            Some(((port, protocol), owner)) => {
+                out.insert(name_of(service), format!("port {port}/{protocol} of the node's address is that of the service {owner}"));
+            }
+            None => owners.extend(ports.into_iter().map(|port| (port, name_of(service)))),
+        }
     }
     out
 }
@@ -157,7 +183,7 @@ enum Way {
 }
 
 /// Where one port of a service answers.
-fn addresses(service: &Service, port: &ServicePort, protocol: Protocol, config: &ProxyConfig) -> Vec<(Listen, Way)> {
+fn addresses(service: &Service, port: &ServicePort, protocol: Protocol, config: &ProxyConfig, balanced: bool) -> Vec<(Listen, Way)> {
     let Some(spec) = &service.spec else { return Vec::new() };
     let mut out = Vec::new();
     let mut add = |place, ip: IpAddr, port: i32, way| {
@@ -179,7 +205,7 @@ fn addresses(service: &Service, port: &ServicePort, protocol: Protocol, config: 
         if let Some(node_port) = port.node_port.filter(|&port| port > 0) {
             add(Place::Host, ip, node_port, Way::Outside);
         }
-        if is_load_balancer(service) {
+        if balanced {
             add(Place::Host, ip, port.port, Way::Balancer);
         }
     }

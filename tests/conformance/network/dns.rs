@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use hickory_server::proto::op::{Message, Query, ResponseCode};
+use hickory_server::proto::op::{Edns, Message, Query, ResponseCode};
 use hickory_server::proto::rr::{Name, RData, RecordType};
 use serde_json::{Value, json};
 
@@ -15,6 +15,9 @@ async fn look_up(name: &str, kind: RecordType) -> Result<Vec<String>, String> {
         let socket = datagrams("10.96.0.10:53")?;
         let mut message = Message::query();
         message.metadata.recursion_desired = true;
+        let mut longer = Edns::new();
+        longer.set_max_payload(1_232);
+        message.set_edns(longer);
         message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
         socket.send(&message.to_vec().unwrap()).await?;
         let mut buffer = vec![0; 4096];
@@ -132,6 +135,15 @@ fn names_lead_to_other_names() {
         let spec = json!({"type": "ClusterIP", "externalName": null, "ports": [{"port": 80, "name": "http", "protocol": "TCP"}]});
         let changed = here.patch(&path, MERGE, &json!({"spec": spec})).await.ok();
         until_answer(here, &full(here, "out"), RecordType::A, &[&cluster_ip(&changed)]).await;
+        // more than a datagram holds that nobody asked to be longer
+        make_service(here, "many", json!({"clusterIP": "None", "ports": [{"port": 80}]})).await;
+        let addresses: Vec<String> = (1..=60).map(|last| format!("10.244.77.{last}")).collect();
+        let endpoints: Vec<Value> = addresses.iter().map(|address| json!({"addresses": [address]})).collect();
+        let slice = json!({"metadata": {"name": "many", "labels": {"kubernetes.io/service-name": "many"}}, "addressType": "IPv4",
+            "ports": [{"name": "", "port": 80}], "endpoints": endpoints});
+        here.post(&here.path("discovery.k8s.io/v1", "endpointslices"), &slice).await.ok();
+        let wanted: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        until_answer(here, &full(here, "many"), RecordType::A, &wanted).await;
         // names of this project's own are nobody else's business, and without upstream every other name fails at once
         until_no_name(here, "kubia.coracle.local.").await;
         let begun = std::time::Instant::now();

@@ -294,20 +294,30 @@ fn services_have_policies() {
         until_all_served(here, &socket(&anyway, 80), &["a", "b"]).await;
         here.get(&format!("{}/proxy/healthz/recover", here.path("v1", "pods/a"))).await;
 
-        let mut spec = web(json!([{"port": 18080, "targetPort": 8080}]));
+        let mut spec = web(json!([{"port": 18081, "targetPort": 8080}]));
         spec["type"] = json!("LoadBalancer");
         spec["externalTrafficPolicy"] = json!("Local");
         make_service(here, "balancer", spec).await;
         let has = |seen: &Value| seen["status"]["loadBalancer"]["ingress"][0]["ip"].is_string();
         let seen = here.until_object("an address", &here.path("v1", "services/balancer"), has).await;
         let ip = seen["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().unwrap();
-        until_served(here, &socket(ip, 18080), &["a"]).await;
-        until_served(here, "127.0.0.1:18080", &["a"]).await;
+        until_served(here, &socket(ip, 18081), &["a"]).await;
+        until_served(here, "127.0.0.1:18081", &["a"]).await;
+        // the port has one owner, until that goes
+        let second = json!({"type": "LoadBalancer", "ports": [{"port": 18081}]});
+        make_service(here, "second", second).await;
+        here.until_object("why it has no address", &here.path("v1", "events?fieldSelector=reason%3DAllocationFailed"), |events| {
+            events["items"][0]["message"].as_str().is_some_and(|said| said.contains("port 18081/TCP") && said.ends_with("/balancer"))
+        })
+        .await;
+        assert!(!has(&here.get(&here.path("v1", "services/second")).await.ok()));
         let health = socket(ip, u16::try_from(seen["spec"]["healthCheckNodePort"].as_u64().unwrap()).unwrap());
         here.until("its health is told", async || match get(&health, "/").await? {
             told if told.starts_with("HTTP/1.1 200") && told.contains(r#""localEndpoints":1"#) => Ok(()),
             other => Err(other),
         })
         .await;
+        here.delete(&here.path("v1", "services/balancer")).await.ok();
+        here.until_object("its turn", &here.path("v1", "services/second"), has).await;
     });
 }

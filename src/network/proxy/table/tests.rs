@@ -142,3 +142,21 @@ async fn host_ports_lead_to_their_pod() {
     ];
     assert_eq!(table(&[], &[], &pods), expected);
 }
+
+#[test]
+fn the_oldest_load_balancer_has_the_port() {
+    let balancer = |name: &str, made: &str, ports: &[i32]| -> Arc<Service> {
+        let ports: Vec<Value> = ports.iter().map(|port| json!({"port": port})).collect();
+        let metadata = json!({"namespace": "default", "name": name, "creationTimestamp": made});
+        Arc::new(serde_json::from_value(json!({"metadata": metadata, "spec": {"type": "LoadBalancer", "ports": ports}})).unwrap())
+    };
+    let all = [
+        balancer("a", "2026-01-01T00:00:02Z", &[80]),
+        balancer("b", "2026-01-01T00:00:01Z", &[443, 80]),
+        balancer("c", "2026-01-01T00:00:03Z", &[81]),
+    ];
+    let left = unaddressed(&all);
+    let why = "port 80/TCP of the node's address is that of the service default/b".to_owned();
+    assert_eq!(left, BTreeMap::from([("default/a".to_owned(), why)]));
+    assert!(unaddressed(&[all[0].clone(), all[2].clone()]).is_empty());
+}
