@@ -162,7 +162,7 @@ fn a_shortage_is_over_in_the_end() {
         });
         // nobody is sent to a node that is short
         cluster.create(&pod("later", LIVE, json!({}), json!({})));
-        cluster.until_event("later", "node.kubernetes.io/disk-pressure");
+        cluster.until_event("later", "had untolerated taint");
         until("the shortage is over", RELIEF, || {
             let condition = under_pressure(&cluster);
             so(condition["status"] == "False" && condition["reason"] == "KubeletHasNoDiskPressure", condition)

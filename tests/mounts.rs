@@ -6,7 +6,7 @@ mod harness;
 use std::path::{Path, PathBuf};
 
 use harness::cluster::with_containers;
-use harness::pods::{SOON, runs};
+use harness::pods::{LIVE, SOON, pod, runs};
 use harness::wait::so;
 use harness::{Cluster, Need, story, until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -165,4 +165,27 @@ fn a_disk_that_nobody_shares(cluster: &Cluster) {
     }
     cluster.clear();
     drop(disk);
+}
+
+/// What a killed cluster leaves mounted is not deleted with its data.
+#[test]
+fn data_goes_and_what_was_mounted_stays() {
+    story("reset after a crash", &[Need::Native, Need::Kubectl], || {
+        if with_containers() != "native" {
+            return;
+        }
+        let mut cluster = Cluster::native(&[]);
+        let own = cluster.place.path().join("own");
+        std::fs::create_dir_all(own.join("part")).unwrap();
+        std::fs::write(own.join("part/file"), "precious").unwrap();
+        let mounts = json!({"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "part"}]});
+        // the part is the only mount
+        let volumes = json!({"automountServiceAccountToken": false, "volumes": [{"name": "v", "hostPath": {"path": own}}]});
+        cluster.create(&pod("part", LIVE, volumes, mounts));
+        cluster.until_pod("runs", "part", runs);
+        cluster.kill();
+        cluster.coracle(&["reset", "--yes"]).ok();
+        assert_eq!(std::fs::read_to_string(own.join("part/file")).unwrap(), "precious");
+        assert!(!cluster.place.data().exists());
+    });
 }
