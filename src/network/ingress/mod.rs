@@ -183,7 +183,7 @@ fn tell(recorder: &EventRecorder, ingress: &Ingress, why: &Unheard, told: &mut B
         uid: metadata.uid.clone(),
         ..ObjectReference::default()
     };
-    recorder.event(&reference, EventType::Warning, "NotServed", &why.to_string());
+    recorder.event(&reference, EventType::Warning, "NotServed", why.to_string());
 }
 
 fn identity() -> Identity {
