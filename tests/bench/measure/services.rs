@@ -1,8 +1,10 @@
 //! The way through a service beside the direct way to its pod: in the kernel, in user space. As root, in a network of its own.
+//! `CORACLE_BENCH_SERVICES=1000` puts so many other services of ten endpoints each beside the one that is looked at.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
@@ -19,6 +21,8 @@ use crate::target::{Target, object};
 
 const REQUESTS: usize = 2_000;
 const CHANGES: usize = 50;
+/// Endpoints of each of the other services.
+const ENDPOINTS: usize = 10;
 /// Bytes of one request that is echoed.
 const LOAD: usize = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -86,6 +90,7 @@ async fn measured(kubeconfig: &std::path::Path, name: &str) -> Result<String, Fa
     }
     let ip = pods.get("web").await?.status.and_then(|status| status.pod_ip).ok_or("no address")?;
     let direct = format!("{ip}:8080");
+    others(&target).await?;
     let mut out = String::new();
     for (way, address, effect) in [("direct", &direct, None), (name, &address, Some(effect(&target, &ip).await?))] {
         let mut took = Vec::with_capacity(REQUESTS);
@@ -108,6 +113,34 @@ async fn measured(kubeconfig: &std::path::Path, name: &str) -> Result<String, Fa
         ));
     }
     Ok(out)
+}
+
+/// Services that nobody asks, as many as the environment says.
+async fn others(target: &Target) -> Result<(), Failure> {
+    let count: usize = std::env::var("CORACLE_BENCH_SERVICES").map_or(Ok(0), |count| count.parse())?;
+    let (services, slices): (Api<Service>, Api<EndpointSlice>) =
+        (Api::default_namespaced(target.client.clone()), Api::default_namespaced(target.client.clone()));
+    let make = |number: usize| {
+        let (services, slices) = (services.clone(), slices.clone());
+        async move {
+            let name = format!("other-{number}");
+            let ports = json!([{"port": 80, "targetPort": 8080}]);
+            services.create(&PostParams::default(), &object(json!({"metadata": {"name": name}, "spec": {"ports": ports}}))?).await?;
+            let address =
+                |at: usize| json!({"addresses": [format!("10.244.{}.{}", 100 + number % 100, 2 + number / 100 * ENDPOINTS + at)]});
+            let endpoints: Vec<_> = (0..ENDPOINTS).map(address).collect();
+            let slice = json!({"metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}}, "addressType": "IPv4",
+                "ports": [{"name": "", "port": 8080}], "endpoints": endpoints});
+            slices.create(&PostParams::default(), &object(slice)?).await?;
+            Ok::<_, Failure>(())
+        }
+    };
+    let begun = Instant::now();
+    stream::iter(0..count).map(make).buffer_unordered(16).try_collect::<()>().await?;
+    if count > 0 {
+        eprintln!("{count} services of {ENDPOINTS} endpoints were made in {:.1?}", begun.elapsed());
+    }
+    Ok(())
 }
 
 async fn in_time(begun: Instant, what: &str) -> Result<(), Failure> {
@@ -150,13 +183,16 @@ async fn effect(target: &Target, ip: &str) -> Result<(Duration, Duration), Failu
     let slice = json!({"metadata": {"name": "hand", "labels": {"kubernetes.io/service-name": "hand"}}, "addressType": "IPv4",
         "ports": [{"name": "", "port": 8080}], "endpoints": [{"addresses": [ip]}]});
     let mut took = Vec::new();
-    for _ in 0..CHANGES {
+    // the first one also waits for what was made before it
+    for number in 0..=CHANGES {
         slices.create(&PostParams::default(), &object(slice.clone())?).await?;
         let begun = Instant::now();
         while request(&address, "/", 0).await.is_err() {
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
-        took.push(begun.elapsed());
+        if number > 0 {
+            took.push(begun.elapsed());
+        }
         slices.delete("hand", &DeleteParams::default()).await?;
         while request(&address, "/", 0).await.is_ok() {
             tokio::time::sleep(Duration::from_micros(200)).await;
