@@ -160,8 +160,9 @@ pub async fn profiles_of_system_calls(subject: &Subject) {
         (Seccomp::Localhost("own/no-mkdir.json".to_owned()), "2", "not made"),
     ];
     for (number, (seccomp, mode, made)) in cases.into_iter().enumerate() {
-        let script =
-            format!("while read name value; do [ $name = Seccomp: ] && echo mode $value; done < /proc/self/status; mkdir /x 2>/dev/null; {no_mkdir}");
+        let script = format!(
+            "while read name value; do [ $name = Seccomp: ] && echo mode $value; done < /proc/self/status; mkdir /x 2>/dev/null; {no_mkdir}"
+        );
         let mut config = subject.script(&format!("s{number}"), &script);
         config.security.seccomp = seccomp;
         let id = runtime.create_container(&sandbox, &config).await.unwrap();
