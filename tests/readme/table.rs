@@ -8,13 +8,14 @@ use crate::{Newcomer, looks};
 
 /// Commands as the table has them, what is typed of each, in an order that makes sense, and words that it says.
 const TYPED: &[(&str, &str, &str)] = &[
-    ("doctor", "coracle doctor", "ok "),
+    ("doctor [--store]", "coracle doctor", "ok "),
     ("config", "coracle config", "# "),
     ("man [DIR]", "coracle man", ".TH coracle"),
     ("man [DIR]", "coracle man pages && ls pages", "coracle-apply.1"),
     ("completion SHELL", "coracle completion bash", "complete -F"),
     ("up [--detach] [--from FILE]", "coracle up --detach --runtime native --nodes 2", "ready in "),
-    ("status", "coracle status", "up "),
+    ("status [--verbose]", "coracle status", "up "),
+    ("status [--verbose]", "coracle status --verbose", "ACTOR"),
     ("kubeconfig [--merge]", "coracle kubeconfig", "apiVersion: v1"),
     ("kubeconfig [--merge]", "coracle kubeconfig --merge", "coracle"),
     ("get", "coracle get nodes", " Ready "),
@@ -61,6 +62,7 @@ const TYPED: &[(&str, &str, &str)] = &[
     ("snapshot save|restore FILE", "coracle snapshot save \"$PWD/state\"", "saved "),
     ("delete", "coracle delete configmap words", "configmap \"words\" deleted"),
     ("down", "coracle down", "stopped in "),
+    ("doctor [--store]", "coracle doctor --store", "ok revisions"),
     ("snapshot save|restore FILE", "coracle snapshot restore \"$PWD/state\" --yes", "restored "),
     ("reset", "coracle reset --yes", "deleted "),
     ("up [--detach] [--from FILE]", "coracle up --detach --runtime simulated --from \"$PWD/state\"", "ready in "),
