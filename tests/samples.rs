@@ -219,7 +219,7 @@ fn teaches(cluster: &Cluster, number: &str) {
             cluster.until_pod("is well again", "probed", harness::pods::runs);
         }
         "15" => {
-            cluster.kubectl(&["exec", "polite", "--", "cat", "/work/greeting"]).shows(&["Welcome"]);
+            cluster.kubectl(&["exec", "polite", "--", "cat", "/pages/greeting"]).shows(&["Welcome"]);
             let mut log = cluster.kubectl_running(&["logs", "-f", "polite"]);
             log.until("the log", SOON, |said| said.contains("Kubia server starting").then_some(()));
             cluster.kubectl(&["delete", "pod", "polite"]).ok();

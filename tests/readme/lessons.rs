@@ -103,7 +103,7 @@ const SAYS: &[(&str, &str)] = &[
     ("kubectl describe pod probed", "Liveness probe failed: HTTP probe failed with statuscode: 500"),
     ("kubectl logs probed --previous", "Received SIGTERM, exiting"),
     // 15
-    ("kubectl exec polite -- cat /work/greeting", "Welcome"),
+    ("kubectl exec polite -- cat /pages/greeting", "Welcome"),
     ("kubectl logs polite -f", "Kubia server starting"),
     ("kubectl delete pod polite", "pod \"polite\" deleted"),
     ("kubectl delete pod deaf", "pod \"deaf\" deleted"),
