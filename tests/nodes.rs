@@ -8,29 +8,15 @@ use std::time::Duration;
 
 use harness::kubectl::{is_ready, name};
 use harness::wait::so;
-use harness::{Cluster, Need, story, until};
+use harness::{Cluster, IMPATIENT, Need, story, until};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(90);
-/// A node is lost after fifteen seconds of silence (one that only waits for its turn on a busy machine is not), and its pods
-/// may stay for one more.
-const QUICK: [&str; 10] = [
-    "--node-monitor-period=500ms",
-    "--node-monitor-grace-period=15s",
-    "--node-lease-duration-seconds=1",
-    "--node-eviction-rate=1",
-    "--default-unreachable-toleration-seconds",
-    "1",
-    "--default-not-ready-toleration-seconds",
-    "1",
-    "--nodes",
-    "3",
-];
 
 #[test]
 fn nodes_are_cordoned_drained_lost_and_found_again() {
     story("nodes", &[Need::Kubectl], || {
-        let cluster = Cluster::simulated(&QUICK);
+        let cluster = Cluster::simulated(&[&["--nodes=3", "--node-eviction-rate=1"], &IMPATIENT[..]].concat());
         each_node_has_a_name_and_a_range(&cluster);
         run_something(&cluster);
         a_cordoned_node_gets_no_pods(&cluster);
@@ -44,7 +30,7 @@ fn nodes_are_cordoned_drained_lost_and_found_again() {
 #[test]
 fn a_node_with_processes_is_stopped_and_started() {
     story("nodes with processes", &[Need::Native, Need::Kubectl], || {
-        let cluster = Cluster::native(&[&QUICK[..8], &["--nodes", "2"]].concat());
+        let cluster = Cluster::native(&[&["--nodes=2", "--node-eviction-rate=1"], &IMPATIENT[..]].concat());
         cluster.kubectl_with(&["apply", "-f", "-"], web("web", 2).to_string().as_bytes()).ok();
         cluster.ready_pods("app=web", 2);
         until("each node has a pod", SOON, || {

@@ -12,7 +12,7 @@ use harness::pods::{IMAGE, LIVE, SOON, pod, runs, status};
 use harness::run::Running;
 use harness::terminal::Terminal;
 use harness::wait::so;
-use harness::{Cluster, Need, kubectl, leftovers, story, until};
+use harness::{Cluster, IMPATIENT, Need, kubectl, leftovers, story, until};
 use serde_json::{Value, json};
 
 #[test]
@@ -397,8 +397,7 @@ fn a_claim_gets_a_directory(cluster: &Cluster) {
 #[test]
 fn the_only_node_is_silent() {
     story("the only node is silent", &[Need::Native, Need::Kubectl], || {
-        let cluster =
-            Cluster::native(&["--node-monitor-period=500ms", "--node-monitor-grace-period=3s", "--node-lease-duration-seconds=1"]);
+        let cluster = Cluster::native(&IMPATIENT);
         let node = cluster.items(&["nodes"])[0]["metadata"]["name"].as_str().unwrap().to_owned();
         let soon = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1});
         let tolerations = json!([soon("node.kubernetes.io/unreachable"), soon("node.kubernetes.io/not-ready")]);

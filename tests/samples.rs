@@ -8,20 +8,9 @@ use std::time::Duration;
 
 use harness::kubectl::name;
 use harness::wait::so;
-use harness::{Cluster, Need, story, until};
+use harness::{Cluster, IMPATIENT, Need, story, until};
 
 const SOON: Duration = Duration::from_secs(60);
-/// Two nodes; one that is silent for five seconds is lost, and autoscalers look every second.
-const QUICK: [&str; 8] = [
-    "--nodes=2",
-    "--node-monitor-period=1s",
-    "--node-monitor-grace-period=5s",
-    "--node-lease-duration-seconds=2",
-    "--default-unreachable-toleration-seconds=1",
-    "--default-not-ready-toleration-seconds=1",
-    "--horizontal-pod-autoscaler-sync-period=1s",
-    "--horizontal-pod-autoscaler-cpu-initialization-period=1s",
-];
 
 fn folders() -> Vec<PathBuf> {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples");
@@ -47,7 +36,7 @@ fn samples_are_numbered_and_say_what_they_teach() {
 #[test]
 fn every_sample_becomes_healthy_and_goes_without_a_trace() {
     story("samples", &[Need::Native, Need::Kubectl], || {
-        let cluster = Cluster::native(&QUICK);
+        let cluster = Cluster::native(&[&["--nodes=2"], &IMPATIENT[..]].concat());
         for folder in folders() {
             let before = everything(&cluster);
             let path = folder.to_str().unwrap();

@@ -17,6 +17,18 @@ const START: Duration = Duration::from_secs(60);
 /// Pods have ten seconds when a cluster stops.
 const STOP: Duration = Duration::from_secs(45);
 
+/// Options of clusters that lose nodes and scale soon: a node is lost after fifteen silent seconds, which a busy machine's own
+/// pauses do not reach; autoscalers look every second.
+pub const IMPATIENT: [&str; 7] = [
+    "--node-monitor-period=1s",
+    "--node-monitor-grace-period=15s",
+    "--node-lease-duration-seconds=2",
+    "--default-unreachable-toleration-seconds=1",
+    "--default-not-ready-toleration-seconds=1",
+    "--horizontal-pod-autoscaler-sync-period=1s",
+    "--horizontal-pod-autoscaler-cpu-initialization-period=1s",
+];
+
 /// The runtime of clusters with containers: the native one, or what `CORACLE_TEST_RUNTIME` says (`docker`, or `rootless` for
 /// the native one of a plain user).
 pub fn with_containers() -> String {

@@ -18,7 +18,7 @@ pub mod run;
 pub mod terminal;
 pub mod wait;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, IMPATIENT};
 pub use need::{Need, story};
 pub use place::Place;
 pub use wait::until;

@@ -1,19 +1,7 @@
 //! The commands of `samples/*/README.md`, and what each of them says.
 
-use crate::harness::{Cluster, Need, story};
+use crate::harness::{Cluster, IMPATIENT, Need, story};
 use crate::typing::{commands, goes_on, read, succeeds};
-
-/// Two nodes at least; one that is silent for five seconds is lost, and autoscalers look every second.
-const QUICK: [&str; 8] = [
-    "--nodes=3",
-    "--node-monitor-period=1s",
-    "--node-monitor-grace-period=5s",
-    "--node-lease-duration-seconds=2",
-    "--default-unreachable-toleration-seconds=1",
-    "--default-not-ready-toleration-seconds=1",
-    "--horizontal-pod-autoscaler-sync-period=1s",
-    "--horizontal-pod-autoscaler-cpu-initialization-period=1s",
-];
 
 /// Commands by their beginning, and words that each says; one that says nothing has none. The first that fits counts.
 const SAYS: &[(&str, &str)] = &[
@@ -172,7 +160,7 @@ fn every_command_of_the_lessons_has_its_words() {
 #[test]
 fn every_command_of_the_lessons_works() {
     story("commands of the samples", &[Need::Native, Need::Kubectl], || {
-        let cluster = Cluster::native(&QUICK);
+        let cluster = Cluster::native(&[&["--nodes=3"], &IMPATIENT[..]].concat());
         for (lesson, lines) in lessons() {
             let mut going_on = Vec::new();
             for line in lines {

@@ -9,7 +9,7 @@ mod pods;
 mod storage;
 mod workloads;
 
-use harness::{Cluster, Need, story};
+use harness::{Cluster, IMPATIENT, Need, story};
 use lesson::Lesson;
 
 /// The pods of these lessons, some of which take their time, are made by a folder; then they are looked at.
@@ -53,9 +53,7 @@ fn lessons_about_storage() {
 #[test]
 fn lessons_about_workloads() {
     story("lessons about workloads", &[], || {
-        let quick = ["--node-monitor-period=1s", "--node-monitor-grace-period=5s", "--node-lease-duration-seconds=2"];
-        let soon = ["--default-unreachable-toleration-seconds=1", "--default-not-ready-toleration-seconds=1", "--nodes=3"];
-        let cluster = Cluster::simulated(&[quick, soon].concat());
+        let cluster = Cluster::simulated(&[&["--nodes=3"], &IMPATIENT[..]].concat());
         let mut lesson = Lesson::begins(cluster, &workloads::manifests());
         workloads::the_cluster_is_looked_at(&mut lesson);
         workloads::everything_gets_ready(&mut lesson);
