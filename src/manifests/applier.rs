@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::{self, Scope};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::applyset::PART_OF;
 
@@ -71,7 +73,7 @@ impl Applier {
         let (api, name) = self.place(object).await?;
         let before = api.get_metadata_opt(&name).await.map_err(|error| refusal(&error))?;
         let set_before = before.as_ref().and_then(|object| object.metadata.labels.as_ref()?.get(PART_OF));
-        let object = &self.labelled(object, set_before)?;
+        let object = &self.as_sent(object, set_before)?;
         let after = self.send(&api, &name, object, false).await?;
         Ok(match before {
             None => Applied::Created,
@@ -85,7 +87,7 @@ impl Applier {
         let (api, name) = self.place(object).await?;
         let before = api.get_opt(&name).await.map_err(|error| refusal(&error))?;
         let set_before = before.as_ref().and_then(|object| object.metadata.labels.as_ref()?.get(PART_OF));
-        let object = self.labelled(object, set_before)?;
+        let object = self.as_sent(object, set_before)?;
         let after = self.send(&api, &name, &object, true).await?;
         let value = |object: DynamicObject| serde_json::to_value(object).unwrap_or_default();
         Ok((before.map(value), value(after)))
@@ -115,14 +117,15 @@ impl Applier {
         after.map_err(|error| refusal(&error))
     }
 
-    /// The object with the label of its set; it may not be in another one.
-    fn labelled(&self, object: &Value, before: Option<&String>) -> Result<Value, Refusal> {
+    /// The object as the server keeps it, with the label of its set; it may not be in another one.
+    fn as_sent(&self, object: &Value, before: Option<&String>) -> Result<Value, Refusal> {
         if let (Some(own), Some(other)) = (&self.set, before)
             && own != other
         {
             return Err(taken(other));
         }
         let mut object = object.clone();
+        encode_texts(&mut object);
         let Some(set) = self.set.as_ref().or(before) else { return Ok(object) };
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             let labels = metadata.entry("labels").or_insert_with(|| Value::Object(Default::default()));
@@ -154,6 +157,24 @@ impl Applier {
         self.kinds.insert(key, known.clone());
         Ok(known)
     }
+}
+
+/// Puts the texts of a secret into its `data`, where the server puts them: fields that it drops are missed at the next apply,
+/// which would change the object again. What the server refuses stays as it is.
+fn encode_texts(object: &mut Value) {
+    let is_secret = object["apiVersion"] == "v1" && object["kind"] == "Secret";
+    let Some(fields) = object.as_object_mut().filter(|_| is_secret) else { return };
+    let encoded = |(key, text): (&String, &Value)| Some((key.clone(), Value::from(STANDARD.encode(text.as_str()?))));
+    let texts = fields.get("stringData").and_then(Value::as_object).filter(|texts| !texts.is_empty());
+    let Some(texts) = texts.and_then(|texts| texts.iter().map(encoded).collect::<Option<Vec<_>>>()) else { return };
+    let mut data = match fields.get("data") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(data)) => data.clone(),
+        Some(_) => return,
+    };
+    data.extend(texts);
+    fields.remove("stringData");
+    fields.insert("data".to_owned(), Value::Object(data));
 }
 
 /// Whether an apply changed nothing. A controller may have written the object's status or its own annotations meanwhile.
@@ -250,6 +271,30 @@ mod tests {
         assert!(!conflict(&["\"coracle-tui\" using apps/v1", "\"kubectl-edit\" using apps/v1"]));
         assert!(!conflict(&["\"coracle-tui-other\" using apps/v1"]));
         assert!(!conflict(&[]), "the object was changed meanwhile");
+    }
+
+    #[test]
+    fn texts_of_a_secret_are_sent_as_data() {
+        let sent = |mut object: Value| {
+            encode_texts(&mut object);
+            object
+        };
+        let secret = |fields: Value| {
+            let mut object = serde_json::json!({"apiVersion": "v1", "kind": "Secret"});
+            object["data"] = fields["data"].clone();
+            object["stringData"] = fields["stringData"].clone();
+            object
+        };
+        let texts = serde_json::json!({"data": {"a": "AA==", "b": "AA=="}, "stringData": {"b": "hello"}});
+        let data = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "AA==", "b": "aGVsbG8="}});
+        assert_eq!(sent(secret(texts)), data);
+        for refused in [
+            secret(serde_json::json!({"stringData": {"port": 80}})),
+            secret(serde_json::json!({"data": "none", "stringData": {"a": "b"}})),
+            serde_json::json!({"apiVersion": "example.com/v1", "kind": "Secret", "stringData": {"a": "b"}}),
+        ] {
+            assert_eq!(sent(refused.clone()), refused);
+        }
     }
 
     #[test]

@@ -7,20 +7,17 @@ use crate::actions::change::in_production;
 use crate::boot::Connection;
 use crate::command;
 use crate::early::Early;
-use crate::input::{Input, Key, KeyCode, MouseKind};
 use crate::kinds::Kinds;
 use crate::message::{Effect, Message, News, Sub};
 use crate::panes::Panes;
 use crate::shared::{Level, Link, Namespaces, Shared};
 use crate::source::fault::Fault;
-use crate::view::{Go, Layer, Motion, Taken, View};
+use crate::view::{Go, Layer, View};
 use crate::views::NAMES;
 use crate::views::boot::BootView;
 use crate::views::table::TableView;
 use crate::widgets::prompt::Prompt;
 
-/// Views that are kept, the one that is shown and those below it.
-const MOST_VIEWS: usize = 16;
 /// Actions that write as soon as their key is pressed.
 const UNASKED: &[&str] = &["cordon", "uncordon", "suspend", "trigger", "pause-rollout", "undo", "redo", "manifest-apply"];
 
@@ -212,106 +209,6 @@ impl App {
         }
     }
 
-    fn input(&mut self, input: Input) {
-        match input {
-            Input::Resize(width, height) => {
-                self.shared.size = (width, height);
-                self.shared.dirty = true;
-            }
-            Input::Key(key) => {
-                self.shared.dirty = true;
-                self.key(key);
-            }
-            Input::Paste(text) => {
-                self.shared.dirty = true;
-                if let Some(layer) = self.layers.last_mut() {
-                    layer.paste(&text, &mut self.shared);
-                } else if let Some(view) = self.stack.last_mut() {
-                    view.paste(&text, &mut self.shared);
-                }
-            }
-            Input::Mouse(kind, column, row) => self.mouse(kind, column, row),
-        }
-    }
-
-    /// A key that waited, as if it came now.
-    pub(crate) fn press(&mut self, key: Key) {
-        self.key(key);
-        self.settle();
-    }
-
-    fn key(&mut self, key: Key) {
-        // a program in a pane gets every key, ctrl-c too
-        if self.layers.is_empty()
-            && let Some(view) = self.stack.last_mut().filter(|view| view.takes_all_keys())
-        {
-            view.key(key, &mut self.shared);
-            return;
-        }
-        if key == (Key { ctrl: true, ..Key::plain(KeyCode::Char('c')) }) && !self.shared.config.settings().no_exit_on_ctrl_c {
-            self.quit = true;
-            return;
-        }
-        for index in (0..self.layers.len()).rev() {
-            match self.layers[index].key(key, &mut self.shared) {
-                Taken::Yes => return,
-                Taken::Close => {
-                    // a layer that closes may have asked for another one, which is not there yet
-                    self.layers.remove(index);
-                    return;
-                }
-                Taken::No => {}
-            }
-        }
-        if self.waits(key) {
-            return;
-        }
-        let Some(view) = self.stack.last_mut() else { return };
-        if view.key(key, &mut self.shared) {
-            return;
-        }
-        if self.configured(key) {
-            return;
-        }
-        if let Some(action) = self.shared.keymap.action(key, self.scopes()) {
-            return self.perform(action);
-        }
-        if let Some(number) = key.typed().and_then(|c| c.to_digit(10)).filter(|_| self.scopes().meet(Scopes::LIST))
-            && let Some(name) = (number as usize).checked_sub(1).and_then(|index| self.shared.favourites.get(index)).cloned()
-        {
-            self.shared.set_namespaces(Namespaces::Some(vec![name]));
-        }
-    }
-
-    fn mouse(&mut self, kind: MouseKind, column: u16, row: u16) {
-        if !self.layers.is_empty() {
-            let key = match kind {
-                MouseKind::ScrollUp => KeyCode::Up,
-                MouseKind::ScrollDown => KeyCode::Down,
-                MouseKind::Click | MouseKind::Drag => return,
-            };
-            return self.key(Key::plain(key));
-        }
-        if self.drag(kind, column, row) || !self.focus_at(column, row) {
-            return;
-        }
-        let content = self.shared.content();
-        let Some(view) = self.stack.last_mut() else { return };
-        match kind {
-            MouseKind::ScrollUp => view.motion(Motion::Rows(-3), &mut self.shared),
-            MouseKind::ScrollDown => view.motion(Motion::Rows(3), &mut self.shared),
-            MouseKind::Click if content.contains((column, row).into()) => {
-                if view.mouse(kind, column - content.x, row - content.y, &mut self.shared)
-                    && let Some(action) = self.shared.keymap.action(Key::plain(KeyCode::Enter), self.scopes())
-                {
-                    self.perform(action);
-                }
-            }
-            MouseKind::Click | MouseKind::Drag => return,
-        }
-        self.shared.dirty = true;
-    }
-
     /// Where we are, as scopes of actions.
     pub fn scopes(&self) -> Scopes {
         self.view().map_or(Scopes::ANY, View::scopes) | Scopes::ANY
@@ -359,70 +256,6 @@ impl App {
         }
     }
 
-    /// Opens a view over the current one.
-    pub fn push(&mut self, mut view: Box<dyn View>) {
-        debug_assert!(NAMES.contains(&view.name()), "{} is no name of a view", view.name());
-        if let Some(command) = view.command() {
-            self.remember(command);
-        }
-        view.open(&mut self.shared);
-        // what is being built up while the cluster starts is replaced
-        if self.stack.last_mut().is_some_and(|view| view.downcast::<BootView>().is_some()) {
-            self.stack.clear();
-        }
-        self.stack.push(view);
-        self.forget_oldest();
-        self.shared.dirty = true;
-    }
-
-    /// Views below the one that is shown stay current, and each costs its watches: of those that a command opens again the
-    /// oldest goes. The first stays.
-    fn forget_oldest(&mut self) {
-        let top = self.stack.len() - 1;
-        if top >= MOST_VIEWS
-            && let Some(at) = (1..top).find(|&at| self.stack[at].command().is_some())
-        {
-            self.stack.remove(at).close(&mut self.shared);
-        }
-    }
-
-    fn remember(&mut self, command: String) {
-        if self.history.get(self.position) == Some(&command) {
-            return;
-        }
-        self.last = self.history.get(self.position).cloned();
-        self.history.truncate(self.position + 1);
-        self.history.push(command);
-        self.position = self.history.len() - 1;
-    }
-
-    /// Closes the shown view, unless it is the last.
-    pub fn pop(&mut self) {
-        if self.stack.len() > 1
-            && let Some(mut view) = self.stack.pop()
-        {
-            view.close(&mut self.shared);
-        }
-        self.shared.dirty = true;
-    }
-
-    /// Moves in the history of commands.
-    pub fn travel(&mut self, by: isize) {
-        if let Some(position) = self.position.checked_add_signed(by).filter(|&position| position < self.history.len()) {
-            let command = self.history[position].clone();
-            self.last = self.history.get(self.position).cloned();
-            self.position = position;
-            command::run(self, &command);
-        }
-    }
-
-    /// Goes to the view before this one, and back again.
-    pub fn last_view(&mut self) {
-        if let Some(command) = self.last.clone() {
-            command::run(self, &command);
-        }
-    }
-
     /// Lays something over the views.
     pub fn lay(&mut self, layer: Box<dyn Layer>) {
         debug_assert!(NAMES.contains(&layer.name()), "{} is no name of a view", layer.name());
@@ -442,7 +275,7 @@ impl App {
     }
 
     /// Does what views and layers asked for.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         // each may ask for more; a loop that never ends would be a defect, so it is bounded
         for _ in 0..64 {
             if self.shared.go.is_empty() {

@@ -1,14 +1,17 @@
 //! Panes: the content is split again and again; each pane has a stack of views of its own. The focused pane's stack is
 //! the application's; the others wait here.
 
+mod layouts;
+mod tree;
+
 use std::collections::BTreeMap;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
-use serde::{Deserialize, Serialize};
 
+use self::tree::Tree;
 use crate::app::App;
 use crate::message::{News, Sub};
 use crate::shared::Level;
@@ -23,30 +26,6 @@ pub struct Pane {
     history: Vec<String>,
     position: usize,
     last: Option<String>,
-}
-
-/// How panes lie beside and below each other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Tree {
-    Leaf(usize),
-    /// `share` percent for the first.
-    Split {
-        beside: bool,
-        share: u16,
-        first: Box<Tree>,
-        second: Box<Tree>,
-    },
-}
-
-/// The same with commands in place of panes, to be kept.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Kept {
-    View(String),
-    Beside(Box<Kept>, Box<Kept>),
-    Below(Box<Kept>, Box<Kept>),
-    /// Like the two above, with the percent the first one has.
-    Shared(u16, Box<Kept>),
 }
 
 /// All panes.
@@ -86,92 +65,6 @@ impl Default for Panes {
 
 /// Least size a pane may have.
 const LEAST: (u16, u16) = (24, 5);
-
-impl Tree {
-    fn leaves(&self) -> Vec<usize> {
-        match self {
-            Self::Leaf(pane) => vec![*pane],
-            Self::Split { first, second, .. } => [first.leaves(), second.leaves()].concat(),
-        }
-    }
-
-    fn areas(&self, area: Rect, found: &mut Vec<(usize, Rect)>) {
-        match self {
-            Self::Leaf(pane) => found.push((*pane, area)),
-            Self::Split { beside, share, first, second } => {
-                let parts = [Constraint::Fill(*share), Constraint::Fill(100 - *share)];
-                let [a, b] = if *beside { Layout::horizontal(parts).spacing(1).areas(area) } else { Layout::vertical(parts).areas(area) };
-                first.areas(a, found);
-                second.areas(b, found);
-            }
-        }
-    }
-
-    /// The split whose divider is at a place: the sides on the way there, and its own area.
-    fn divider(&self, area: Rect, column: u16, row: u16) -> Option<(Vec<bool>, Rect)> {
-        let Self::Split { beside, share, first, second } = self else { return None };
-        let parts = [Constraint::Fill(*share), Constraint::Fill(100 - *share)];
-        let [a, b] = if *beside { Layout::horizontal(parts).spacing(1).areas(area) } else { Layout::vertical(parts).areas(area) };
-        let here = if *beside {
-            column == a.right() && area.y <= row && row < area.bottom()
-        } else {
-            row == b.y && b.x <= column && column < b.right()
-        };
-        if here {
-            return Some((Vec::new(), area));
-        }
-        let way = |side: bool, found: Option<(Vec<bool>, Rect)>| {
-            found.map(|(mut path, area)| {
-                path.insert(0, side);
-                (path, area)
-            })
-        };
-        way(false, first.divider(a, column, row)).or_else(|| way(true, second.divider(b, column, row)))
-    }
-
-    /// Gives the first side of the split at the end of a way so many percent.
-    fn set_share(&mut self, path: &[bool], to: u16) {
-        let Self::Split { share, first, second, .. } = self else { return };
-        match path.split_first() {
-            None => *share = to.clamp(10, 90),
-            Some((false, rest)) => first.set_share(rest, to),
-            Some((true, rest)) => second.set_share(rest, to),
-        }
-    }
-
-    fn is_beside(&self, path: &[bool]) -> bool {
-        match (self, path.split_first()) {
-            (Self::Split { beside, .. }, None) => *beside,
-            (Self::Split { first, .. }, Some((false, rest))) => first.is_beside(rest),
-            (Self::Split { second, .. }, Some((true, rest))) => second.is_beside(rest),
-            (Self::Leaf(_), _) => false,
-        }
-    }
-
-    fn replace(&mut self, pane: usize, with: impl FnOnce() -> Tree) -> bool {
-        match self {
-            Self::Leaf(own) if *own == pane => {
-                *self = with();
-                true
-            }
-            Self::Leaf(_) => false,
-            Self::Split { first, second, .. } => {
-                let side = if first.leaves().contains(&pane) { first } else { second };
-                side.replace(pane, with)
-            }
-        }
-    }
-
-    fn without(self, pane: usize) -> Option<Tree> {
-        match self {
-            Self::Leaf(own) => (own != pane).then_some(Self::Leaf(own)),
-            Self::Split { beside, share, first, second } => match (first.without(pane), second.without(pane)) {
-                (Some(first), Some(second)) => Some(Self::Split { beside, share, first: Box::new(first), second: Box::new(second) }),
-                (one, other) => one.or(other),
-            },
-        }
-    }
-}
 
 impl App {
     /// Where the panes are drawn, titles included; and the preview.
@@ -446,66 +339,6 @@ impl App {
         }
         for y in area.top()..area.bottom() {
             frame.buffer_mut().set_string(x, y, "│", self.shared.theme.style(Role::Border));
-        }
-    }
-
-    fn kept(&self, tree: &Tree) -> Kept {
-        match tree {
-            Tree::Leaf(pane) => {
-                let stack = if *pane == self.panes.focus { Some(&self.stack) } else { self.panes.others.get(pane).map(|pane| &pane.stack) };
-                let command = stack.and_then(|stack| stack.iter().rev().find_map(|view| view.command()));
-                Kept::View(command.unwrap_or_else(|| "pods".to_owned()))
-            }
-            Tree::Split { beside, share, first, second } => {
-                let (first, second) = (Box::new(self.kept(first)), Box::new(self.kept(second)));
-                let split = if *beside { Kept::Beside(first, second) } else { Kept::Below(first, second) };
-                if *share == 50 { split } else { Kept::Shared(*share, Box::new(split)) }
-            }
-        }
-    }
-
-    /// Keeps how the panes are laid out under a name.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn save_layout(&mut self, name: &str) -> Result<(), String> {
-        let path = self.shared.kept("layouts")?.join(format!("{}.json", name.replace('/', "_")));
-        let text = serde_json::to_string_pretty(&self.kept(&self.panes.tree)).map_err(|error| error.to_string())?;
-        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
-    }
-
-    /// Lays the panes out as they were kept under a name.
-    ///
-    /// # Errors
-    /// There is no such layout.
-    pub fn load_layout(&mut self, name: &str) -> Result<(), String> {
-        let path = self.shared.kept("layouts")?.join(format!("{}.json", name.replace('/', "_")));
-        let text = std::fs::read_to_string(&path).map_err(|_| format!("no layout is called {name}"))?;
-        let kept: Kept = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-        let preview = self.panes.preview.take();
-        self.close_panes();
-        self.panes.preview = preview;
-        self.lay_out(&kept);
-        Ok(())
-    }
-
-    fn lay_out(&mut self, kept: &Kept) {
-        let (share, kept) = match kept {
-            Kept::Shared(share, kept) => ((*share).clamp(10, 90), kept.as_ref()),
-            kept => (50, kept),
-        };
-        match kept {
-            Kept::Shared(..) => {}
-            Kept::View(command) => crate::command::run(self, command),
-            Kept::Beside(first, second) | Kept::Below(first, second) => {
-                let corner = self.panes.focus;
-                self.open_pane(matches!(kept, Kept::Beside(..)), share, "pods");
-                let fresh = self.panes.focus;
-                self.focus(corner);
-                self.lay_out(first);
-                self.focus(fresh);
-                self.lay_out(second);
-            }
         }
     }
 }

@@ -30,6 +30,19 @@ enum Root {
     Kind(String),
 }
 
+/// The containers of a pod, those first that start first, and what each is.
+fn containers(pod: &Value) -> impl Iterator<Item = (&'static str, &Value)> {
+    [("/spec/initContainers", "init container"), ("/spec/containers", "container"), ("/spec/ephemeralContainers", "ephemeral container")]
+        .into_iter()
+        .flat_map(move |(list, what)| {
+            pod.pointer(list).and_then(Value::as_array).into_iter().flatten().map(move |container| (what, container))
+        })
+        .map(|(what, container)| match (what, text(container, "/restartPolicy").as_str()) {
+            ("init container", "Always") => ("sidecar container", container),
+            _ => (what, container),
+        })
+}
+
 fn grow(object: &Object, all: &[Object], depth: usize, branches: &mut Vec<Branch>) {
     branches.push(Branch {
         depth,
@@ -42,16 +55,13 @@ fn grow(object: &Object, all: &[Object], depth: usize, branches: &mut Vec<Branch
         return;
     }
     if object.target.kind.plural == "pods" {
-        for container in object.value.pointer("/spec/containers").and_then(Value::as_array).into_iter().flatten() {
-            let label = format!("container {}", text(container, "/name"));
-            branches.push(Branch {
-                depth: depth + 1,
-                label,
-                note: text(container, "/image"),
-                health: Health::Fine,
-                target: Some(object.target.clone()),
-            });
-        }
+        branches.extend(containers(&object.value).map(|(what, container)| Branch {
+            depth: depth + 1,
+            label: format!("{what} {}", text(container, "/name")),
+            note: text(container, "/image"),
+            health: Health::Fine,
+            target: Some(object.target.clone()),
+        }));
     }
     for (child, reference) in children(object, all) {
         match child {

@@ -74,18 +74,20 @@ pub async fn run(
     mut typed: UnboundedReceiver<Typed>,
     tell: impl Fn(Printed) -> bool,
 ) {
-    let (attached, line) = match begin(&client, &session).await {
-        Ok(attached) => attached,
-        // what cannot be joined any more may still be read, as kubectl does
-        Err(fault) if session.runs == Runs::Attach => return read_log(&client, &session, fault, tell).await,
-        Err(fault) => {
-            tell(Printed::Failed(fault));
-            return;
+    let ended = match begin(&client, &session).await {
+        Ok((attached, line)) => {
+            if !tell(Printed::Connected) {
+                return;
+            }
+            talk(attached, line, size, &mut typed, &tell).await
         }
+        Err(fault) => Err(fault),
     };
-    if tell(Printed::Connected) {
-        let end = talk(attached, line, size, &mut typed, &tell).await;
-        tell(end);
+    match ended {
+        Ok(how) => drop(tell(Printed::Ended(how))),
+        // what cannot be joined any more may still be read, as kubectl does
+        Err(fault) if session.runs == Runs::Attach => read_log(&client, &session, fault, tell).await,
+        Err(fault) => drop(tell(Printed::Failed(fault))),
     }
 }
 
@@ -134,15 +136,18 @@ async fn has_terminal(client: &kube::Client, session: &Session) -> Result<bool, 
     Ok(named.is_some_and(|container| container.get("tty") == Some(&Value::Bool(true))))
 }
 
+/// Carries both ways until one end has no more; how it ended, or why it never began: a runtime may say so only on the
+/// connection.
 async fn talk(
     mut attached: AttachedProcess,
     mut line: Option<Line>,
     size: (u16, u16),
     typed: &mut UnboundedReceiver<Typed>,
     tell: &impl Fn(Printed) -> bool,
-) -> Printed {
-    let broken = |what: &str| Printed::Failed(Fault::new(FaultKind::Unreachable, what));
-    let (Some(stdin), Some(mut stdout)) = (attached.stdin(), attached.stdout()) else { return broken("there is no way to it") };
+) -> Result<String, Fault> {
+    let (Some(stdin), Some(mut stdout)) = (attached.stdin(), attached.stdout()) else {
+        return Err(Fault::new(FaultKind::Unreachable, "there is no way to it"));
+    };
     let (mut stdin, mut stderr) = (Some(stdin), attached.stderr());
     let mut sizes = attached.terminal_size();
     let mut resize = async |columns: u16, rows: u16| {
@@ -155,15 +160,22 @@ async fn talk(
     let cooked = line.is_some();
     let print = |bytes: &[u8]| tell(Printed::Bytes(if cooked { with_returns(bytes) } else { bytes.to_vec() }));
     let (mut buffer, mut beside) = (vec![0; 16 * 1024], vec![0; 4 * 1024]);
+    let mut heard = false;
     loop {
         tokio::select! {
             read = stdout.read(&mut buffer) => match read {
                 Ok(0) | Err(_) => break,
-                Ok(count) => if !print(&buffer[..count]) { break },
+                Ok(count) => {
+                    heard = true;
+                    if !print(&buffer[..count]) { break }
+                }
             },
             read = read_some(&mut stderr, &mut beside) => match read {
                 0 => stderr = None,
-                count => if !print(&beside[..count]) { break },
+                count => {
+                    heard = true;
+                    if !print(&beside[..count]) { break }
+                }
             },
             next = typed.recv() => match next {
                 Some(Typed::Bytes(bytes)) => {
@@ -187,7 +199,8 @@ async fn talk(
         Some(status) => tokio::time::timeout(Duration::from_secs(2), status).await.ok().flatten(),
         None => None,
     };
-    Printed::Ended(ended.map_or_else(|| "the connection was closed".to_owned(), |status| how(&status)))
+    let Some(status) = ended else { return Ok("the connection was closed".to_owned()) };
+    how(&status).or_else(|fault| if heard { Ok(fault.message) } else { Err(fault) })
 }
 
 /// What is there to read; nothing ever comes from what is not there.
@@ -210,14 +223,17 @@ fn with_returns(bytes: &[u8]) -> Vec<u8> {
     shown
 }
 
-/// How a program ended: its code, not the command that was run.
-fn how(status: &Status) -> String {
+/// How a program ended: its code, not the command that was run. What has no code did not end by itself.
+fn how(status: &Status) -> Result<String, Fault> {
     let code = status.details.iter().flat_map(|details| details.causes.iter().flatten());
     let code = code.filter(|cause| cause.reason.as_deref() == Some("ExitCode")).find_map(|cause| cause.message.as_deref());
     match (status.status.as_deref(), code) {
-        (Some("Success"), _) => "ended".to_owned(),
-        (_, Some(code)) => format!("ended with exit code {code}"),
-        (_, None) => status.message.as_deref().and_then(|message| message.lines().next()).unwrap_or("ended").to_owned(),
+        (Some("Success"), _) => Ok("ended".to_owned()),
+        (_, Some(code)) => Ok(format!("ended with exit code {code}")),
+        (_, None) => {
+            let message = status.message.as_deref().and_then(|message| message.lines().next()).unwrap_or("ended");
+            Err(Fault::new(FaultKind::Other, message))
+        }
     }
 }
 
@@ -254,18 +270,74 @@ async fn wait_until_running(client: &kube::Client, session: &Session) -> Result<
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::result_large_err)]
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    use coracle_api::identity::Identity;
+    use coracle_client::{Connect, in_process};
+    use http::{HeaderValue, Request, Response};
+    use kube::client::Body;
     use serde_json::json;
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::sync::mpsc::unbounded_channel;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::handshake::server;
 
     use super::*;
+    use crate::kinds::Kinds;
 
     #[test]
     fn a_program_that_fails_is_said_by_its_code() {
-        let status = |value: Value| how(&serde_json::from_value(value).unwrap());
-        assert_eq!(status(json!({"status": "Success"})), "ended");
+        let status = |value: Value| how(&serde_json::from_value(value).unwrap()).map_err(|fault| fault.message);
+        assert_eq!(status(json!({"status": "Success"})), Ok("ended".to_owned()));
         let failed = json!({"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": [{"reason": "ExitCode", "message": "3"}]},
             "message": "command terminated with non-zero exit code: error executing command [sh -c TERM=xterm; exec sh], exit code 3"});
-        assert_eq!(status(failed), "ended with exit code 3");
-        assert_eq!(status(json!({"status": "Failure", "message": "no such program\nat all"})), "no such program");
+        assert_eq!(status(failed), Ok("ended with exit code 3".to_owned()));
+        assert_eq!(status(json!({"status": "Failure", "message": "no such program\nat all"})), Err("no such program".to_owned()));
+    }
+
+    /// Takes the connection, and only then says that there is nothing to join, as kubelets do.
+    async fn refuse(stream: DuplexStream) {
+        let agree = |_: &server::Request, mut response: server::Response| -> Result<server::Response, server::ErrorResponse> {
+            response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("v5.channel.k8s.io"));
+            Ok(response)
+        };
+        let mut socket = tokio_tungstenite::accept_hdr_async(stream, agree).await.unwrap();
+        let mut word = vec![3];
+        word.extend(json!({"metadata": {}, "status": "Failure", "message": "container is in CONTAINER_EXITED state"}).to_string().bytes());
+        socket.send(Message::binary(word)).await.unwrap();
+        let _ = socket.close(None).await;
+    }
+
+    #[tokio::test]
+    async fn what_turns_out_to_have_ended_is_read() {
+        let connect: Connect = Arc::new(|_| {
+            let (near, far) = duplex(16 << 10);
+            tokio::spawn(refuse(far));
+            near
+        });
+        let service = tower::service_fn(|request: Request<Body>| async move {
+            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [{"name": "main"}]}});
+            let text = if request.uri().path().ends_with("/log") { "all is said\n".to_owned() } else { pod.to_string() };
+            Ok::<_, Infallible>(Response::new(Body::from(text.into_bytes())))
+        });
+        let pod = Target { kind: Kinds::first().find("pods").unwrap(), namespace: "default".into(), name: "web".into() };
+        let session = Session { pod, container: "main".into(), runs: Runs::Attach, starting: false };
+        let (_keys, typed) = unbounded_channel();
+        let (told, mut printed) = unbounded_channel();
+        let client = in_process(service, connect, Identity::admin());
+        run(client, session, (80, 24), typed, move |one| told.send(one).is_ok()).await;
+        let (mut shown, mut ended) = (String::new(), String::new());
+        while let Ok(one) = printed.try_recv() {
+            match one {
+                Printed::Connected => {}
+                Printed::Bytes(bytes) => shown.push_str(&String::from_utf8(bytes).unwrap()),
+                Printed::Ended(how) => ended = how,
+                Printed::Failed(fault) => panic!("{}", fault.message),
+            }
+        }
+        assert_eq!(shown, "all is said\r\n");
+        assert_eq!(ended, "its log; container is in CONTAINER_EXITED state");
     }
 }

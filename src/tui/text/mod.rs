@@ -3,6 +3,7 @@
 pub mod diff;
 pub mod highlight;
 pub mod number;
+pub mod place;
 pub mod schema;
 pub mod why;
 pub mod yaml;

@@ -1,10 +1,12 @@
 //! Tables: the objects of a kind, live. Only the rows in the window are drawn.
 
+mod choice;
 mod contents;
 mod draw;
 mod feed;
 mod made;
 mod order;
+mod window;
 
 use std::sync::Arc;
 
@@ -24,17 +26,8 @@ use crate::text::number::grouped;
 use crate::theme::Role;
 use crate::view::{Motion, View};
 
+use self::choice::Choice;
 pub use self::made::Made;
-
-/// Which objects of the kind.
-enum Choice {
-    /// Those in the namespaces shown.
-    Namespaces,
-    /// These, whatever namespaces are shown; and of what they are, for the title.
-    Fixed { namespace: Option<String>, labels: Option<String>, fields: Option<String>, of: String },
-    /// Rows that some work makes.
-    Made(Made),
-}
 
 /// A table of a kind.
 pub struct TableView {
@@ -76,22 +69,6 @@ impl TableView {
     pub fn made(made: Made) -> Self {
         let kind = Kind { plural: made.name.to_owned(), singular: made.name.to_owned(), namespaced: made.namespaced, ..Kind::default() };
         Self::with(Arc::new(kind), Choice::Made(made))
-    }
-
-    /// What its rows are, if it is made.
-    pub fn made_name(&self) -> Option<&'static str> {
-        match &self.choice {
-            Choice::Made(made) => Some(made.name),
-            _ => None,
-        }
-    }
-
-    /// What its rows are of, if it is made.
-    pub fn made_of(&self) -> &str {
-        match &self.choice {
-            Choice::Made(made) => &made.of,
-            _ => "",
-        }
     }
 
     /// The kind of its objects.
@@ -161,53 +138,6 @@ impl TableView {
     /// The filter to begin with.
     pub fn preset_filter(&mut self, text: &str) {
         self.filter = text.to_owned();
-    }
-
-    fn shows_namespace(&self, shared: &Shared) -> bool {
-        let many = match &self.choice {
-            Choice::Namespaces | Choice::Made(_) => shared.namespaces.single().is_none(),
-            Choice::Fixed { namespace, .. } => namespace.is_none(),
-        };
-        self.kind.namespaced && many
-    }
-
-    fn page(&self, shared: &Shared) -> usize {
-        usize::from(shared.content().height.saturating_sub(1)).max(1)
-    }
-
-    /// After rows have come or gone: the cursor stays on its object, else where it was.
-    fn settle(&mut self, shared: &mut Shared) {
-        let before = (self.position, self.top);
-        if let Some(position) = self.wanted.as_ref().and_then(|key| self.rows.position(key)) {
-            self.wanted = None;
-            self.position = position;
-            self.selected = self.rows.at(position).map(|row| row.key.clone());
-        }
-        if let Some(position) = self.selected.as_ref().and_then(|key| self.rows.position(key)) {
-            // what is under the cursor does not move on the screen
-            self.top = (self.top + position).saturating_sub(self.position);
-            self.position = position;
-        }
-        self.go(self.position, shared);
-        if before != (self.position, self.top) {
-            shared.dirty = true;
-        }
-    }
-
-    fn go(&mut self, position: usize, shared: &Shared) {
-        let page = self.page(shared);
-        self.position = position.min(self.rows.visible().saturating_sub(1));
-        self.selected = self.rows.at(self.position).map(|row| row.key.clone());
-        if self.position < self.top {
-            self.top = self.position;
-        } else if self.position >= self.top + page {
-            self.top = self.position + 1 - page;
-        }
-        self.top = self.top.min(self.rows.visible().saturating_sub(page));
-    }
-
-    fn current(&self) -> Option<&Row> {
-        self.rows.at(self.position)
     }
 
     fn target_of(&self, row: &Row) -> Option<Target> {
@@ -351,18 +281,7 @@ impl View for TableView {
     }
 
     fn motion(&mut self, motion: Motion, shared: &mut Shared) {
-        let page = self.page(shared).cast_signed();
-        let by = match motion {
-            Motion::Rows(by) => by,
-            Motion::Pages(by) => by * page,
-            Motion::Top => return self.go(0, shared),
-            Motion::Bottom => return self.go(usize::MAX, shared),
-            Motion::Columns(by) => {
-                self.shift = self.shift.saturating_add_signed(by);
-                return;
-            }
-        };
-        self.go(self.position.saturating_add_signed(by), shared);
+        self.go_by(motion, shared);
     }
 
     fn mouse(&mut self, kind: MouseKind, column: u16, row: u16, shared: &mut Shared) -> bool {

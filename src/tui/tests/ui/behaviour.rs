@@ -3,6 +3,7 @@
 use coracle_tui::Options;
 use serde_json::json;
 
+use crate::fake::Fake;
 use crate::screens::cluster;
 
 #[tokio::test]
@@ -21,9 +22,8 @@ async fn what_rbac_forbids_is_said_and_not_done() {
 #[tokio::test]
 async fn in_production_the_context_must_be_typed() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("config.toml"), "production = [\"cora*\"]\n").unwrap();
     let fake = cluster();
-    let mut ui = fake.ui_with(Options { config_dir: Some(dir.path().to_owned()), ..Options::default() }, 120, 30).await;
+    let mut ui = fake.production_ui(dir.path()).await;
     assert!(ui.text().contains("PRODUCTION"));
     ui.press("/api<enter><ctrl-d><enter>").await.unwrap();
     assert!(fake.get("pods/default/api-ppq9").is_some());
@@ -98,6 +98,41 @@ async fn rows_are_live_and_the_cursor_stays_on_its_object() {
 }
 
 #[tokio::test]
+async fn a_window_at_the_top_shows_what_comes_before_its_first_row() {
+    let fake = Fake::new();
+    for number in 0..40 {
+        fake.pod("default", &format!("web-{number:02}"), "Running", 0);
+    }
+    let mut ui = fake.ui(80, 24).await;
+    fake.pod("default", "api-1", "Running", 0);
+    let text = ui.until(|text| text.contains("pods 41")).await.unwrap();
+    assert!(text.contains("api-1") && text.contains("▶web-00"), "{text}");
+    // further down what is under the cursor does not move on the screen
+    ui.press("G").await.unwrap();
+    let rows = |text: &str| text.lines().skip(1).filter(|line| line.contains("web-")).map(str::to_owned).collect::<Vec<_>>();
+    let before = rows(&ui.text());
+    fake.pod("default", "api-0", "Running", 0);
+    let text = ui.until(|text| text.contains("pods 42")).await.unwrap();
+    assert_eq!(rows(&text), before);
+}
+
+#[tokio::test]
+async fn the_tree_of_a_pod_has_all_its_containers() {
+    let fake = Fake::new();
+    let mut pod = crate::fake::pod("default", "web-1", "Running", 0);
+    pod["spec"]["initContainers"] =
+        json!([{"name": "seed", "image": "kubia:1"}, {"name": "logs", "image": "kubia:2", "restartPolicy": "Always"}]);
+    pod["spec"]["ephemeralContainers"] = json!([{"name": "debugger", "image": "kubia:3"}]);
+    fake.put(pod);
+    let mut ui = fake.ui(100, 24).await;
+    ui.press("X").await.unwrap();
+    let text = ui.until(|text| text.contains("container main")).await.unwrap();
+    for part in ["init container seed  kubia:1", "sidecar container logs  kubia:2", "ephemeral container debugger  kubia:3"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_visible_draws_nothing() {
     let fake = cluster();
     let mut ui = fake.ui(80, 24).await;
@@ -138,7 +173,7 @@ async fn marks_act_in_bulk() {
 #[tokio::test]
 async fn read_only_writes_nothing() {
     let fake = cluster();
-    let mut ui = fake.ui_with(Options { readonly: true, ..Options::default() }, 120, 30).await;
+    let mut ui = fake.readonly_ui().await;
     for keys in [
         "<ctrl-d><enter>",
         "<ctrl-k><enter>",

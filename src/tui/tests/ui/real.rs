@@ -335,3 +335,21 @@ async fn every_action_does_what_it_says_on_a_real_cluster() {
     cluster.stop(false).await;
     assert!(failed.is_empty(), "{} cases failed:\n{}", failed.len(), failed.join("\n\n"));
 }
+
+/// The server keeps texts of a secret as data: who watches the folder again finds what its file says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_is_as_its_file_says_is_unchanged() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = start(&dir.path().join("data")).await;
+    let folder = dir.path().join("manifests");
+    std::fs::create_dir(&folder).unwrap();
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: token\nstringData:\n  password: hello\n";
+    std::fs::write(folder.join("token.yaml"), secret).unwrap();
+    for state in ["applied at", "unchanged at"] {
+        let mut ui = ui(cluster.client(Identity::admin()), &dir.path().join("state"), "default").await;
+        ui.press(&format!(":watch {}<enter>", folder.display())).await.unwrap();
+        let text = ui.until(|text| text.contains("applied at") || text.contains("unchanged at")).await.unwrap();
+        assert!(text.contains(state), "{text}");
+    }
+    cluster.stop(false).await;
+}

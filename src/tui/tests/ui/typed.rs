@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use coracle_tui::Headless;
 use coracle_tui::input::parse_macro;
-use coracle_tui::{Headless, Options};
 use serde_json::json;
 
 use crate::fake::{Fake, deployment};
@@ -123,7 +123,7 @@ async fn read_only_no_verb_writes_whatever_the_order_of_its_words() {
     let fake = cluster();
     fake.put(deployment("status", 1));
     fake.put(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "laptop"}}));
-    let mut ui = fake.ui_with(Options { readonly: true, ..Options::default() }, 120, 30).await;
+    let mut ui = fake.readonly_ui().await;
     for command in [
         "rollout restart deployment status",
         "rollout pause deployment/status",
@@ -153,9 +153,8 @@ async fn read_only_no_verb_writes_whatever_the_order_of_its_words() {
 #[tokio::test]
 async fn in_production_a_verb_writes_when_the_name_of_the_context_was_typed() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("config.toml"), "production = [\"cora*\"]\n").unwrap();
     let fake = cluster();
-    let mut ui = fake.ui_with(Options { config_dir: Some(dir.path().to_owned()), ..Options::default() }, 120, 30).await;
+    let mut ui = fake.production_ui(dir.path()).await;
     for command in ["scale deployment/web --replicas=5", "label deployment web a=b", "set image deployment web main=x"] {
         ui.press(&format!(":{command}<enter>")).await.unwrap();
         ui.until(|text| text.contains("in production. Type its name to go on.")).await.unwrap();
@@ -248,7 +247,7 @@ async fn programs_are_run_and_joined_in_a_pane() {
     assert_eq!(said, "pod/once created");
     ui.press("U").await.unwrap();
     assert!(fake.get("pods/default/once").is_none(), "{}", ui.text());
-    let mut ui = fake.ui_with(Options { readonly: true, ..Options::default() }, 120, 30).await;
+    let mut ui = fake.readonly_ui().await;
     for command in ["exec web-58vhc -- ls", "run twice --image=a"] {
         assert!(typed(&mut ui, command).await.contains("--readonly"), "{}", ui.text());
     }

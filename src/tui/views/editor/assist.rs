@@ -13,7 +13,8 @@ use crate::input::{Key, KeyCode};
 use crate::shared::Shared;
 use crate::source::call::Call;
 use crate::table::rows::cell_width;
-use crate::text::schema::{Place, Schema, Step, block_end, place};
+use crate::text::place::{Place, block_end, place};
+use crate::text::schema::{Schema, Step};
 use crate::text::yaml::Mistake;
 use crate::theme::Role;
 

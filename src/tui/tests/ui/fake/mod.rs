@@ -193,6 +193,17 @@ impl Fake {
         ui.unwrap()
     }
 
+    /// A UI that writes nothing.
+    pub async fn readonly_ui(&self) -> Headless {
+        self.ui_with(Options { readonly: true, ..Options::default() }, 120, 30).await
+    }
+
+    /// A UI whose context is in production, as the configuration in `dir` says.
+    pub async fn production_ui(&self, dir: &std::path::Path) -> Headless {
+        std::fs::write(dir.join("config.toml"), "production = [\"cora*\"]\n").unwrap();
+        self.ui_with(Options { config_dir: Some(dir.to_owned()), ..Options::default() }, 120, 30).await
+    }
+
     /// Another context, on the same objects.
     pub fn contexts(&self) -> Arc<dyn Contexts> {
         Arc::new(Other(self.clone()))
