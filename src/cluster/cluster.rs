@@ -227,6 +227,7 @@ impl Cluster {
                     root_ca: pki.authority_certificate().to_owned(),
                     signer: Some(pki.clone()),
                     volumes: self.directory.path().join("volumes"),
+                    remove_directory: coracle_node::remove_directory,
                     node_lifecycle: config.lifecycle.watched.clone(),
                     autoscaling: config.autoscaling.clone(),
                 };
@@ -267,8 +268,9 @@ impl Cluster {
         self.actors.push(coracle_network::dns::start(&lab, informers, DOMAIN, self.shutdown.clone()).await?);
         let (policies, tasks) = coracle_network::policy::start(&lab, informers, &self.clients, self.shutdown.clone());
         self.actors.extend(tasks);
+        // services are IPv4's: an API that listens on all of the machine's addresses has them on all of these
         let host = match self.address.ip() {
-            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             ip => ip,
         };
         let (informers, clients, host_addresses) = (informers.clone(), self.clients.clone(), vec![host]);

@@ -19,7 +19,7 @@ pub(crate) type Outlook = Box<dyn Fn() -> Vec<Watched> + Send + Sync>;
 pub(crate) fn look(store: &Store, watched: Vec<Watched>) -> Health {
     let lag = |watched: &Watched| {
         let prefix = coracle_server::objects::key(&watched.group, &watched.plural, "", "");
-        store.events(&prefix, watched.revision).ok().map(|events| events.len())
+        store.count_events(&prefix, watched.revision).ok()
     };
     let watches = watched.into_iter().map(|watched| (lag(&watched), watched)).map(|(lag, watched)| (watched, lag)).collect();
     Health { actors: coracle_client::actors(), watches }

@@ -16,6 +16,7 @@ use coracle_node::runtime::docker::{Docker, DockerConfig};
 use coracle_node::runtime::native::{Native, NativeConfig, remove_control_groups};
 use coracle_node::runtime::simulated::{Options as SimulatedOptions, Simulated};
 use coracle_node::{Dialer, Node, NodeConfig, Turns};
+use futures::future::join_all;
 use parking_lot::Mutex;
 
 use crate::choice::RuntimeKind;
@@ -96,13 +97,11 @@ impl Nodes {
         Ok(())
     }
 
-    /// Ends all agents, for a cluster that goes down.
+    /// Ends all agents together, for a cluster that goes down.
     pub(crate) async fn stop_all(&self, leave_pods: bool) {
         let _turn = self.turn.lock().await;
         let running = std::mem::take(&mut *self.running.lock());
-        for node in running.into_values() {
-            node.stop(!leave_pods).await;
-        }
+        join_all(running.values().map(|node| node.stop(!leave_pods))).await;
         if self.plan.identity.runtime == RuntimeKind::Simulated || leave_pods {
             return;
         }

@@ -70,6 +70,8 @@ pub struct Context {
     pub root_ca: String,
     /// Where volumes are made for claims of the built-in storage class.
     pub volumes: std::path::PathBuf,
+    /// Deletes a directory with everything in it, but nothing that is mounted there; one that is not there is no error. Blocks.
+    pub remove_directory: fn(&std::path::Path) -> std::io::Result<()>,
     /// What signs approved certificate requests; without, they wait.
     pub signer: Option<Arc<dyn CertificateSigner>>,
     /// How nodes are watched.

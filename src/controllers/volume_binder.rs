@@ -2,6 +2,7 @@
 //! its class is ours; what a deleted claim leaves is kept or removed as its volume says.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ struct Controller {
     volumes: Informer<PersistentVolume>,
     classes: Informer<StorageClass>,
     directory: PathBuf,
+    remove_directory: fn(&Path) -> io::Result<()>,
 }
 
 pub(crate) async fn run(context: Context) -> Run {
@@ -44,6 +46,7 @@ pub(crate) async fn run(context: Context) -> Run {
         volumes: context.informers.of(),
         classes: context.informers.of(),
         directory: context.volumes.clone(),
+        remove_directory: context.remove_directory,
     });
     controller.claims.synced().await;
     controller.volumes.synced().await;
@@ -203,6 +206,17 @@ fn reference(claim: &PersistentVolumeClaim) -> ObjectReference {
     reference
 }
 
+/// Only what is directly below our own directory.
+async fn remove_directory(spec: &PersistentVolumeSpec, own: &Path, remove: fn(&Path) -> io::Result<()>) {
+    let path = spec.host_path.as_ref().map(|source| PathBuf::from(&source.path));
+    let Some(path) = path.filter(|path| path.file_name().is_some_and(|name| own.join(name) == *path)) else { return };
+    let shown = path.display().to_string();
+    let removed = tokio::task::spawn_blocking(move || remove(&path)).await;
+    if let Err(error) = removed.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        tracing::warn!(path = shown, %error, "a volume's directory was not removed");
+    }
+}
+
 impl Controller {
     async fn claim(&self, key: &Key) -> Outcome {
         let Some(claim) = self.claims.get(&key.namespace, &key.name) else { return Ok(None) };
@@ -293,25 +307,13 @@ impl Controller {
         let ours = volume.metadata.annotations.as_ref().and_then(|all| all.get(PROVISIONED_BY)).is_some_and(|by| by == PROVISIONER);
         self.set_phase(&api, volume.as_ref().clone(), phase).await?;
         if phase == "Released" && ours && spec.persistent_volume_reclaim_policy.as_deref() == Some("Delete") {
-            self.remove_directory(&spec).await;
+            remove_directory(&spec, &self.directory, self.remove_directory).await;
             if volume.metadata.deletion_timestamp.is_some() {
                 return Ok(None);
             }
             return unless_gone(api.delete(name, &DeleteParams::default()).await).map(|()| None);
         }
         Ok(None)
-    }
-
-    /// Only what is directly below our own directory.
-    async fn remove_directory(&self, spec: &PersistentVolumeSpec) {
-        let Some(path) = spec.host_path.as_ref().map(|source| PathBuf::from(&source.path)) else { return };
-        let plain = path.file_name().is_some_and(|name| self.directory.join(name) == path);
-        if plain
-            && let Err(error) = tokio::fs::remove_dir_all(&path).await
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %path.display(), %error, "a volume's directory was not removed");
-        }
     }
 
     fn claim_api(&self, claim: &PersistentVolumeClaim) -> Api<PersistentVolumeClaim> {
@@ -375,6 +377,29 @@ mod tests {
         let mine = json!({"namespace": "n", "name": "data"});
         let all = [volume("medium", "2Gi", Value::Null), volume("mine", "9Gi", mine)];
         assert_eq!(plan(&claim(json!({})), &all, None), Step::Bind("mine".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_volumes_directory_goes_as_the_machines_directories_do() {
+        fn delete(path: &Path) -> io::Result<()> {
+            std::fs::remove_dir_all(path)
+        }
+        let own = tempfile::tempdir().unwrap();
+        let volume = own.path().join("pvc-u");
+        std::fs::create_dir_all(volume.join("data")).unwrap();
+        let spec = |path: &Path| PersistentVolumeSpec {
+            host_path: Some(HostPathVolumeSource { path: path.to_string_lossy().into_owned(), type_: None }),
+            ..PersistentVolumeSpec::default()
+        };
+        // who looks for mounts refuses where there are some: then nothing is deleted
+        remove_directory(&spec(&volume), own.path(), |_| Err(io::ErrorKind::ResourceBusy.into())).await;
+        assert!(volume.join("data").exists());
+        for other in [volume.join("data"), own.path().join("x/../pvc-u"), own.path().to_owned()] {
+            remove_directory(&spec(&other), own.path(), delete).await;
+            assert!(volume.join("data").exists(), "{}", other.display());
+        }
+        remove_directory(&spec(&volume), own.path(), delete).await;
+        assert!(!volume.exists());
     }
 
     #[test]

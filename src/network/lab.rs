@@ -1,5 +1,6 @@
 //! The lab: the namespace that pods hang on, and the host's way into it.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -62,6 +63,13 @@ impl LabConfig {
     /// Whether the node's address is the lab's own.
     fn has(&self, address: IpAddr) -> bool {
         !self.linked && address == node_address(self.ranges)
+    }
+
+    /// Where to listen so that these addresses of the host and the node's are listened on: who listens on all of the host's
+    /// listens on the node's, too, where that is the host's.
+    fn outside(&self, host: &[IpAddr], node: IpAddr) -> BTreeSet<IpAddr> {
+        let everywhere = host.iter().any(IpAddr::is_unspecified) && !self.has(node);
+        host.iter().copied().chain((!everywhere).then_some(node)).collect()
     }
 
     /// From where, and where, an address is dialled. What listens at the node's listens on the host, whose own addresses
@@ -221,6 +229,11 @@ impl Lab {
                 UdpSocket::from_std(socket)
             })
             .await
+    }
+
+    /// Where to listen so that these addresses of the host and the node's are listened on, each once.
+    pub(crate) fn outside(&self, host: &[IpAddr], node: IpAddr) -> BTreeSet<IpAddr> {
+        self.shared.config.outside(host, node)
     }
 
     /// Listens on an address of the host, or of the node.
@@ -407,4 +420,27 @@ fn is_guard(_route: Cidr, link: Option<u32>) -> bool {
 pub(crate) fn node_address(ranges: Ranges) -> IpAddr {
     let address: Ipv4Addr = ranges.host();
     IpAddr::V4(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_on_all_of_the_hosts_addresses_listens_on_the_nodes_if_it_is_the_hosts() {
+        let config = |linked| LabConfig {
+            cluster_id: String::new(),
+            ranges: Ranges::default(),
+            nodes: Vec::new(),
+            run_directory: PathBuf::new(),
+            owner: PathBuf::new(),
+            linked,
+            nft: false,
+        };
+        let node = node_address(Ranges::default());
+        let (all, loopback) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert_eq!(config(true).outside(&[all], node), BTreeSet::from([all]));
+        assert_eq!(config(false).outside(&[all], node), BTreeSet::from([all, node]));
+        assert_eq!(config(true).outside(&[loopback], node), BTreeSet::from([loopback, node]));
+    }
 }

@@ -120,6 +120,11 @@ impl Store {
         Ok(std::iter::from_fn(|| watch.try_next()).collect())
     }
 
+    /// How many events of `prefix` came after a revision. Where memory has them all, none is looked up or copied.
+    pub fn count_events(&self, prefix: &str, after: u64) -> Result<usize, ReadError> {
+        self.memory.count_recent(prefix, after).map_or_else(|| self.events(prefix, after).map(|events| events.len()), Ok)
+    }
+
     /// The revision from which on history is kept: lists and watches reach back to it, not further.
     pub fn oldest(&self) -> u64 {
         self.disk.folded()

@@ -91,6 +91,18 @@ impl Memory {
         }
     }
 
+    /// How many events of a prefix came after a revision; `None` where memory does not reach back so far, or there is no such
+    /// revision yet.
+    pub(crate) fn count_recent(&self, prefix: &str, after: u64) -> Option<usize> {
+        let state = self.state.read();
+        let oldest = state.recent.front().map_or(state.revision + 1, |event| event.revision());
+        if after > state.revision || after + 1 < oldest {
+            return None;
+        }
+        let newer = state.recent.iter().rev().take_while(|event| event.revision() > after);
+        Some(newer.filter(|event| event.entry.key.starts_with(prefix)).count())
+    }
+
     /// Adds a subscriber, and returns the events between `after` and the moment from which it is told everything.
     pub(crate) fn subscribe(&self, subscriber: &Arc<Subscriber>, after: u64, disk: &Disk) -> Result<Vec<Arc<Event>>, ReadError> {
         let (revision, recent) = {

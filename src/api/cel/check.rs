@@ -13,6 +13,8 @@ use super::types::{Bindings, Type, UNBOUNDED, join, substitute, unify};
 
 /// Deeper expressions are refused.
 const DEPTH: usize = 250;
+/// Errors that are told, as upstream: each shows its line.
+const MOST_TOLD: usize = 100;
 
 /// What is known of an expression.
 pub(super) struct Checked {
@@ -40,17 +42,24 @@ pub(super) fn check(variables: &BTreeMap<String, Type>, objects: bool, source: &
         return Ok(checked);
     }
     checker.errors.sort_by_key(|(at, _)| *at);
-    let texts: Vec<String> = checker.errors.iter().map(|(at, message)| located(source, *at as usize, message)).collect();
-    Err(CompileError(format!("compilation failed: {}", texts.join("\n"))))
+    Err(failed(checker.errors.iter().map(|(at, message)| located(source, *at as usize, message))))
 }
 
 /// What the parser says, in the checker's form.
 pub(super) fn syntax_error(source: &str, errors: &ParseErrors) -> CompileError {
-    let texts = errors.errors.iter().map(|error| {
+    failed(errors.errors.iter().map(|error| {
         let (line, column) = (usize::try_from(error.pos.0).unwrap_or(1).max(1), usize::try_from(error.pos.1).unwrap_or(1).max(1));
         marked(source, line, column, &error.msg)
-    });
-    CompileError(format!("compilation failed: {}", texts.collect::<Vec<_>>().join("\n")))
+    }))
+}
+
+fn failed(texts: impl ExactSizeIterator<Item = String>) -> CompileError {
+    let more = texts.len().saturating_sub(MOST_TOLD);
+    let mut told: Vec<String> = texts.take(MOST_TOLD).collect();
+    if more > 0 {
+        told.push(format!("{more} more errors were truncated"));
+    }
+    CompileError::Invalid(format!("compilation failed: {}", told.join("\n")))
 }
 
 fn located(source: &str, at: usize, message: &str) -> String {

@@ -16,7 +16,8 @@ const EVALUATING: usize = 16 << 20;
 pub(super) fn reading<T>(source: &str, work: impl FnOnce() -> Result<T, CompileError>) -> Result<T, CompileError> {
     let (brackets, levels) = depth(source);
     if brackets > BRACKETS || levels > LEVELS {
-        return Err(CompileError(format!("compilation failed: ERROR: <input>:-1:0: expression recursion limit exceeded: {BRACKETS}")));
+        let message = format!("compilation failed: ERROR: <input>:-1:0: expression recursion limit exceeded: {BRACKETS}");
+        return Err(CompileError::Invalid(message));
     }
     stacker::grow(READING, work)
 }

@@ -22,10 +22,14 @@ use std::sync::{Arc, LazyLock};
 
 use ::cel::parser::Expression;
 
+use crate::field::FieldError;
+
 pub use library::{AUTHORIZER, go_duration, is_format};
 pub use types::{ObjectType, Type, UNBOUNDED};
 pub use value::{Key, List, ListType, Object, Value};
 
+/// Most bytes of an expression (upstream's `CELSelectorExpressionMaxLength`): the parser's memory grows faster than what it reads.
+pub const LONGEST: usize = 10 << 10;
 /// Most cost of one evaluation (upstream's `PerCallLimit`).
 pub const PER_CALL_LIMIT: u64 = 1_000_000;
 /// Most cost of all expressions of one object or one policy (upstream's `RuntimeCELCostBudget`).
@@ -94,15 +98,30 @@ pub struct Environment {
     objects: bool,
 }
 
-/// An expression that is none; the message is upstream's, with the line and a mark below it.
+/// An expression that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct CompileError(pub String);
+pub enum CompileError {
+    /// The message is upstream's, with the line and a mark below it.
+    #[error("{0}")]
+    Invalid(String),
+    /// It is longer than [`LONGEST`], and nobody read it.
+    #[error("Too long: may not be more than {} bytes", LONGEST)]
+    TooLong,
+}
 
 impl CompileError {
     /// The message without its beginning: what was found, and where.
-    pub fn found(&self) -> &str {
-        self.0.strip_prefix("compilation failed: ").unwrap_or(&self.0)
+    pub fn found(&self) -> String {
+        let message = self.to_string();
+        message.strip_prefix("compilation failed: ").map_or_else(|| message.clone(), str::to_owned)
+    }
+
+    /// What validation says of the field that has the expression; `value` is what it shows.
+    pub fn of_field(&self, field: impl Into<String>, value: impl Into<serde_json::Value>) -> FieldError {
+        match self {
+            Self::Invalid(message) => FieldError::invalid(field, value, message.as_str()),
+            Self::TooLong => FieldError::too_long(field, LONGEST),
+        }
     }
 }
 
@@ -138,8 +157,11 @@ impl Environment {
     /// Reads and checks an expression.
     ///
     /// # Errors
-    /// It is no expression, uses what is not declared, or its types do not fit.
+    /// It is longer than [`LONGEST`], is no expression, uses what is not declared, or its types do not fit.
     pub fn compile(&self, source: &str) -> Result<Program, CompileError> {
+        if source.len() > LONGEST {
+            return Err(CompileError::TooLong);
+        }
         depth::reading(source, || {
             let parsed = PARSER.compile(source).map_err(|errors| check::syntax_error(source, &errors))?;
             let checked = check::check(&self.variables, self.objects, source, &parsed)?;
@@ -157,7 +179,7 @@ impl Environment {
             return Ok(program);
         }
         let names: Vec<String> = wanted.iter().map(ToString::to_string).collect();
-        Err(CompileError(match &names[..] {
+        Err(CompileError::Invalid(match &names[..] {
             [one] => format!("must evaluate to {one}"),
             many => format!("must evaluate to one of {many:?}"),
         }))

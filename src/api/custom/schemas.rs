@@ -231,7 +231,7 @@ fn check_rule(rule: &rules::Rule, json: &Value, path: &Path, times: u64, total: 
     let reasons = ["FieldValueInvalid", "FieldValueForbidden", "FieldValueRequired", "FieldValueDuplicate"];
     out.one_of_if_set(path.child("reason"), &rule.reason, &reasons);
     match &rule.program {
-        Err(error) => out.invalid(path.child("rule"), json.clone(), error.to_string()),
+        Err(error) => out.0.push(error.of_field(path.child("rule"), json.clone())),
         Ok(program) => {
             if rule.optional_old && !program.uses("oldSelf") {
                 out.invalid(path.child("optionalOldSelf"), true, "may not be set to true when oldSelf is not used in rule");
@@ -248,6 +248,6 @@ fn check_rule(rule: &rules::Rule, json: &Value, path: &Path, times: u64, total: 
         }
     }
     if let Some(Err(error)) = &rule.message_program {
-        out.invalid(path.child("messageExpression"), json.clone(), error.to_string());
+        out.0.push(error.of_field(path.child("messageExpression"), json.clone()));
     }
 }

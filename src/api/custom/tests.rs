@@ -175,6 +175,7 @@ fn finalizers_without_a_domain_are_warned_of() {
 #[case(json!({"type": "object", "additionalProperties": false}), "additionalProperties cannot be set to false")]
 #[case(json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.none == 1"}]}), "undefined field 'none'")]
 #[case(json!({"type": "object", "x-kubernetes-validations": [{"rule": "1"}]}), "must evaluate to bool")]
+#[case(json!({"type": "object", "x-kubernetes-validations": [{"rule": " ".repeat(10_240) + "true"}]}), "rule: Too long: may not be more than 10240 bytes")]
 #[case(json!({"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string"}, "x-kubernetes-validations": [{"rule": "self.all(x, self.all(y, x == y))"}]}}}),
     "estimated rule cost exceeds budget by factor of")]
 fn schemas_are_judged(#[case] schema: Value, #[case] wanted: &str) {

@@ -177,7 +177,7 @@ impl Expressions {
         match compiled {
             Ok(program) => program.result().clone(),
             Err(error) => {
-                out.invalid(path, source, error.to_string());
+                out.0.push(error.of_field(path, source));
                 Type::Dyn
             }
         }
@@ -344,6 +344,7 @@ mod tests {
     #[case(json!({"matchConstraints": null}), "spec.matchConstraints: Required value")]
     #[case(json!({"validations": [{"expression": "object.x >"}]}), "spec.validations[0].expression: Invalid value: \"object.x >\": compilation failed")]
     #[case(json!({"validations": [{"expression": "1 + 1"}]}), "must evaluate to bool")]
+    #[case(json!({"validations": [{"expression": " ".repeat(10_240) + "true"}]}), "spec.validations[0].expression: Too long: may not be more than 10240 bytes")]
     #[case(json!({"validations": [{"expression": "params.x == 1"}]}), "undeclared reference to 'params'")]
     #[case(json!({"validations": [{"expression": "variables.other"}]}), "undefined field 'other'")]
     #[case(json!({"validations": [{"expression": "variables.own && authorizer.requestResource.check('get').allowed()"}]}), "")]

@@ -73,7 +73,7 @@ fn validate(hook: &Value, path: &Path, out: &mut Errors) {
         if source.trim().is_empty() {
             out.required(at.child("expression"), "");
         } else if let Err(error) = environment.compile_as(source, &[Type::Bool]) {
-            out.invalid(at.child("expression"), source, error.to_string());
+            out.0.push(error.of_field(at.child("expression"), source));
         }
     }
 }

@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use coracle_api::identity::Identity;
 use coracle_client::{Clients, EventRecorder, EventType, Index, Informer, Informers, is_not_found};
-use k8s_openapi::api::core::v1::{ObjectReference, Secret, Service};
+use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use kube::Resource;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -47,7 +48,7 @@ pub struct IngressConfig {
     pub informers: Informers,
     /// For the status of ingresses.
     pub clients: Clients,
-    /// Addresses of the host that are listened on, besides the node's own.
+    /// Addresses of the host that are listened on, besides the node's own; an unspecified one is all of them.
     pub host_addresses: Vec<IpAddr>,
     /// The node's address: what the status shows.
     pub node_address: IpAddr,
@@ -170,20 +171,11 @@ enum Unheard {
 
 /// Tells an ingress once.
 fn tell(recorder: &EventRecorder, ingress: &Ingress, why: &Unheard, told: &mut BTreeSet<String>) {
-    let metadata = &ingress.metadata;
-    if !told.insert(metadata.uid.clone().unwrap_or_default()) {
+    if !told.insert(ingress.metadata.uid.clone().unwrap_or_default()) {
         return;
     }
     tracing::warn!(%why, "ingresses are not served");
-    let reference = ObjectReference {
-        api_version: Some("networking.k8s.io/v1".to_owned()),
-        kind: Some("Ingress".to_owned()),
-        name: metadata.name.clone(),
-        namespace: metadata.namespace.clone(),
-        uid: metadata.uid.clone(),
-        ..ObjectReference::default()
-    };
-    recorder.event(&reference, EventType::Warning, "NotServed", why.to_string());
+    recorder.event(&ingress.object_ref(&()), EventType::Warning, "NotServed", why.to_string());
 }
 
 fn identity() -> Identity {
@@ -209,7 +201,7 @@ impl Listening {
         let tls = certificates.config().map_err(Unheard::Tls)?;
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         let mut out = Self { certificates, ports: Vec::new(), accepting: Vec::new() };
-        let addresses: BTreeSet<IpAddr> = config.host_addresses.iter().copied().chain([config.node_address]).collect();
+        let addresses = config.lab.outside(&config.host_addresses, config.node_address);
         for (port, other, encrypted) in PORTS {
             let (port, listeners) = match listen(&config.lab, &addresses, port).await {
                 Ok(listeners) => (port, listeners),

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use coracle_api::identity::Identity;
 use coracle_client::{Clients, EventRecorder, EventType, Informers};
-use k8s_openapi::api::core::v1::{Namespace, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Resource;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -109,14 +110,6 @@ fn warn(recorder: &EventRecorder, policy: &NetworkPolicy, warned: &mut BTreeMap<
     if warned.insert(uid, metadata.generation.unwrap_or_default()) == metadata.generation {
         return;
     }
-    let reference = ObjectReference {
-        api_version: Some("networking.k8s.io/v1".to_owned()),
-        kind: Some("NetworkPolicy".to_owned()),
-        name: metadata.name.clone(),
-        namespace: metadata.namespace.clone(),
-        uid: metadata.uid.clone(),
-        ..ObjectReference::default()
-    };
     let message = "this machine has no nft that works: the policy holds for traffic through services, not between pods' addresses";
-    recorder.event(&reference, EventType::Warning, "NotEnforced", message);
+    recorder.event(&policy.object_ref(&()), EventType::Warning, "NotEnforced", message);
 }

@@ -34,7 +34,7 @@ pub(crate) fn wanted(
         let name = format!("{}/{}", metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
         let of_service = frontends.values().filter(|backends| backends.owner.starts_with(&format!("{name}:")));
         let ready = of_service.map(|backends| backends.endpoints.iter().filter(|endpoint| endpoint.ready).count()).max().unwrap_or(0);
-        for &ip in config.host_addresses.iter().chain([&config.node_address]) {
+        for ip in config.addresses() {
             out.insert(SocketAddr::new(ip, port), (name.clone(), ready));
         }
     }

@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use coracle_api::identity::Identity;
 use coracle_client::{Change, Clients, EventRecorder, EventType, Informers};
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::Resource;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -49,12 +50,23 @@ pub struct ProxyConfig {
     pub informers: Informers,
     /// For the status of services of type LoadBalancer.
     pub clients: Clients,
-    /// Addresses of the host on which node ports and load balancers' ports are opened, besides the node's own.
+    /// Addresses of the host on which node ports and load balancers' ports are opened, besides the node's own; an unspecified
+    /// one is all of them.
     pub host_addresses: Vec<IpAddr>,
     /// The node's address: also the external address of load balancers.
     pub node_address: IpAddr,
     /// Cluster IPs that others serve (the DNS server's).
     pub reserved: Vec<IpAddr>,
+}
+
+impl ProxyConfig {
+    /// The addresses on which node ports and load balancers' ports are opened.
+    pub(crate) fn addresses(&self) -> BTreeSet<IpAddr> {
+        match &self.lab {
+            Some(lab) => lab.outside(&self.host_addresses, self.node_address),
+            None => self.host_addresses.iter().copied().chain([self.node_address]).collect(),
+        }
+    }
 }
 
 /// Runs the proxy until `shutdown`.
@@ -256,15 +268,7 @@ fn tell(recorder: &EventRecorder, services: &[Arc<Service>], unaddressed: &BTree
     for service in services {
         let name = table::name_of(service);
         let Some(why) = unaddressed.get(&name).filter(|why| told.get(&name) != Some(why)) else { continue };
-        let reference = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Service".to_owned()),
-            name: service.metadata.name.clone(),
-            namespace: service.metadata.namespace.clone(),
-            uid: service.metadata.uid.clone(),
-            ..ObjectReference::default()
-        };
-        recorder.event(&reference, EventType::Warning, "AllocationFailed", why);
+        recorder.event(&service.object_ref(&()), EventType::Warning, "AllocationFailed", why);
     }
 }
 

@@ -201,7 +201,7 @@ fn addresses(service: &Service, port: &ServicePort, protocol: Protocol, config: 
         let place = if config.host_addresses.contains(&ip) || config.node_address == ip { Place::Host } else { Place::Lab };
         add(place, ip, port.port, Way::Outside);
     }
-    for &ip in config.host_addresses.iter().chain([&config.node_address]) {
+    for ip in config.addresses() {
         if let Some(node_port) = port.node_port.filter(|&port| port > 0) {
             add(Place::Host, ip, node_port, Way::Outside);
         }
@@ -268,8 +268,7 @@ fn host_ports(pod: &Pod, config: &ProxyConfig) -> Vec<(Listen, Backends)> {
             ..Backends::default()
         };
         let asked = port.host_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()).filter(|ip| !ip.is_unspecified());
-        let everywhere = config.host_addresses.iter().chain([&config.node_address]).copied();
-        let on: Vec<IpAddr> = asked.map_or_else(|| everywhere.collect(), |ip| vec![ip]);
+        let on: Vec<IpAddr> = asked.map_or_else(|| config.addresses().into_iter().collect(), |ip| vec![ip]);
         let listen = |ip| Listen { place: Place::Host, protocol, address: SocketAddr::new(ip, number) };
         out.extend(on.into_iter().map(|ip| (listen(ip), backends.clone())));
     }

@@ -8,6 +8,7 @@ use coracle_client::Change;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret};
 use kube::Resource;
+use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Agent;
@@ -26,6 +27,7 @@ pub(crate) async fn run(agent: Arc<Agent>) {
     let mut runtime = agent.runtime.events();
     agent.pods.synced().await;
     agent.nodes.synced().await;
+    // before a pod starts that has the name, and the disks, of one that is gone
     remove_orphans(&agent).await;
     if agent.runtime.has_files()
         && let Err(error) = volumes::share(&agent.data_dir.join("pods"))
@@ -33,6 +35,9 @@ pub(crate) async fn run(agent: Arc<Agent>) {
         tracing::warn!(node = agent.name, %error, "parts of volumes may not be seen by pods");
     }
     resync(&agent);
+    let left = Notify::new();
+    let remove_left = remove_orphans_when(&agent, &left);
+    tokio::pin!(remove_left);
     let objects: [BoxFuture<'static, ()>; 3] = [
         Box::pin(follow_objects::<ConfigMap>(agent.clone(), agent.objects.config_maps().changes())),
         Box::pin(follow_objects::<Secret>(agent.clone(), agent.objects.secrets().changes())),
@@ -51,29 +56,27 @@ pub(crate) async fn run(agent: Arc<Agent>) {
             },
             event = runtime.recv() => match event {
                 Ok(RuntimeEvent::Images) => agent.status_changed.notify_one(),
-                Ok(event) => on_runtime(&agent, event).await,
+                Ok(event) => on_runtime(&agent, &event, &left),
                 Err(RecvError::Lagged(_)) => poke_all(&agent),
                 Err(RecvError::Closed) => return,
             },
             _ = relist.tick() => {
                 poke_changed(&agent).await;
-                remove_orphans(&agent).await;
+                left.notify_one();
             }
+            () = &mut remove_left => return,
             _ = &mut follow_objects => return,
         }
     }
 }
 
-/// Wakes the worker of the pod that it is about; where there is none, what was found is removed.
-async fn on_runtime(agent: &Agent, event: RuntimeEvent) {
-    let (RuntimeEvent::Container { pod_uid } | RuntimeEvent::Sandbox { pod_uid }) = &event else { return };
-    if let Some(worker) = agent.worker(pod_uid) {
-        worker.poke();
-    } else if matches!(event, RuntimeEvent::Sandbox { .. }) {
-        let found = agent.runtime.sandboxes().await.unwrap_or_default();
-        if found.iter().any(|sandbox| sandbox.pod_uid == *pod_uid) {
-            remove_orphans(agent).await;
-        }
+/// Wakes the worker of the pod that it is about; where there is none, what is left may be its sandbox.
+fn on_runtime(agent: &Agent, event: &RuntimeEvent, left: &Notify) {
+    let (RuntimeEvent::Container { pod_uid } | RuntimeEvent::Sandbox { pod_uid }) = event else { return };
+    match agent.worker(pod_uid) {
+        Some(worker) => worker.poke(),
+        None if matches!(event, RuntimeEvent::Sandbox { .. }) => left.notify_one(),
+        None => {}
     }
 }
 
@@ -142,6 +145,14 @@ async fn poke_changed(agent: &Agent) {
         if worker.probes.is_outdated(containers.iter().filter(|container| container.pod_uid == worker.uid)) {
             worker.poke();
         }
+    }
+}
+
+/// Removes what is left whenever there may be something: beside the pods, for a runtime may take long. Ends never.
+async fn remove_orphans_when(agent: &Agent, left: &Notify) {
+    loop {
+        left.notified().await;
+        remove_orphans(agent).await;
     }
 }
 

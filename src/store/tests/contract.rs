@@ -113,6 +113,21 @@ async fn a_watch_tells_every_event_of_its_prefix_once() {
     store.write(put("/c/1", Expect::Absent, "other")).await.unwrap();
     assert_eq!(watch.progress(), Some(5), "progress covers what other prefixes did");
     assert!(matches!(store.watch("/a/", 9), Err(ReadError::Future { latest: 5 })));
+    assert!(matches!(store.count_events("/a/", 9), Err(ReadError::Future { latest: 5 })));
+}
+
+#[tokio::test]
+async fn events_are_counted_from_memory_and_from_history() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_with(directory.path(), Options { recent_events: 10, ..Options::default() });
+    assert_eq!(store.count_events("/a/", 0).unwrap(), 0);
+    for n in 0..40 {
+        store.write(put(&format!("/{}/x", if n % 4 == 0 { "a" } else { "b" }), Expect::Any, &n.to_string())).await.unwrap();
+    }
+    for (after, expected) in [(0, 10), (29, 2), (30, 2), (36, 1), (37, 0), (40, 0)] {
+        assert_eq!(store.count_events("/a/", after).unwrap(), expected, "after {after}");
+    }
+    assert!(matches!(store.count_events("/a/", 41), Err(ReadError::Future { latest: 40 })));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, missing_docs)]
 
 use std::fmt::Debug;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,10 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 const HOURS: Duration = Duration::from_secs(36_000);
+
+fn delete(directory: &Path) -> std::io::Result<()> {
+    std::fs::remove_dir_all(directory)
+}
 
 struct NoNodes;
 
@@ -81,6 +86,7 @@ impl ControlPlane {
             clock: clock.clone(),
             root_ca: "CA".to_owned(),
             volumes: directory.path().join("volumes"),
+            remove_directory: delete,
             signer: None,
             // nodes that pretend have no leases: however long a story takes, none is lost
             node_lifecycle: NodeLifecycle { node_monitor_grace_period: HOURS, node_startup_grace_period: HOURS, ..Default::default() },
