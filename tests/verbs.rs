@@ -104,7 +104,12 @@ fn outputs_are_kubectls() {
             &["-n", "shop", "get", "pods", "-o", "jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{end}"],
             &["-n", "shop", "get", "pods", "-o", "jsonpath={.items[*].spec.containers[?(@.name==\"kubia\")].image}"],
             &["-n", "shop", "get", "deploy", "web", "-o", "jsonpath={.metadata.labels}"],
+            &["-n", "shop", "get", "pods", "-o", "custom-columns=NAME:.metadata.name,IMAGES:.spec.containers[*].image,NO:.spec.none"],
+            &["-n", "shop", "get", "cm", "words", "-o", "custom-columns=NAME:metadata.name,DATA:{.data}", "--no-headers"],
+            &["-n", "shop", "get", "cm", "--sort-by=.data.nothing"],
             &["get", "pods", "-A"],
+            &["get", "pods", "-A", "--sort-by=.metadata.creationTimestamp"],
+            &["get", "namespaces", "--sort-by={metadata.name}", "-o", "name"],
             &["get", "namespaces", "-o", "name"],
             &["get", "pods"],
             &["get", "containers"],
@@ -117,6 +122,7 @@ fn outputs_are_kubectls() {
             &["explain", "deployment.spec.replicas"],
             &["-n", "shop", "rollout", "status", "deployment/web"],
             &["-n", "shop", "rollout", "history", "deployment", "web"],
+            &["-n", "shop", "rollout", "history", "deployment", "web", "--revision=9"],
             &["create", "deployment", "kubia", "--image=coracle.local/kubia:1.0", "--dry-run=client", "-o", "name"],
             &["-n", "shop", "wait", "deployment/web", "--for=condition=Available"],
             &["-n", "shop", "wait", "deployment/web", "--for=jsonpath={.spec.replicas}=2"],
@@ -139,6 +145,8 @@ fn verbs_do_what_they_say() {
         shop(&["rollout", "restart", "deploy/web"]).shows(&["deployment.apps/web restarted\n"]);
         shop(&["rollout", "status", "deploy/web"]).ok();
         shop(&["rollout", "history", "deploy/web"]).shows(&["\n2         <none>\n"]);
+        let first = "deployment.apps/web with revision #1\nPod Template:\n  Labels:";
+        shop(&["rollout", "history", "deploy/web", "--revision=1"]).shows(&[first, "coracle.local/kubia:1.1\n"]);
         shop(&["rollout", "undo", "deploy/web"]).shows(&["deployment.apps/web rolled back\n"]);
         shop(&["rollout", "history", "deploy/web"]).shows(&["\n3         <none>\n"]);
         shop(&["rollout", "pause", "deploy/web"]).shows(&["deployment.apps/web paused\n"]);
@@ -153,6 +161,9 @@ fn verbs_do_what_they_say() {
         shop(&["events", "--for", "deployment/web"]).shows(&["LAST SEEN", "ScalingReplicaSet"]);
         shop(&["create", "configmap", "made", "--from-literal=a=1"]).shows(&["configmap/made created\n"]);
         assert_eq!(shop(&["get", "cm", "made", "-o", "jsonpath={.data.a}"]).ok(), "1");
+        let columns = cluster.place.write("columns", "NAME VALUE\nmetadata.name .data.a\n");
+        let columns = format!("custom-columns-file={}", columns.display());
+        assert_eq!(shop(&["get", "cm", "made", "-o", &columns]).ok(), "NAME   VALUE\nmade   1\n");
         shop(&["create", "secret", "generic", "quiet", "--from-literal=a=1"]).shows(&["secret/quiet created\n"]);
         assert_eq!(shop(&["get", "secret", "quiet", "-o", "jsonpath={.data.a}"]).ok(), "MQ==");
         let refused = shop(&["create", "configmap", "made"]).failed(1);
@@ -255,9 +266,30 @@ fn programs_in_containers_are_reached() {
         terminal.shows(&["got <word>"]);
         assert_eq!(terminal.end(), 5);
         terminal.assert_restored();
+        a_log_stands_in(&cluster);
         until("use is known", SOON, || typed(&cluster, &["top", "pod", "web"]).try_ok());
         cluster.down();
     });
+}
+
+/// Who may not join a program is shown its log, in lines, and without what a terminal would obey.
+fn a_log_stands_in(cluster: &Cluster) {
+    let rules =
+        json!({"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["pods/attach"]}]});
+    let (api, metadata) = ("admissionregistration.k8s.io/v1", json!({"name": "alone"}));
+    let spec = json!({"matchConstraints": rules, "validations": [{"expression": "false"}]});
+    cluster.create(&json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": metadata, "spec": spec}));
+    let spec = json!({"policyName": "alone", "validationActions": ["Deny"]});
+    cluster.create(&json!({"apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": metadata, "spec": spec}));
+    let mut command = cluster.place.command(PROGRAM);
+    let says = "printf '\\033]0;owned\\007one\\ntwo\\n'; until [ -e /tmp/end ]; do sleep 0.1; done";
+    command.args(["run", "said", "-it", "--restart=Never", "--image=coracle.local/kubia:1.1", "--command", "--", "sh", "-c", says]);
+    let mut terminal = Terminal::start(&command, 91, 31);
+    terminal.shows(&["falling back to streaming logs", "\n^[]0;owned^Gone\ntwo"]);
+    assert!(terminal.has_got(b"try pressing enter.\r\n"), "{}", terminal.text());
+    typed(cluster, &["exec", "said", "--", "sh", "-c", ": > /tmp/end"]).ok();
+    assert_eq!(terminal.end(), 0);
+    terminal.assert_restored();
 }
 
 #[test]

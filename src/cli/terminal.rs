@@ -31,12 +31,12 @@ impl Drop for Raw {
     }
 }
 
-/// Standard input, output and error; with `tty` the terminal is raw, if there is one, until the second value is dropped.
-pub(crate) fn console(stdin: bool, tty: bool) -> (Console, Option<Raw>) {
+/// Standard input, output and error; with `tty` the terminal is raw, if there is one, until `raw` is dropped.
+pub(crate) fn console(stdin: bool, tty: bool, raw: &mut Option<Raw>) -> Console {
     let input: Box<dyn AsyncRead + Send + Unpin> = if stdin { Box::new(typed()) } else { Box::new(tokio::io::empty()) };
-    let raw = (tty && stdin && io::stdin().is_terminal()).then(Raw::begin);
+    *raw = (tty && stdin && io::stdin().is_terminal()).then(Raw::begin);
     let sizes = (tty && io::stdout().is_terminal()).then(sizes);
-    (Console { input, output: written(io::stdout()), errors: written(io::stderr()), sizes }, raw)
+    Console { input, output: written(io::stdout()), errors: written(io::stderr()), sizes }
 }
 
 /// Standard input, read by a thread that nobody waits for at the end.

@@ -21,8 +21,9 @@ pub(crate) async fn run(global: &Global, verb: &Verb) -> Result<ExitCode, Failur
 
 pub(crate) async fn exec(global: &Global, verb: &Exec) -> Result<ExitCode, Failure> {
     let session = connection::session(global).await?;
-    let (console, raw) = terminal::console(verb.at.stdin, verb.at.tty);
-    let ended = verb.run(&session, console, &mut Out { text: &mut io::stdout(), beside: &mut io::stderr() }).await;
+    let mut raw = None;
+    let console = || terminal::console(verb.at.stdin, verb.at.tty, &mut raw);
+    let ended = verb.run(&session, console, &mut Out { text: &mut shown::stdout(), beside: &mut shown::stderr() }).await;
     drop(raw);
     ended?;
     Ok(ExitCode::SUCCESS)
@@ -35,15 +36,16 @@ pub(crate) async fn attach(global: &Global, verb: &Attach) -> Result<ExitCode, F
 }
 
 async fn join(session: &Session, verb: &Attach) -> Result<(), VerbError> {
-    let (console, raw) = terminal::console(verb.stdin, verb.tty);
-    let ended = verb.run(session, console, &mut Out { text: &mut io::stdout(), beside: &mut io::stderr() }).await;
+    let mut raw = None;
+    let console = || terminal::console(verb.stdin, verb.tty, &mut raw);
+    let ended = verb.run(session, console, &mut Out { text: &mut shown::stdout(), beside: &mut shown::stderr() }).await;
     drop(raw);
     ended
 }
 
 pub(crate) async fn edit(global: &Global, verb: &Edit) -> Result<ExitCode, Failure> {
     let session = connection::session(global).await?;
-    verb.run(&session, edited, &mut Out { text: &mut io::stdout(), beside: &mut io::stderr() }).await?;
+    verb.run(&session, edited, &mut Out { text: &mut shown::stdout(), beside: &mut shown::stderr() }).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,14 +70,14 @@ const START: Duration = Duration::from_secs(120);
 
 pub(crate) async fn run_pod(global: &Global, verb: &Run) -> Result<ExitCode, Failure> {
     let session = connection::session(global).await?;
-    let mut out = Out { text: &mut io::stdout(), beside: &mut io::stderr() };
+    let mut out = Out { text: &mut shown::stdout(), beside: &mut shown::stderr() };
     let pod = verb.pod()?;
     if !verb.stdin || verb.making.dry_run != "none" {
         verb.making.make(&session, pod, "created", &mut out).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    verb.making.make(&session, pod, "created", &mut Out { text: &mut io::sink(), beside: &mut io::stderr() }).await?;
-    let ended = joined(&session, verb).await;
+    verb.making.make(&session, pod, "created", &mut Out { text: &mut io::sink(), beside: &mut shown::stderr() }).await?;
+    let ended = joined(&session, verb, &mut out).await;
     if verb.rm {
         let target = session.one(&[format!("pod/{}", verb.name)]).await?;
         session.ask(&coracle_verbs::call::Call::delete(&target, "Background", None)).await?;
@@ -85,7 +87,7 @@ pub(crate) async fn run_pod(global: &Global, verb: &Run) -> Result<ExitCode, Fai
 }
 
 /// Joins the pod once it runs, or prints what it wrote if it has ended by then; the exit code of its container.
-async fn joined(session: &Session, verb: &Run) -> Result<u8, Failure> {
+async fn joined(session: &Session, verb: &Run, out: &mut Out<'_>) -> Result<u8, Failure> {
     let path = session.one(&[format!("pod/{}", verb.name)]).await?.path();
     let phase = async |wanted: &[&str]| -> Result<serde_json::Value, Failure> {
         let deadline = tokio::time::Instant::now() + START;
@@ -106,7 +108,7 @@ async fn joined(session: &Session, verb: &Run) -> Result<u8, Failure> {
     if !missed {
         let attach = Attach { pod: verb.name.clone(), container: None, stdin: true, tty: verb.tty };
         if let Err(error) = join(session, &attach).await {
-            eprintln!("warning: couldn't attach to pod/{}, falling back to streaming logs: {error}", verb.name);
+            out.aside(format!("warning: couldn't attach to pod/{}, falling back to streaming logs: {error}", verb.name));
             missed = true;
         }
     }
@@ -114,7 +116,7 @@ async fn joined(session: &Session, verb: &Run) -> Result<u8, Failure> {
         let call = coracle_verbs::call::Call::get(format!("{path}/log?follow=true"));
         let request = call.request().map_err(|fault| Failure::plain(fault.message))?;
         let log = session.client.request_stream(request).await.map_err(VerbError::from)?;
-        let copied = futures::io::copy(log, &mut futures::io::AllowStdIo::new(io::stdout())).await;
+        let copied = futures::io::copy(log, &mut futures::io::AllowStdIo::new(shown::stdout())).await;
         copied.map_err(|error| VerbError::Unreachable(error.to_string()))?;
     }
     if verb.restart == "Always" {

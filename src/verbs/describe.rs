@@ -1,11 +1,15 @@
 //! `describe`: an object with what belongs to it, in kubectl's words. The texts come from the crate `deskribe`.
 
+use std::convert::Infallible;
+
 use clap::Args;
 use coracle_api::kinds;
 use coracle_present::text::duration;
+use http::{Request, Response, StatusCode};
 use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject};
-use serde_json::Value;
+use kube::client::Body;
+use serde_json::{Value, json};
 
 use crate::call::encode;
 use crate::error::VerbError;
@@ -115,6 +119,27 @@ pub async fn describe(client: kube::Client, object: &Value) -> Result<String, De
         serde_json::from_value(object.clone()).map_err(|error| DescribeError::Read { message: error.to_string() })?;
     let (_, text) = deskribe::fetch(client, &resource, &selected).await.map_err(|message| DescribeError::Read { message })?;
     Ok(text)
+}
+
+/// Describes a pod template, as it stands in the descriptions of what has one.
+///
+/// # Errors
+/// The template cannot be described.
+pub(crate) async fn describe_template(template: &Value) -> Result<String, DescribeError> {
+    let keeper = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "keeper"}, "spec": {"template": template}});
+    let body = keeper.to_string().into_bytes();
+    // what is described is read again: from a server that has this, and nothing that belongs to it
+    let server = tower::service_fn(move |request: Request<Body>| {
+        let mut answer = Response::new(Body::from(body.clone()));
+        if !request.uri().path().ends_with("/replicasets/keeper") {
+            answer = Response::new(Body::empty());
+            *answer.status_mut() = StatusCode::NOT_FOUND;
+        }
+        std::future::ready(Ok::<_, Infallible>(answer))
+    });
+    let text = describe(kube::Client::new(server, "default"), &keeper).await?;
+    let at = text.find("Pod Template:").unwrap_or_default();
+    Ok(text[at..].to_owned())
 }
 
 /// Any object, field by field, and its events.

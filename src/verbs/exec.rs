@@ -53,8 +53,8 @@ pub struct Exec {
 }
 
 impl Exec {
-    /// Runs it to its end; its exit code is the failure's.
-    pub async fn run(&self, session: &Session, console: Console, out: &mut Out<'_>) -> Result<(), VerbError> {
+    /// Runs it to its end; its exit code is the failure's. The console is asked for when nothing more is said to `out`.
+    pub async fn run(&self, session: &Session, console: impl FnOnce() -> Console, out: &mut Out<'_>) -> Result<(), VerbError> {
         let pod = pods::pod(session, &self.at.pod).await?;
         let phase = pods::text(&pod, "/status/phase");
         if matches!(phase.as_str(), "Succeeded" | "Failed") {
@@ -62,13 +62,14 @@ impl Exec {
         }
         let how = self.at.how(&pod, out)?;
         let api: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
-        talk(api.exec(&pods::text(&pod, "/metadata/name"), &self.command, &how).await?, console).await
+        let process = api.exec(&pods::text(&pod, "/metadata/name"), &self.command, &how).await?;
+        talk(process, console()).await
     }
 }
 
 impl Attach {
-    /// Stays until the program or what is typed ends.
-    pub async fn run(&self, session: &Session, console: Console, out: &mut Out<'_>) -> Result<(), VerbError> {
+    /// Stays until the program or what is typed ends. The console is asked for when nothing more is said to `out`.
+    pub async fn run(&self, session: &Session, console: impl FnOnce() -> Console, out: &mut Out<'_>) -> Result<(), VerbError> {
         let pod = pods::pod(session, &self.pod).await?;
         let phase = pods::text(&pod, "/status/phase");
         if matches!(phase.as_str(), "Succeeded" | "Failed") {
@@ -79,7 +80,8 @@ impl Attach {
             out.aside("If you don't see a command prompt, try pressing enter.");
         }
         let api: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
-        talk(api.attach(&pods::text(&pod, "/metadata/name"), &how).await?, console).await
+        let process = api.attach(&pods::text(&pod, "/metadata/name"), &how).await?;
+        talk(process, console()).await
     }
 
     fn how(&self, pod: &Value, out: &mut Out<'_>) -> Result<AttachParams, VerbError> {

@@ -9,9 +9,11 @@ use serde_json::Value;
 
 use crate::call::{Call, encode};
 use crate::error::VerbError;
+use crate::jsonpath;
 use crate::kinds::{Kind, Target};
 use crate::output::{Format, Table, objects};
 use crate::session::{Named, Out, Session, shown};
+use crate::sort::sort;
 
 const AS_TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
@@ -21,7 +23,7 @@ pub struct Get {
     /// As `pods`, `pod NAME`, `pod/NAME service/NAME`, `pods,services`, `all`
     #[arg(value_name = "TYPE", required = true)]
     what: Vec<String>,
-    /// wide, name, yaml, json or jsonpath=TEMPLATE
+    /// wide, name, yaml, json, jsonpath=TEMPLATE, jsonpath-file=FILE, custom-columns=SPEC or custom-columns-file=FILE
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Format>,
     #[command(flatten)]
@@ -29,6 +31,9 @@ pub struct Get {
     /// Go on with what changes
     #[arg(short, long)]
     watch: bool,
+    /// In the order of a field, as .metadata.name
+    #[arg(long, value_name = "JSONPATH", value_parser = jsonpath::relaxed)]
+    sort_by: Option<String>,
     /// No line of headings
     #[arg(long)]
     no_headers: bool,
@@ -102,8 +107,11 @@ impl Get {
             }
         }
         let alone = matches!(named, [Named::One(_)]);
+        if let Some(field) = self.sort_by.as_deref().filter(|_| !alone) {
+            found = sort(found, field, |(_, object)| object)?;
+        }
         if !(alone && found.is_empty()) {
-            objects(format, found, alone, out)?;
+            objects(format, found, alone, !self.no_headers, out)?;
         }
         self.end(missing, out)
     }
@@ -126,8 +134,13 @@ impl Get {
                     Named::One(target) => target.path(),
                     Named::All(kind) => self.selection.path(session, kind),
                 };
+                // rows have only the metadata of their objects, if nothing is said
+                let path = if self.sort_by.is_some() { with(&path, "includeObject=Object") } else { path };
                 match session.ask(&Call { accept: AS_TABLE, ..Call::get(path) }).await {
-                    Ok(answer) => {
+                    Ok(mut answer) => {
+                        if let (Some(field), Some(Value::Array(rows))) = (&self.sort_by, answer.get_mut("rows")) {
+                            *rows = sort(std::mem::take(rows), field, |row| &row["object"])?;
+                        }
                         answer["metadata"]["resourceVersion"].as_str().unwrap_or_default().clone_into(&mut revision);
                         columns.add(&answer, printed, out);
                     }
@@ -219,8 +232,8 @@ impl Columns<'_> {
                 format!("{}?fieldSelector={}", target.kind.path(Some(&target.namespace)), encode(&format!("metadata.name={}", target.name)))
             }
         };
-        let mark = if path.contains('?') { '&' } else { '?' };
-        let call = Call { accept: AS_TABLE, ..Call::get(format!("{path}{mark}watch=true&resourceVersion={revision}")) };
+        let path = with(&path, &format!("watch=true&resourceVersion={revision}"));
+        let call = Call { accept: AS_TABLE, ..Call::get(path) };
         let request = call.request().map_err(|fault| VerbError::wrong(fault.message))?;
         let mut lines = self.stream(session, request).await?;
         let mut definitions = Value::Null;
@@ -250,6 +263,12 @@ impl Columns<'_> {
     ) -> Result<impl futures::Stream<Item = std::io::Result<String>> + Unpin + use<>, VerbError> {
         Ok(Box::pin(session.client.request_stream(request).await?.lines().into_stream()))
     }
+}
+
+/// A path, asked more of.
+fn with(path: &str, query: &str) -> String {
+    let mark = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{mark}{query}")
 }
 
 /// A cell: the first line of a text.

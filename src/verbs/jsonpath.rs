@@ -29,6 +29,22 @@ pub fn find<'a>(path: &str, object: &'a Value) -> Result<Vec<&'a Value>, String>
     Ok(follow(&steps(&inner)?, object, object))
 }
 
+/// A path as `metadata.name`, `.metadata.name`, `{metadata.name}` or `{.metadata.name}`, in the last of these forms.
+///
+/// # Errors
+/// What is wrong with the path, in words.
+pub fn relaxed(path: &str) -> Result<String, String> {
+    let inner = path.strip_prefix('{').and_then(|path| path.strip_suffix('}')).unwrap_or(path);
+    let inner = inner.strip_prefix('.').unwrap_or(inner);
+    if inner.is_empty() || inner.contains(['{', '}']) {
+        let expected = "a 'name1.name2' or '.name1.name2' or '{name1.name2}' or '{.name1.name2}'";
+        return Err(format!("unexpected path string, expected {expected}"));
+    }
+    let path = format!("{{.{inner}}}");
+    find(&path, &Value::Null)?;
+    Ok(path)
+}
+
 /// How many brackets and ranges may be in each other: reading one calls itself for the next.
 const DEEPEST: usize = 100;
 
@@ -374,5 +390,8 @@ mod tests {
         }
         assert_eq!(find("items[0].n", &object).unwrap(), [&json!(1)]);
         assert_eq!(find("{.items[0].n}", &object).unwrap(), [&json!(1)]);
+        for path in ["items[0].n", ".items[0].n", "{items[0].n}", "{.items[0].n}"] {
+            assert_eq!(relaxed(path).as_deref(), Ok("{.items[0].n}"));
+        }
     }
 }

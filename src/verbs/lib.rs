@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod call;
+mod columns;
 mod copy;
 mod cordon;
 pub mod create;
@@ -35,6 +36,7 @@ mod rollout;
 pub mod run;
 mod scale;
 mod session;
+mod sort;
 mod top;
 mod verb;
 mod wait;

@@ -37,7 +37,7 @@ impl Making {
         };
         let name = made["metadata"]["name"].as_str().unwrap_or(&name).to_owned();
         match &self.output {
-            Some(format) => output::objects(format, vec![(&kind, made)], true, out),
+            Some(format) => output::objects(format, vec![(&kind, made)], true, true, out),
             None => {
                 let how = match self.dry_run.as_str() {
                     "client" => " (dry run)",

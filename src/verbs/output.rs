@@ -1,9 +1,12 @@
-//! How objects are printed: tables, YAML, JSON, names, JSONPath.
+//! How objects are printed: tables, YAML, JSON, names, JSONPath, columns of one's own.
+
+use std::path::{Path, PathBuf};
 
 use coracle_api::yaml;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::columns::CustomColumns;
 use crate::error::VerbError;
 use crate::jsonpath;
 use crate::kinds::Kind;
@@ -25,21 +28,31 @@ pub enum Format {
     Json,
     /// A JSONPath template.
     JsonPath(String),
+    /// A JSONPath template in a file.
+    JsonPathFile(PathBuf),
+    /// A table of these columns.
+    CustomColumns(CustomColumns),
+    /// A table of the columns in a file.
+    CustomColumnsFile(PathBuf),
 }
 
 impl std::str::FromStr for Format {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text {
-            "wide" => Self::Wide,
-            "name" => Self::Name,
-            "yaml" => Self::Yaml,
-            "json" => Self::Json,
-            other => match other.strip_prefix("jsonpath=") {
-                Some(template) => Self::JsonPath(template.to_owned()),
-                None => return Err("allowed formats are: wide, name, yaml, json, jsonpath=TEMPLATE".to_owned()),
-            },
+        Ok(match (text, text.split_once('=')) {
+            ("wide", _) => Self::Wide,
+            ("name", _) => Self::Name,
+            ("yaml", _) => Self::Yaml,
+            ("json", _) => Self::Json,
+            (_, Some(("jsonpath", template))) => Self::JsonPath(template.to_owned()),
+            (_, Some(("jsonpath-file", file))) => Self::JsonPathFile(file.into()),
+            (_, Some(("custom-columns", spec))) => Self::CustomColumns(spec.parse()?),
+            (_, Some(("custom-columns-file", file))) => Self::CustomColumnsFile(file.into()),
+            _ => {
+                let templates = "jsonpath=TEMPLATE, jsonpath-file=FILE, custom-columns=SPEC, custom-columns-file=FILE";
+                return Err(format!("allowed formats are: wide, name, yaml, json, {templates}"));
+            }
         })
     }
 }
@@ -63,13 +76,22 @@ pub fn without_managed_fields(mut object: Value) -> Value {
     object
 }
 
-/// Prints objects in a form that is no table; `alone` when one object was asked for by its name.
-pub fn objects(format: &Format, found: Vec<(&Kind, Value)>, alone: bool, out: &mut Out<'_>) -> Result<(), VerbError> {
+/// Prints objects in a form that is no table of the server's; `alone` when one object was asked for by its name, `headed`
+/// when columns have headings.
+pub fn objects(format: &Format, found: Vec<(&Kind, Value)>, alone: bool, headed: bool, out: &mut Out<'_>) -> Result<(), VerbError> {
     if *format == Format::Name {
         for (kind, object) in &found {
             out.line(shown(kind, object["metadata"]["name"].as_str().unwrap_or_default()));
         }
         return Ok(());
+    }
+    let columns = match format {
+        Format::CustomColumns(columns) => Some(columns.clone()),
+        Format::CustomColumnsFile(file) => Some(CustomColumns::of_template(&read(file)?).map_err(VerbError::wrong)?),
+        _ => None,
+    };
+    if let Some(columns) = columns {
+        return columns.print(found.iter().map(|(_, object)| object), headed, out);
     }
     let mut found: Vec<Value> = found.into_iter().map(|(_, object)| without_managed_fields(object)).collect();
     let whole = match (alone, found.pop()) {
@@ -81,13 +103,19 @@ pub fn objects(format: &Format, found: Vec<(&Kind, Value)>, alone: bool, out: &m
     };
     match format {
         Format::Yaml => out.put(yaml::to_string(&whole)),
-        Format::JsonPath(template) => {
-            let text = jsonpath::print(template, &whole);
-            out.put(text.map_err(|why| VerbError::wrong(format!("error parsing jsonpath {template}, {why}")))?);
-        }
+        Format::JsonPath(template) => out.put(filled(template, &whole)?),
+        Format::JsonPathFile(file) => out.put(filled(&read(file)?, &whole)?),
         _ => out.put(json(&whole)),
     }
     Ok(())
+}
+
+fn filled(template: &str, object: &Value) -> Result<String, VerbError> {
+    jsonpath::print(template, object).map_err(|why| VerbError::wrong(format!("error parsing jsonpath {template}, {why}")))
+}
+
+fn read(file: &Path) -> Result<String, VerbError> {
+    std::fs::read_to_string(file).map_err(|error| VerbError::wrong(format!("error reading template {}, {error}", file.display())))
 }
 
 /// Rows under headings, columns as wide as they have to be.

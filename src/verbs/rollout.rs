@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::call::{Call, encode};
+use crate::describe::describe_template;
 use crate::error::VerbError;
 use crate::kinds::Target;
 use crate::pods::{selector_of, text};
@@ -26,8 +27,14 @@ pub enum Rollout {
         #[arg(long, value_name = "DURATION", default_value = "0s")]
         timeout: SignedDuration,
     },
-    /// Print its revisions
-    History(Of),
+    /// Print its revisions, or the pod template of one of them
+    History {
+        #[command(flatten)]
+        of: Of,
+        /// Print the pod template of this revision; 0 for the list
+        #[arg(long, value_name = "REVISION", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+        revision: i64,
+    },
     /// Go back to the revision before, or to another one
     Undo {
         #[command(flatten)]
@@ -55,8 +62,12 @@ pub struct Of {
 impl Rollout {
     /// Does it.
     pub async fn run(&self, session: &Session, out: &mut Out<'_>) -> Result<(), VerbError> {
-        let (Self::Status { of, .. } | Self::History(of) | Self::Undo { of, .. } | Self::Restart(of) | Self::Pause(of) | Self::Resume(of)) =
-            self;
+        let (Self::Status { of, .. }
+        | Self::History { of, .. }
+        | Self::Undo { of, .. }
+        | Self::Restart(of)
+        | Self::Pause(of)
+        | Self::Resume(of)) = self;
         let target = session.one(&of.what).await?;
         let name = shown(&target.kind, &target.name);
         if target.kind.group != "apps" || !matches!(target.kind.plural.as_str(), "deployments" | "daemonsets" | "statefulsets") {
@@ -64,7 +75,7 @@ impl Rollout {
         }
         match self {
             Self::Status { watch, timeout, .. } => status(session, &target, *watch, *timeout, out).await,
-            Self::History(_) => history(session, &target, out).await,
+            Self::History { revision, .. } => history(session, &target, *revision, out).await,
             Self::Undo { to_revision, .. } => undo(session, &target, *to_revision, out).await,
             Self::Restart(_) => {
                 let now = coracle_api::time::seconds(Timestamp::now());
@@ -195,6 +206,25 @@ struct Revision {
     keeper: Value,
 }
 
+impl Revision {
+    fn cause(&self) -> String {
+        text(&self.keeper, "/metadata/annotations/kubernetes.io~1change-cause")
+    }
+
+    /// Its pod template; as kubectl has it, with the cause where a replica set is the keeper.
+    fn template(&self) -> Value {
+        if let Some(template) = self.keeper.pointer("/data/spec/template") {
+            return template.clone();
+        }
+        let mut template = self.keeper["spec"]["template"].clone();
+        let cause = self.cause();
+        if !cause.is_empty() {
+            template["metadata"]["annotations"]["kubernetes.io/change-cause"] = cause.into();
+        }
+        template
+    }
+}
+
 /// Revisions, oldest first.
 async fn revisions(session: &Session, target: &Target, workload: &Value) -> Result<Vec<Revision>, VerbError> {
     let kept_in = if target.kind.plural == "deployments" { "replicasets" } else { "controllerrevisions" };
@@ -222,10 +252,19 @@ async fn revisions(session: &Session, target: &Target, workload: &Value) -> Resu
     Ok(found)
 }
 
-async fn history(session: &Session, target: &Target, out: &mut Out<'_>) -> Result<(), VerbError> {
+/// Prints the revisions, or the pod template of the one with this number.
+async fn history(session: &Session, target: &Target, number: i64, out: &mut Out<'_>) -> Result<(), VerbError> {
     let workload = session.read(target.path()).await?;
     let revisions = revisions(session, target, &workload).await?;
-    out.line(format!("{} ", shown(&target.kind, &target.name)));
+    let name = shown(&target.kind, &target.name);
+    if number > 0 {
+        let chosen = revisions.iter().find(|revision| revision.number == number);
+        let chosen = chosen.ok_or_else(|| VerbError::wrong("unable to find the specified revision"))?;
+        let template = describe_template(&chosen.template()).await.map_err(|error| VerbError::wrong(error.to_string()))?;
+        out.line(format!("{name} with revision #{number}\n{template}"));
+        return Ok(());
+    }
+    out.line(format!("{name} "));
     if revisions.is_empty() {
         out.line("No rollout history found.");
         return Ok(());
@@ -233,7 +272,7 @@ async fn history(session: &Session, target: &Target, out: &mut Out<'_>) -> Resul
     let width = revisions.iter().map(|revision| revision.number.to_string().len()).max().unwrap_or_default().max("REVISION".len());
     out.line(format!("{:<width$}  CHANGE-CAUSE", "REVISION"));
     for revision in revisions {
-        let cause = text(&revision.keeper, "/metadata/annotations/kubernetes.io~1change-cause");
+        let cause = revision.cause();
         let cause = if cause.is_empty() { "<none>" } else { &cause };
         out.line(format!("{:<width$}  {cause}", revision.number));
     }
@@ -282,6 +321,53 @@ async fn undo(session: &Session, target: &Target, number: i64, out: &mut Out<'_>
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+
+    /// What is said of a revision of a workload of a kind, which has its revisions 1 and 2 in these keepers.
+    async fn revision(plural: &str, keepers: &Value, number: i64) -> Result<String, VerbError> {
+        let workload = json!({"metadata": {"name": "web", "uid": "1"}, "spec": {"selector": {"matchLabels": {"app": "web"}}}});
+        let (workload, keepers) = (workload.to_string(), json!({"items": keepers}).to_string());
+        let server = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let answer = if request.uri().path().ends_with("/web") { &workload } else { &keepers };
+            let answer = http::Response::new(kube::client::Body::from(answer.clone().into_bytes()));
+            std::future::ready(Ok::<_, std::convert::Infallible>(answer))
+        });
+        let session = Session::new(kube::Client::new(server, "default"), "default".to_owned());
+        let target = session.target(crate::kinds::Kinds::first().find(plural).unwrap(), "web");
+        let (mut text, mut beside) = (Vec::new(), Vec::new());
+        history(&session, &target, number, &mut Out { text: &mut text, beside: &mut beside }).await?;
+        Ok(String::from_utf8(text).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_revision_is_its_pod_template() {
+        let template = |number: i64| {
+            let containers = json!([{"name": "main", "image": format!("web:{number}"), "command": ["serve"]}]);
+            json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": containers}})
+        };
+        let metadata = |annotations: Value| json!({"ownerReferences": [{"uid": "1"}], "annotations": annotations});
+        let set = |number: i64| {
+            let annotations =
+                json!({"deployment.kubernetes.io/revision": number.to_string(), "kubernetes.io/change-cause": format!("why {number}")});
+            json!({"metadata": metadata(annotations), "spec": {"template": template(number)}})
+        };
+        let kept =
+            |number: i64| json!({"metadata": metadata(json!({})), "revision": number, "data": {"spec": {"template": template(number)}}});
+        let (sets, kept) = (json!([set(1), set(2)]), json!([kept(1), kept(2)]));
+        for (plural, singular, keepers, cause) in [
+            ("deployments", "deployment", &sets, "kubernetes.io/change-cause: why 1\n"),
+            ("daemonsets", "daemonset", &kept, ""),
+            ("statefulsets", "statefulset", &kept, ""),
+        ] {
+            let said = revision(plural, keepers, 1).await.unwrap();
+            assert!(said.starts_with(&format!("{singular}.apps/web with revision #1\nPod Template:\n  Labels:")), "{said}");
+            assert!(said.contains("app=web\n") && said.contains(cause), "{said}");
+            assert!(said.contains("   main:\n    Image:") && said.contains("web:1\n"), "{said}");
+            assert!(!said.contains("web:2") && !said.contains("Events:") && said.ends_with("<none>\n\n"), "{said}");
+            let none = revision(plural, keepers, 3).await.unwrap_err();
+            assert_eq!(none.to_string(), "error: unable to find the specified revision");
+            assert!(revision(plural, keepers, 0).await.unwrap().contains("\n2         "));
+        }
+    }
 
     #[test]
     fn progress_is_told_in_kubectls_words() {
