@@ -106,7 +106,6 @@ fn outputs_are_kubectls() {
             &["-n", "shop", "get", "deploy", "web", "-o", "jsonpath={.metadata.labels}"],
             &["-n", "shop", "get", "pods", "-o", "custom-columns=NAME:.metadata.name,IMAGES:.spec.containers[*].image,NO:.spec.none"],
             &["-n", "shop", "get", "cm", "words", "-o", "custom-columns=NAME:metadata.name,DATA:{.data}", "--no-headers"],
-            &["-n", "shop", "get", "cm", "--sort-by=.data.nothing"],
             &["get", "pods", "-A"],
             &["get", "pods", "-A", "--sort-by=.metadata.creationTimestamp"],
             &["get", "namespaces", "--sort-by={metadata.name}", "-o", "name"],
