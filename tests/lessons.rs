@@ -94,8 +94,8 @@ const LESSONS: &[(&str, Shown, Shown)] = &[
     ),
     (
         "several containers",
-        &[("tutorials.rs", &["containers_share_an_address"]), ("samples.rs", &["teaches"])],
-        &[("ui_lessons/inside.rs", &["a_sidecar_runs_beside"])],
+        &[("tutorials.rs", &["containers_share_an_address", "a_proxy_adds_tls"]), ("samples.rs", &["teaches"])],
+        &[("ui_lessons/inside.rs", &["a_sidecar_runs_beside", "a_proxy_adds_tls"])],
     ),
     ("init containers", &[("tutorials.rs", &["init_containers_come_first"])], &[("ui_lessons/pods.rs", &["init_containers_come_first"])]),
     (
@@ -146,8 +146,9 @@ const LESSONS: &[(&str, Shown, Shown)] = &[
         &[
             ("pods_by_hand.rs", &["parts_of_host_paths"]),
             ("conformance/node/environment.rs", &["a_part_of_a_volume_named_by_the_environment"]),
+            ("mounts.rs", &["between_a_pod_and_the_machine"]),
         ],
-        &[("ui_lessons/storage.rs", &["containers_share_files"])],
+        &[("ui_lessons/storage.rs", &["containers_share_files"]), ("mounts.rs", &["seen_in_the_ui"])],
     ),
     (
         "persistent data",

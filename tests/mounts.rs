@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use harness::cluster::with_containers;
 use harness::pods::{LIVE, SOON, pod, runs};
+use harness::terminal::Terminal;
 use harness::wait::so;
 use harness::{Cluster, Need, story, until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -75,7 +76,7 @@ fn mounts_reach_those_who_asked_for_them() {
             return;
         }
         let cluster = Cluster::native(&[]);
-        cluster.coracle(&["image", "build", IMAGE, "--from-host", "/usr/bin/busybox"]).ok();
+        cluster.coracle(&["image", "build", IMAGE, "--from-host", "/usr/bin/busybox", "/bin/sh"]).ok();
         let disk = Disk::new(cluster.place.path().join("disk"));
         between_a_pod_and_the_machine(&cluster, &disk.0);
         between_the_containers_of_a_pod(&cluster);
@@ -116,10 +117,37 @@ fn between_a_pod_and_the_machine(cluster: &Cluster, disk: &Path) {
     assert_eq!((sees("kept"), sees("own")), ([false, true, false], [true, false, false]));
     assert!(!disk.join("kept/file").exists() && !disk.join("own/file").exists());
 
+    seen_in_the_ui(cluster);
     cluster.clear();
     cluster.until_gone("p");
     // what the machine mounted is its own
     assert_eq!(std::fs::read_to_string(disk.join("machine/file")).unwrap(), "precious");
+}
+
+/// What the machine mounted reaches the container that hears of it, and not the one that does not.
+fn seen_in_the_ui(cluster: &Cluster) {
+    let mut terminal = Terminal::start(&cluster.place.coracle(&["tui"]), 160, 45);
+    terminal.shows(&["coracle", "▸ pods"]);
+    terminal.press(":pods /name=p\r");
+    terminal.shows(&["▸ pods /name=p 1", "3/3"]);
+    terminal.press("\r");
+    terminal.shows(&["▸ containers of p 3"]);
+    for (container, down, says) in [("none", "", "unheard"), ("hears", "j", "heard-of")] {
+        terminal.press(down);
+        terminal.until(&format!("the cursor is on {container}"), |text| {
+            text.lines().any(|line| line.contains(&format!("▶ {container}"))).then_some(())
+        });
+        terminal.press("s");
+        terminal.shows(&[&format!("shell in p/{container}")]);
+        terminal.press("if [ -e /v/machine/file ]; then echo heard\"\"-of; else echo un\"\"heard; fi\r");
+        terminal.shows(&[says]);
+        terminal.press("exit\r");
+        terminal.shows(&["esc closes"]);
+        terminal.press("\x1b");
+        terminal.until("the containers again", |text| text.lines().next()?.contains("▸ containers of p").then_some(()));
+    }
+    terminal.press(":q\r");
+    assert_eq!(terminal.end(), 0, "{}", terminal.text());
 }
 
 fn between_the_containers_of_a_pod(cluster: &Cluster) {

@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use harness::pods::{LIVE, SOON, kubia, pod, runs, status};
 use harness::run::{Ran, Running, run};
+use harness::secured::secured;
 use harness::terminal::Terminal;
 use harness::wait::so;
 use harness::{Cluster, Need, story, until};
@@ -16,13 +17,14 @@ use serde_json::{Value, json};
 
 #[test]
 fn pods_of_the_tutorials() {
-    story("tutorials", &[Need::Native, Need::Kubectl], || {
+    story("tutorials", &[Need::Native, Need::Kubectl, Need::Socat], || {
         let cluster = Cluster::native(&[]);
         // what takes its time begins first
         let restarted = probed_pods(&cluster);
         images_come_or_not(&cluster);
         a_greeting_is_typed(&cluster);
         containers_share_an_address(&cluster);
+        a_proxy_adds_tls(&cluster);
         init_containers_come_first(&cluster);
         a_hook_holds_back_the_start(&cluster);
         a_hook_comes_before_the_end(&cluster);
@@ -156,6 +158,17 @@ fn containers_share_an_address(cluster: &Cluster) {
     let processes = cluster.kubectl(&["exec", "two", "-c", "beside", "--", "ps", "ax"]).ok();
     assert!(!processes.contains("__kubia"), "each sees its own: {processes}");
     assert!(cluster.kubectl(&["logs", "two"]).said().contains("Defaulted container \"c\" out of: c, beside"));
+}
+
+fn a_proxy_adds_tls(cluster: &Cluster) {
+    cluster.build_proxy();
+    secured().iter().for_each(|object| cluster.create(object));
+    cluster.until_pod("both are ready", "secured", |_| cluster.kubectl(&["get", "pod", "secured"]).ok().contains("2/2"));
+    for address in ["https://localhost:8443/over-tls", "http://localhost:8080/plainly"] {
+        cluster.kubectl(&["exec", "secured", "-c", "c", "--", "curl", "-sSk", address]).shows(&["this is secured."]);
+    }
+    let words = ["Received request for /over-tls", "Received request for /plainly"];
+    cluster.until_logs("both requests", &["secured", "-c", "c"], |text| words.iter().all(|word| text.contains(word)));
 }
 
 fn init_containers_come_first(cluster: &Cluster) {

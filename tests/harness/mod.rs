@@ -15,6 +15,7 @@ pub mod network;
 pub mod place;
 pub mod pods;
 pub mod run;
+pub mod secured;
 pub mod terminal;
 pub mod wait;
 

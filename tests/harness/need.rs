@@ -21,6 +21,8 @@ pub enum Need {
     Kubectl,
     /// The `busybox` program, for what it serves.
     Busybox,
+    /// The `socat` program, for TLS.
+    Socat,
     /// The kernel's packet tables: root and `nft`.
     Nft,
     /// Python's client library, in `target/python`.
@@ -48,6 +50,7 @@ impl Need {
             Self::Docker => "docker",
             Self::Kubectl => "kubectl",
             Self::Busybox => "busybox",
+            Self::Socat => "socat",
             Self::Nft => "nft",
             Self::Python => "python",
             Self::ImageMounts => "image-mounts",
@@ -68,7 +71,8 @@ impl Need {
                 (!root || !there("dockerd") || !there("docker")).then_some("not root, or no docker and dockerd")
             }
             Self::Kubectl => kubectl::program().is_none().then_some("kubectl is not installed"),
-            Self::Busybox => (!std::path::Path::new("/usr/bin/busybox").exists()).then_some("busybox is not installed"),
+            Self::Busybox => (!Path::new("/usr/bin/busybox").exists()).then_some("busybox is not installed"),
+            Self::Socat => (!Path::new("/usr/bin/socat").exists()).then_some("socat is not installed"),
             Self::Nft => (!["/usr/sbin/nft", "/sbin/nft"].iter().any(|file| Path::new(file).exists())).then_some("nft is not installed"),
             Self::ImageMounts => {
                 (with_containers() == "docker" && !engine_mounts_images()).then_some("the engine's API is older than 1.48")

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::pods::{IMAGE, LIVE, SOON, kubia, pod};
+use crate::harness::secured::secured;
 use crate::harness::until;
 use crate::harness::wait::so;
 use crate::lesson::{CTRL_BRACKET, CTRL_U, Lesson};
@@ -10,7 +11,9 @@ use crate::lesson::{CTRL_BRACKET, CTRL_U, Lesson};
 pub fn manifests() -> Vec<Value> {
     let beside = "trap 'exit 0' TERM; while :; do echo beside it; sleep 1; done";
     let sidecar = json!([{"name": "side", "image": IMAGE, "restartPolicy": "Always", "command": ["sh", "-c", beside]}]);
-    vec![kubia("greets", "1.0-stdin", json!({}), json!({"stdin": true})), pod("aided", LIVE, json!({"initContainers": sidecar}), json!({}))]
+    let greets = kubia("greets", "1.0-stdin", json!({}), json!({"stdin": true}));
+    let aided = pod("aided", LIVE, json!({"initContainers": sidecar}), json!({}));
+    [greets, aided].into_iter().chain(secured()).collect()
 }
 
 pub fn a_greeting_is_typed(lesson: &mut Lesson) {
@@ -59,4 +62,24 @@ pub fn a_sidecar_runs_beside(lesson: &mut Lesson) {
     lesson.terminal.press("l");
     lesson.terminal.shows(&["beside it"]);
     lesson.back("▸ containers of aided");
+}
+
+pub fn a_proxy_adds_tls(lesson: &mut Lesson) {
+    lesson.cluster.build_proxy();
+    lesson.pod("secured");
+    lesson.shows_row("secured", &["2/2", "Running"]);
+    lesson.opens("\r", "▸ containers of secured 2");
+    lesson.shows_row("tls", &["Running"]);
+    lesson.terminal.press("s");
+    lesson.terminal.shows(&["shell in secured/c"]);
+    for (address, how) in [("https://localhost:8443/over-tls", "safely"), ("http://localhost:8080/plainly", "plainly")] {
+        lesson.terminal.press(&format!("curl -sSk {address} | sed s/there/{how}/\r"));
+        lesson.terminal.shows(&[&format!("Hey {how}, this is secured.")]);
+    }
+    lesson.terminal.press("exit\r");
+    lesson.terminal.shows(&["esc closes"]);
+    lesson.back("▸ containers of secured");
+    lesson.terminal.press("l");
+    lesson.terminal.shows(&["Received request for /over-tls", "Received request for /plainly"]);
+    lesson.back("▸ containers of secured");
 }

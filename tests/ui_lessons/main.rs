@@ -33,12 +33,13 @@ fn lessons_about_pods() {
         inside::a_greeting_is_typed,
         inside::files_are_copied,
         inside::a_sidecar_runs_beside,
+        inside::a_proxy_adds_tls,
         pods::init_containers_come_first,
         pods::probes_are_watched,
         pods::hooks_fail,
         pods::containers_end,
     ];
-    taught("lessons about pods", &[Need::Native], begins, lessons);
+    taught("lessons about pods", &[Need::Native, Need::Socat], begins, lessons);
 }
 
 /// What pods keep, and what they leave.

@@ -31,8 +31,10 @@ pub fn manifests(host: &Path) -> Vec<Value> {
     let mut shares = pod("shares", &script, json!({"volumes": volumes}), json!({"volumeMounts": mounts}));
     let read_only = [mount("v", "/in", true), mount("h", "/host", true), mount("f", "/file", true), mount("c", "/words", true)];
     let part = json!({"name": "h", "mountPath": "/part", "subPath": "file"});
-    let mounts = [&read_only[..], &[mount("m", "/m", false), mount("z", "/zero", false), part]].concat();
-    let reads = json!({"name": "reads", "image": IMAGE, "command": ["sh", "-c", LIVE], "volumeMounts": mounts});
+    let own = json!({"name": "v", "mountPath": "/own", "subPathExpr": "$(POD)"});
+    let named = json!([{"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]);
+    let mounts = [&read_only[..], &[mount("m", "/m", false), mount("z", "/zero", false), part, own]].concat();
+    let reads = json!({"name": "reads", "image": IMAGE, "command": ["sh", "-c", LIVE], "env": named, "volumeMounts": mounts});
     shares["spec"]["containers"].as_array_mut().unwrap().push(reads);
     let word = |word: &str| format!("echo {word} >> /host/words");
     let ends = format!("trap '{}; exit 0' TERM; while :; do sleep 0.1; done", word("term"));
@@ -66,6 +68,7 @@ pub fn containers_share_files(lesson: &mut Lesson) {
         ("touch /in/x", "Read-only file system"),
         ("grep ' /m ' /proc/mounts", "tmpfs /m tmpfs"),
         ("ls /host", "made-file"),
+        ("touch /own/x; ls /in/shares | sed s/x/in-part/", "in-part"),
         ("head -c 3 /zero | wc -c | sed s/^/bytes-/", "bytes-3"),
     ] {
         lesson.terminal.press(&format!("{types}\r"));
