@@ -128,6 +128,8 @@ impl Cluster {
     }
 
     pub async fn create(&self, name: &str, spec: Value, annotations: Value) {
+        // or its story begins later
+        self.informers.of::<Pod>().synced().await;
         let pod = json!({"metadata": {"name": name, "annotations": annotations}, "spec": spec});
         self.pods().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
     }
