@@ -124,7 +124,9 @@ const SAYS: &[(&str, &str)] = &[
     ("echo Howdy | kubectl attach -i open-house", "Greeting set to: Howdy"),
     ("kubectl port-forward pod/open-house 8888:8080", "Forwarding from 127.0.0.1:8888"),
     ("curl 127.0.0.1:8888", "Howdy, this is open-house."),
-    ("kubectl cp ", ""),
+    // what the pod's tar remarks is shown if it comes before the archive's end
+    ("kubectl cp open-house:/etc/hostname ", "tar: Removing leading `/' from member names|"),
+    ("kubectl cp hostname-of-the-pod ", ""),
     ("kubectl exec open-house -- cat /tmp/there-and-back", "open-house"),
     ("rm hostname-of-the-pod", ""),
     ("kubectl run guest ", "Howdy, this is open-house."),
