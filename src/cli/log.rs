@@ -1,6 +1,7 @@
 //! The log: a file in the data directory, and for `--verbose` standard error too.
 
 use coracle_cluster::DataDirectory;
+use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -9,6 +10,9 @@ use super::failure::Failure;
 
 /// Environment variable with the filter, as `info,coracle_node=debug`.
 const FILTER: &str = "CORACLE_LOG";
+
+/// Lines that wait to be written at most; what comes beyond is lost. Each takes memory from the start on.
+const LINES: usize = 8_192;
 
 /// Keeps the log's writer going; what is buffered is written when it is dropped.
 pub(crate) struct Log(#[expect(dead_code, reason = "kept for its drop")] tracing_appender::non_blocking::WorkerGuard);
@@ -24,7 +28,7 @@ pub(crate) fn start(directory: &DataDirectory, to_terminal: bool) -> Result<Log,
         .max_log_files(7)
         .build(directory.logs())
         .map_err(|error| Failure::new(format!("cannot log to {}", directory.logs().display()), error))?;
-    let (writer, guard) = tracing_appender::non_blocking(files);
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(LINES).finish(files);
     let filter = || {
         EnvFilter::try_from_env(FILTER)
             .unwrap_or_else(|_| EnvFilter::new("info,kube_client=warn,hyper=warn,libcontainer=warn,hickory_server=warn"))

@@ -13,6 +13,7 @@
 //! - a key is handed out by a [`Queue`] to one worker at a time;
 //! - recording an event never waits and never fails its caller.
 
+mod compact;
 mod correlate;
 mod events;
 mod health;

@@ -77,7 +77,8 @@ where
             }
         }
         let server = server.clone();
-        async move { Ok::<_, std::convert::Infallible>(server.handle(request).await) }
+        // boxed: it is large, and would be moved several times on its way into a task
+        Box::pin(async move { Ok::<_, std::convert::Infallible>(server.handle(request).await) })
     });
     let builder = builder();
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(Greeting::within(HEADER_TIMEOUT, stream)), service);
