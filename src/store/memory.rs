@@ -66,8 +66,9 @@ impl Memory {
         Ok(select(&map, prefix, options, at))
     }
 
-    /// Makes a committed batch visible, in the order of its revisions.
-    pub(crate) fn publish(&self, batch: &[Record]) {
+    /// Makes a committed batch visible, in the order of its revisions. Returns whom to wake.
+    #[must_use]
+    pub(crate) fn publish(&self, batch: &[Record]) -> Vec<Arc<Subscriber>> {
         let mut state = self.state.write();
         let State { revision, map, recent, subscribers } = &mut *state;
         for record in batch {
@@ -86,9 +87,7 @@ impl Memory {
         while recent.len() > self.recent_events {
             recent.pop_front();
         }
-        for subscriber in subscribers.iter() {
-            subscriber.wake();
-        }
+        subscribers.iter().filter(|subscriber| subscriber.has_news()).cloned().collect()
     }
 
     /// How many events of a prefix came after a revision; `None` where memory does not reach back so far, or there is no such

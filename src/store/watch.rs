@@ -49,10 +49,13 @@ impl Subscriber {
         self.pushed.store(true, Ordering::Release);
     }
 
+    /// Whether something was pushed since this was asked last: then the reader is to be woken.
+    pub(crate) fn has_news(&self) -> bool {
+        self.pushed.swap(false, Ordering::AcqRel)
+    }
+
     pub(crate) fn wake(&self) {
-        if self.pushed.swap(false, Ordering::AcqRel) {
-            self.ready.notify_one();
-        }
+        self.ready.notify_one();
     }
 
     pub(crate) fn is_empty(&self) -> bool {

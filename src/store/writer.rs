@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::disk::Disk;
@@ -16,6 +17,7 @@ use crate::entry::{Change, Entry, EventKind, Expect, Write, Written};
 use crate::error::{StoreError, WriteError};
 use crate::memory::Memory;
 use crate::record::Record;
+use crate::watch::Subscriber;
 
 /// Writes that share one commit at most.
 const BATCH: usize = 256;
@@ -38,6 +40,8 @@ struct Shared {
     queue: Mutex<Queue>,
     /// There is something for the thread.
     work: Condvar,
+    /// Where writers and readers are told what the thread did; `None`: by the thread itself.
+    runtime: Option<Handle>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,9 +61,10 @@ struct Queue {
 impl Writer {
     pub(crate) fn start(memory: Arc<Memory>, disk: Arc<Disk>) -> Result<Self, StoreError> {
         let queue = Queue { waiting: Vec::new(), leader: Leader::Nobody, commits: FOLD_EVERY, closed: false };
-        let shared = Arc::new(Shared { memory, disk, room: Semaphore::new(WAITING), queue: Mutex::new(queue), work: Condvar::new() });
-        let work = shared.clone();
-        let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || work.run()).map_err(StoreError::Thread)?;
+        let (room, work, runtime) = (Semaphore::new(WAITING), Condvar::new(), Handle::try_current().ok());
+        let shared = Arc::new(Shared { memory, disk, room, queue: Mutex::new(queue), work, runtime });
+        let own = shared.clone();
+        let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || own.run()).map_err(StoreError::Thread)?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
@@ -109,7 +114,7 @@ impl Shared {
         queue.leader = Leader::Caller;
         let batch = std::mem::take(&mut queue.waiting);
         drop(queue);
-        apply(&self.memory, &self.disk, batch);
+        apply(&self.memory, &self.disk, batch).tell();
         let mut queue = self.queue.lock();
         queue.commits += 1;
         queue.leader = if queue.waiting.is_empty() && queue.commits < FOLD_EVERY { Leader::Nobody } else { Leader::Thread };
@@ -133,7 +138,12 @@ impl Shared {
                 queue.commits += 1;
                 let due = queue.commits >= FOLD_EVERY;
                 drop(queue);
-                apply(&self.memory, &self.disk, batch);
+                let news = apply(&self.memory, &self.disk, batch);
+                match &self.runtime {
+                    // told from here, each of them would wake a worker and take the processor from this thread
+                    Some(runtime) => drop(runtime.spawn(async move { news.tell() })),
+                    None => news.tell(),
+                }
                 let commits = due.then(|| self.fold());
                 queue = self.queue.lock();
                 queue.commits = commits.unwrap_or(queue.commits);
@@ -167,40 +177,52 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-fn apply(memory: &Memory, disk: &Disk, batch: Vec<Waiting>) {
-    if let Err(error) = recover(memory, disk) {
-        let error = Arc::new(error);
-        for (_, answer) in batch {
-            let _ = answer.send(Err(WriteError::Disk(error.clone())));
-        }
-        return;
-    }
-    let mut plan = Plan { memory, revision: memory.revision(), time: now(), pending: HashMap::new(), records: Vec::new() };
-    let answers: Vec<_> = batch.into_iter().map(|(write, answer)| (answer, plan.decide(write))).collect();
-    let committed = if plan.records.is_empty() { Ok(()) } else { disk.commit(&plan.records) };
-    match committed {
-        Ok(()) => {
-            memory.publish(&plan.records);
-            for (answer, result) in answers {
-                let _ = answer.send(result);
-            }
-        }
-        Err(error) => {
-            tracing::error!(%error, "a batch of writes was not stored");
-            disk.close();
-            let error = Arc::new(error);
-            for (answer, _) in answers {
-                let _ = answer.send(Err(WriteError::Disk(error.clone())));
-            }
+/// What came of a batch, for those who wait for it.
+#[must_use]
+struct News {
+    readers: Vec<Arc<Subscriber>>,
+    answers: Vec<(oneshot::Sender<Result<Written, WriteError>>, Result<Written, WriteError>)>,
+}
+
+impl News {
+    fn tell(self) {
+        self.readers.iter().for_each(|reader| reader.wake());
+        for (answer, result) in self.answers {
+            // who no longer waits need not know
+            let _ = answer.send(result);
         }
     }
 }
 
+fn apply(memory: &Memory, disk: &Disk, batch: Vec<Waiting>) -> News {
+    let mut readers = match recover(memory, disk) {
+        Ok(readers) => readers,
+        Err(error) => {
+            let error = Arc::new(error);
+            let answers = batch.into_iter().map(|(_, answer)| (answer, Err(WriteError::Disk(error.clone())))).collect();
+            return News { readers: Vec::new(), answers };
+        }
+    };
+    let mut plan = Plan { memory, revision: memory.revision(), time: now(), pending: HashMap::new(), records: Vec::new() };
+    let mut answers: Vec<_> = batch.into_iter().map(|(write, answer)| (answer, plan.decide(write))).collect();
+    let committed = if plan.records.is_empty() { Ok(()) } else { disk.commit(&plan.records) };
+    match committed {
+        Ok(()) => readers.extend(memory.publish(&plan.records)),
+        Err(error) => {
+            tracing::error!(%error, "a batch of writes was not stored");
+            disk.close();
+            let error = Arc::new(error);
+            answers.iter_mut().for_each(|(_, result)| *result = Err(WriteError::Disk(error.clone())));
+        }
+    }
+    News { readers, answers }
+}
+
 /// Opens the files again after a failure. What the failed commit left there, if it did, becomes visible first: its revisions
-/// are given, and until they are known nothing can be numbered.
-fn recover(memory: &Memory, disk: &Disk) -> Result<(), StoreError> {
+/// are given, and until they are known nothing can be numbered. Returns whom to wake.
+fn recover(memory: &Memory, disk: &Disk) -> Result<Vec<Arc<Subscriber>>, StoreError> {
     if disk.is_open() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let seen = memory.revision();
     let missed = disk.reopen().and_then(|last| {
@@ -211,8 +233,7 @@ fn recover(memory: &Memory, disk: &Disk) -> Result<(), StoreError> {
         disk.log(seen, u64::MAX, |record| missed.push(record))?;
         Ok(missed)
     });
-    memory.publish(&missed.inspect_err(|_| disk.close())?);
-    Ok(())
+    Ok(memory.publish(&missed.inspect_err(|_| disk.close())?))
 }
 
 /// A batch being put together: each write sees the ones before it.
