@@ -26,7 +26,9 @@ const WAITING: usize = 1_024;
 /// Commits between two looks at what history's bounds no longer keep.
 const FOLD_EVERY: u32 = 256;
 
-type Waiting = (Write, oneshot::Sender<Result<Written, WriteError>>);
+type Outcome = Result<Written, WriteError>;
+type Answer = oneshot::Sender<Outcome>;
+type Waiting = (Write, Answer);
 
 pub(crate) struct Writer {
     shared: Arc<Shared>,
@@ -181,7 +183,7 @@ fn now() -> u64 {
 #[must_use]
 struct News {
     readers: Vec<Arc<Subscriber>>,
-    answers: Vec<(oneshot::Sender<Result<Written, WriteError>>, Result<Written, WriteError>)>,
+    answers: Vec<(Answer, Outcome)>,
 }
 
 impl News {
