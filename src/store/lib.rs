@@ -51,7 +51,9 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store at `path`, making it if it is not there. Only one process may have it open.
+    /// Opens the store at `path`, making it if it is not there. Only one process may have it open. Writers and watches are told
+    /// what happened from the tokio runtime that this is called in, which has to last as long as they do; called outside one,
+    /// from the store's own thread.
     pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
         tables::guarded(|| tables::create(path, options.journal_bytes))?;
         let path = path.to_owned();

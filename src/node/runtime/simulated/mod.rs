@@ -189,6 +189,7 @@ impl Runtime for Simulated {
         let pod = state.pods.entry(config.uid.clone()).or_default();
         let scripted = config.annotations.iter().filter(|(key, _)| key.starts_with(script::PREFIX));
         pod.annotations = Arc::new(scripted.map(|(key, value)| (key.clone(), value.clone())).collect());
+        // a pod has few of them, here and below, and of pods there are thousands
         pod.sandboxes.reserve_exact(1);
         pod.sandboxes.push(sandbox);
         Ok(id)
@@ -249,7 +250,6 @@ impl Runtime for Simulated {
             log_path: config.log_path.clone(),
         };
         let script = Script::of(&pod.annotations, &config.name).map(Box::new);
-        // of a pod's containers there are few and of pods thousands
         pod.containers.reserve_exact(1);
         pod.containers.push(SimulatedContainer { record, script, ended: watch::Sender::new(false) });
         state.owners.insert(id.clone(), owner);
