@@ -4,6 +4,9 @@
 //! tables durably have all of it, the journal is written from its beginning again. What is read back ends with the first frame
 //! that is torn or whose revisions do not go on where the frame before it ended: that one is of an earlier round. Only the last
 //! frame can be torn, since each is durable before the next is written: where a later one is whole, the journal is damaged.
+//!
+//! Whole blocks are written, from memory that lies as they do, so that the file can be open past the kernel's cache (`O_DIRECT`):
+//! what a block held before stays as it is in the rewritten one.
 
 use std::sync::Arc;
 
@@ -16,7 +19,10 @@ use crate::record::Record;
 pub(crate) const HEAD: usize = 8;
 /// Before each record: its revision and its length.
 const RECORD_HEAD: usize = 12;
-static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+/// What a disk writes at once, at most.
+pub(crate) const BLOCK: usize = 4_096;
+/// How much of a new journal is written at once.
+const STEP: usize = 1 << 16;
 
 pub(crate) type Backend = Arc<dyn StorageBackend>;
 
@@ -24,6 +30,29 @@ pub(crate) struct Journal {
     file: Backend,
     size: u64,
     end: u64,
+    /// What the block that `end` is in holds before it.
+    tail: Vec<u8>,
+}
+
+/// Zeroed bytes at an address that is a multiple of the block size.
+pub(crate) struct Blocks {
+    room: Vec<u8>,
+    start: usize,
+    length: usize,
+}
+
+impl Blocks {
+    /// As many blocks as hold so many bytes.
+    pub(crate) fn of(bytes: usize) -> Self {
+        let length = bytes.next_multiple_of(BLOCK);
+        let room = vec![0; length + BLOCK];
+        let start = room.as_ptr().align_offset(BLOCK);
+        Self { room, start, length }
+    }
+
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.room[self.start..self.start + self.length]
+    }
 }
 
 /// A batch as the journal holds it.
@@ -44,10 +73,11 @@ pub(crate) fn frame(batch: &[Record]) -> Vec<u8> {
 }
 
 impl Journal {
-    /// A journal of at least `size` bytes. They are written once, so that later writes change no metadata of the file; from
+    /// A journal of at least `size` bytes, in whole blocks. They are written once, so that later writes change no metadata of the file; from
     /// then on it has `promised` bytes.
     pub(crate) fn open(file: Backend, size: u64, promised: u64) -> Result<Self, StoreError> {
         let length = file.len().map_err(redb::Error::Io)?;
+        let size = size.next_multiple_of(BLOCK as u64);
         if length < promised {
             return Err(StoreError::Damaged { what: format!("the journal has {length} of its {promised} bytes") });
         }
@@ -55,16 +85,17 @@ impl Journal {
     }
 
     fn extend(file: Backend, mut length: u64, size: u64) -> std::io::Result<Self> {
+        let mut zeros = Blocks::of(if length < size { STEP } else { 0 });
         while length < size {
-            let step = (size - length).min(ZEROS.len() as u64);
+            let step = (size - length).min(STEP as u64);
             file.set_len(length + step)?;
-            file.write(length, &ZEROS[..step as usize])?;
+            file.write(length, &zeros.bytes()[..step as usize])?;
             length += step;
             if length == size {
                 file.sync_data()?;
             }
         }
-        Ok(Self { file, size: length, end: 0 })
+        Ok(Self { file, size: length, end: 0, tail: Vec::new() })
     }
 
     /// Its size in bytes.
@@ -79,22 +110,32 @@ impl Journal {
 
     /// Adds a frame that has room; when this returns, it survives a loss of power.
     pub(crate) fn append(&mut self, frame: &[u8]) -> std::io::Result<()> {
-        self.file.write(self.end, frame)?;
+        let held = self.tail.len();
+        let mut blocks = Blocks::of(held + frame.len());
+        let bytes = blocks.bytes();
+        bytes[..held].copy_from_slice(&self.tail);
+        bytes[held..held + frame.len()].copy_from_slice(frame);
+        self.file.write(self.end - held as u64, bytes)?;
         self.file.sync_data()?;
         self.end += frame.len() as u64;
+        let whole = (held + frame.len()) / BLOCK * BLOCK;
+        self.tail.clear();
+        self.tail.extend_from_slice(&bytes[whole..held + frame.len()]);
         Ok(())
     }
 
     /// Begins anew: the tables have everything.
     pub(crate) fn restart(&mut self) {
         self.end = 0;
+        self.tail.clear();
     }
 
     /// The records after a revision, which the tables end at.
     pub(crate) fn read(&self, after: u64) -> Result<Vec<Record>, StoreError> {
-        let mut bytes = vec![0; self.size as usize];
-        self.file.read(0, &mut bytes).map_err(redb::Error::Io)?;
-        let mut rest = bytes.as_slice();
+        let mut blocks = Blocks::of(self.size as usize);
+        let bytes = blocks.bytes();
+        self.file.read(0, bytes).map_err(redb::Error::Io)?;
+        let mut rest = &*bytes;
         let (mut records, mut last) = (Vec::new(), None);
         while let Some((body, behind)) = whole_frame(rest) {
             let Some(batch) = batch(body, last) else { break };

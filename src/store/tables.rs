@@ -1,5 +1,7 @@
 //! The tables of redb: how they are made, found and checked. What cannot be read is an error and never made anew.
 
+use std::fs::File;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::error::StoreError;
-use crate::journal::{Backend, Journal};
+use crate::journal::{BLOCK, Backend, Blocks, Journal};
 
 /// Every write after the revision `folded` that is not in the journal alone.
 pub(crate) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
@@ -45,9 +47,14 @@ pub(crate) fn journal_of(path: &Path) -> PathBuf {
     path.with_extension("journal")
 }
 
+/// Past the kernel's cache where the file system can do that: a commit then takes less time and work.
 fn open_journal(path: &Path, create: bool) -> std::io::Result<Backend> {
-    let mut options = std::fs::File::options();
-    let file = options.read(true).write(true).create(create).truncate(false).open(journal_of(path))?;
+    let open = |flags| {
+        let mut options = File::options();
+        options.read(true).write(true).create(create).truncate(false).custom_flags(flags).open(journal_of(path))
+    };
+    let direct = open(libc::O_DIRECT).ok().filter(|file| file.read_at(Blocks::of(BLOCK).bytes(), 0).is_ok());
+    let file = direct.map_or_else(|| open(0), Ok)?;
     Ok(Arc::new(FileBackend::new(file).map_err(|error| match error {
         redb::DatabaseError::Storage(redb::StorageError::Io(error)) => error,
         other => std::io::Error::other(other),
@@ -76,7 +83,7 @@ pub(crate) fn create(path: &Path, journal_bytes: u64) -> Result<(), StoreError> 
     drop(database);
     std::fs::rename(&unfinished, path).map_err(io)?;
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)
 }
 
 /// Where the tables stand; those of a new file are made.
