@@ -112,13 +112,16 @@ impl Cluster {
         let ranges = ranges_of(&identity)?;
         let listener = steps.take("address", listen(config.listen)).await?;
         let address = listener.local_addr().map_err(|source| unusable(config.listen, source))?;
-        let pki = Arc::new(steps.take("keys", async { keys(&directory, address, ranges, clock.as_ref()) }).await?);
-        let url = format!("https://{address}");
+        let (keys_of, made_by) = (directory.clone(), clock.clone());
+        let keys = in_thread(move || keys(&keys_of, address, ranges, made_by.as_ref()));
+        let path = directory.store();
+        let store = in_thread(move || Ok(Store::open(&path, StoreOptions::default())?));
+        let (pki, store) = tokio::try_join!(steps.take("keys", keys), steps.take("store", store))?;
+        let (pki, url) = (Arc::new(pki), format!("https://{address}"));
         directory.write(&directory.kubeconfig(), pki.kubeconfig("coracle", &url).as_bytes())?;
         let holder = Holder { pid: std::process::id(), server: url };
         held.note(&holder).map_err(|source| file(&directory, "note who has it", source))?;
 
-        let store = steps.take("store", async { Store::open(&directory.store(), StoreOptions::default()) }).await?;
         let names = node_names(config.nodes);
         if identity.runtime != RuntimeKind::Simulated && names.len() > ranges.most_nodes() {
             return Err(ClusterError::TooManyNodes { asked: names.len(), most: ranges.most_nodes(), range: identity.pod_cidr });
@@ -403,6 +406,11 @@ pub(crate) fn lab_config(directory: &DataDirectory, identity: &ClusterIdentity, 
         owner: directory.path().to_owned(),
         nft: std::env::var_os(NFT).is_none_or(|value| value != "off"),
     }
+}
+
+/// What waits for the disk or computes for long, beside others of its kind.
+async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, ClusterError> + Send + 'static) -> Result<T, ClusterError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 fn keys(directory: &DataDirectory, address: SocketAddr, ranges: Ranges, clock: &dyn Clock) -> Result<Pki, ClusterError> {

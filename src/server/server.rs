@@ -21,11 +21,12 @@ use coracle_api::seams::{Control, NodeDialer};
 use coracle_api::status::Status;
 use coracle_store::{ReadError, Store};
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, try_join_all};
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{self, Admission, TolerationSeconds};
@@ -70,6 +71,9 @@ pub struct Config {
     /// How long pods stay on lost nodes when they do not say it.
     pub tolerations: TolerationSeconds,
 }
+
+/// First objects that are written at a time by one task.
+const WRITTEN_TOGETHER: usize = 32;
 
 /// Ports that services of type NodePort are given: upstream's range.
 const NODE_PORTS: (u16, u16) = (30_000, 32_767);
@@ -202,9 +206,18 @@ impl Server {
 
     async fn write_all(&self, pending: Vec<Pending>) -> Result<(), ServerError> {
         let (namespaces, others): (Vec<_>, Vec<_>) = pending.into_iter().partition(|Pending { kind, .. }| *kind.kind == *"Namespace");
-        // together, so that the writer commits them together; what is in a namespace comes after it
-        for together in [namespaces, others] {
-            futures::future::try_join_all(together.into_iter().map(|pending| self.write_first(pending))).await?;
+        // what is in a namespace comes after it
+        for mut together in [namespaces, others] {
+            // several at a time: what one asks for while another's write is under way shares the next commit
+            let mut writing = JoinSet::new();
+            while !together.is_empty() {
+                let share = together.split_off(together.len().saturating_sub(WRITTEN_TOGETHER));
+                let server = self.clone();
+                writing.spawn(async move { try_join_all(share.into_iter().map(|pending| server.write_first(pending))).await });
+            }
+            for written in writing.join_all().await {
+                written?;
+            }
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An HTTP/2 connection that is silent this long is asked whether it is alive.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// What is made of an answer before it is sent: more would leave the processor's cache before it is encrypted.
+const SEND_BUFFER: usize = 256 << 10;
 /// How long open requests have to end once the server stops.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -53,7 +55,7 @@ fn builder() -> Builder<TokioExecutor> {
         .keep_alive_timeout(PING_TIMEOUT)
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
-        .max_send_buf_size(1 << 20)
+        .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(64 << 10);
     builder
 }

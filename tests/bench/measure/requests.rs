@@ -46,14 +46,9 @@ pub async fn measure(target: &Target) -> Result<Vec<(Row, f64)>, Failure> {
     Ok(out)
 }
 
-/// Milliseconds of a create, one after the other, the median. This end polls and never sleeps: how long its processor takes to
-/// wake up is not the server's time.
+/// Milliseconds of a create, one after the other, the median.
 async fn serial(connection: &Connection) -> Result<f64, Failure> {
-    let awake = tokio::spawn(async {
-        loop {
-            tokio::task::yield_now().await;
-        }
-    });
+    let _awake = Awake::new();
     let mut took = Vec::with_capacity(SERIAL);
     for number in 0..SERIAL {
         let body = config_map(&format!("serial-{number}"));
@@ -61,8 +56,26 @@ async fn serial(connection: &Connection) -> Result<f64, Failure> {
         connection.post(&path(), body).await?;
         took.push(begun.elapsed().as_secs_f64() * 1e3);
     }
-    awake.abort();
     Ok(median(&mut took))
+}
+
+/// While there is one, this process polls and does not sleep: how long its processor takes to wake up is not the server's time.
+struct Awake(tokio::task::JoinHandle<()>);
+
+impl Awake {
+    fn new() -> Self {
+        Self(tokio::spawn(async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        }))
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Milliseconds of a list of pods, the median. Nobody schedules them, so they stay as they are.
@@ -151,6 +164,7 @@ async fn watch(connection: &Connection) -> Result<Incoming, Failure> {
 
 /// Milliseconds from the moment before a create is sent to its event, the median.
 async fn latency(connection: &Connection) -> Result<f64, Failure> {
+    let _awake = Awake::new();
     let mut events = watch(connection).await?;
     let sent: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
     let noted = sent.clone();
