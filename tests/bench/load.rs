@@ -25,8 +25,6 @@ mod target;
 #[path = "measure/workload.rs"]
 mod workload;
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::Duration;
 
 use process::Server;
@@ -43,21 +41,9 @@ const LOOK: Duration = Duration::from_secs(60);
 /// After this time what becomes of lost nodes is done, but for their pods.
 const LOST: Duration = Duration::from_secs(75);
 
-/// glibc's settings.
-const TUNABLES: &str = "GLIBC_TUNABLES";
-
-fn main() -> Result<(), Failure> {
-    if std::env::var_os(TUNABLES).is_none() {
-        // Older versions of glibc move bytes within a buffer with `rep movsb`, which takes several times as long on AMD's
-        // processors: 5 ms of a list, at this end. The program under load is started without this.
-        let mut again = Command::new(std::env::current_exe()?);
-        return Err(again.args(std::env::args_os().skip(1)).env(TUNABLES, "glibc.cpu.x86_rep_movsb_threshold=1000000000").exec().into());
-    }
-    // One thread: a request that changes threads on its way would take longer at this end, which is not what is measured.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure())
-}
-
-async fn measure() -> Result<(), Failure> {
+// One thread: a request that changes threads on its way would take longer at this end, which is not what is measured.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Failure> {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wanted = |part: &str| words.is_empty() || words.iter().any(|word| part.contains(word.as_str()));
     let mut report = Report::default();

@@ -38,7 +38,7 @@ impl Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
         command.arg("up").args(options).args(["--listen", &format!("127.0.0.1:{port}")]);
         command.arg("--data-dir").arg(&data).arg("--kubeconfig").arg(directory.path().join("kubeconfig"));
-        command.stdout(Stdio::null()).env_remove(crate::TUNABLES).kill_on_drop(true);
+        command.stdout(Stdio::null()).kill_on_drop(true);
         let begun = Instant::now();
         let child = command.spawn()?;
         let kubeconfig = data.join("kubeconfig");
