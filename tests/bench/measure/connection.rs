@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
@@ -19,7 +20,8 @@ use crate::Failure;
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: String,
-    authorization: Option<String>,
+    /// Of every request: made once, since this end must not be what is measured.
+    headers: HeaderMap,
 }
 
 impl Connection {
@@ -34,19 +36,23 @@ impl Connection {
             // its end is seen by those who use it
             let _ = connection.await;
         });
-        Ok(Self { sender, host: address.to_owned(), authorization: token.map(|token| format!("Bearer {token}")) })
+        let json = HeaderValue::from_static("application/json");
+        let mut headers = HeaderMap::from_iter([(ACCEPT, json.clone()), (CONTENT_TYPE, json)]);
+        if let Some(token) = token {
+            headers.insert(AUTHORIZATION, format!("Bearer {token}").parse()?);
+        }
+        Ok(Self { sender, host: address.to_owned(), headers })
     }
 
     /// Sends a request; the answer's body is the caller's to read.
     pub async fn open_stream(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
-        let mut request = Request::builder().method(method).uri(format!("https://{}{path}", self.host));
-        request = request.header("accept", "application/json").header("content-type", "application/json");
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization);
-        }
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = format!("https://{}{path}", self.host).try_into()?;
+        request.headers_mut().clone_from(&self.headers);
         let mut sender = self.sender.clone();
         sender.ready().await?;
-        Ok(sender.send_request(request.body(Full::new(body))?).await?)
+        Ok(sender.send_request(request).await?)
     }
 
     /// Sends a request and reads the answer; an answer that is no success is a failure.

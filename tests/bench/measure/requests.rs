@@ -1,14 +1,14 @@
 //! Creates, and watches of them: ConfigMaps of 1 KiB; lists of pods.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -34,10 +34,11 @@ const CONNECTIONS: usize = 4;
 pub async fn measure(target: &Target) -> Result<Vec<(Row, f64)>, Failure> {
     target.make_namespace(NAMESPACE).await?;
     let connection = target.connect(NAMESPACE).await?;
-    create(&connection, "warm", 200, 8).await?;
+    create(&connection, config_maps("warm", 200), 8).await?;
     let mut out = vec![(Row::CreateSerial, serial(&connection).await?)];
+    let together = config_maps("together", TOGETHER);
     let begun = Instant::now();
-    create(&connection, "together", TOGETHER, 32).await?;
+    create(&connection, together, 32).await?;
     out.push((Row::CreateTogether, TOGETHER as f64 / begun.elapsed().as_secs_f64()));
     out.push((Row::WatchLatency, latency(&connection).await?));
     out.push((Row::WatchThroughput, throughput(target, &connection).await?));
@@ -50,8 +51,7 @@ pub async fn measure(target: &Target) -> Result<Vec<(Row, f64)>, Failure> {
 async fn serial(connection: &Connection) -> Result<f64, Failure> {
     let _awake = Awake::new();
     let mut took = Vec::with_capacity(SERIAL);
-    for number in 0..SERIAL {
-        let body = config_map(&format!("serial-{number}"));
+    for body in config_maps("serial", SERIAL) {
         let begun = Instant::now();
         connection.post(&path(), body).await?;
         took.push(begun.elapsed().as_secs_f64() * 1e3);
@@ -107,39 +107,39 @@ fn path() -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/configmaps")
 }
 
-/// A ConfigMap of 1 KiB.
-fn config_map(name: &str) -> Bytes {
-    let object = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}});
-    let rest = 1_024_usize.saturating_sub(object("").to_string().len());
-    object(&"x".repeat(rest)).to_string().into()
+/// ConfigMaps of 1 KiB, `prefix-0` and so on. They are made before anything is measured.
+fn config_maps(prefix: &str, count: usize) -> Vec<Bytes> {
+    let one = |number| {
+        let name = format!("{prefix}-{number}");
+        let object = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}});
+        let rest = 1_024_usize.saturating_sub(object("").to_string().len());
+        object(&"x".repeat(rest)).to_string().into()
+    };
+    (0..count).map(one).collect()
 }
 
 /// Creates objects with so many requests in flight.
-async fn create(connection: &Connection, prefix: &'static str, count: usize, in_flight: usize) -> Result<(), Failure> {
-    create_noting(connection, prefix, count, in_flight, |_| ()).await
+async fn create(connection: &Connection, bodies: Vec<Bytes>, in_flight: usize) -> Result<(), Failure> {
+    create_noting(connection, bodies, in_flight, |_| ()).await
 }
 
+/// As [`create`]; before each request `note` is given the number of its object.
 async fn create_noting(
     connection: &Connection,
-    prefix: &'static str,
-    count: usize,
+    bodies: Vec<Bytes>,
     in_flight: usize,
-    note: impl Fn(&str) + Send + Sync + 'static,
+    note: impl Fn(usize) + Send + Sync + 'static,
 ) -> Result<(), Failure> {
-    let (next, note) = (Arc::new(AtomicUsize::new(0)), Arc::new(note));
+    let (bodies, next, note) = (Arc::new(bodies), Arc::new(AtomicUsize::new(0)), Arc::new(note));
     let mut workers = JoinSet::new();
     for _ in 0..in_flight {
-        let (connection, next, note) = (connection.clone(), next.clone(), note.clone());
+        let (connection, bodies, next, note) = (connection.clone(), bodies.clone(), next.clone(), note.clone());
         workers.spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
-                    return Ok::<_, Failure>(());
-                }
-                let name = format!("{prefix}-{number}");
-                let body = config_map(&name);
-                note(&name);
-                connection.post(&path(), body).await?;
+                let Some(body) = bodies.get(number) else { return Ok::<_, Failure>(()) };
+                note(number);
+                connection.post(&path(), body.clone()).await?;
             }
         });
     }
@@ -166,15 +166,11 @@ async fn watch(connection: &Connection) -> Result<Incoming, Failure> {
 async fn latency(connection: &Connection) -> Result<f64, Failure> {
     let _awake = Awake::new();
     let mut events = watch(connection).await?;
-    let sent: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
+    let sent = Arc::new(Mutex::new(vec![Instant::now(); OBSERVED]));
     let noted = sent.clone();
-    let note = move |name: &str| {
-        if let Ok(mut sent) = noted.lock() {
-            sent.insert(name.to_owned(), Instant::now());
-        }
-    };
-    let connection = connection.clone();
-    let creating = tokio::spawn(async move { create_noting(&connection, "observed", OBSERVED, 8, note).await });
+    let note = move |number: usize| noted.lock()[number] = Instant::now();
+    let (connection, bodies) = (connection.clone(), config_maps("observed", OBSERVED));
+    let creating = tokio::spawn(async move { create_noting(&connection, bodies, 8, note).await });
     let mut took = Vec::with_capacity(OBSERVED);
     let mut pending = Vec::new();
     while took.len() < OBSERVED {
@@ -184,21 +180,20 @@ async fn latency(connection: &Connection) -> Result<f64, Failure> {
         let Some(end) = pending.iter().rposition(|&byte| byte == b'\n') else { continue };
         let rest = pending.split_off(end + 1);
         for line in std::mem::replace(&mut pending, rest).split(|&byte| byte == b'\n') {
-            let Some(name) = name_in(line) else { continue };
-            let begun = sent.lock().map_err(|_| "a sender panicked")?.remove(name);
-            took.extend(begun.map(|begun| (now - begun).as_secs_f64() * 1e3));
+            let Some(number) = number_in(line) else { continue };
+            took.push((now - sent.lock()[number]).as_secs_f64() * 1e3);
         }
     }
     creating.await??;
     Ok(median(&mut took))
 }
 
-/// The name of the object in an event, cheaply: this end must not be what is measured.
-fn name_in(line: &[u8]) -> Option<&str> {
+/// The number of the object in an event, cheaply: this end must not be what is measured.
+fn number_in(line: &[u8]) -> Option<usize> {
     let mark = b"\"name\":\"observed-";
     let at = line.windows(mark.len()).position(|window| window == mark)?;
-    let rest = &line[at + b"\"name\":\"".len()..];
-    std::str::from_utf8(&rest[..rest.iter().position(|&byte| byte == b'"')?]).ok()
+    let digits = line[at + mark.len()..].split(|&byte| byte == b'"').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Events per second that all watches together receive.
@@ -220,8 +215,9 @@ async fn throughput(target: &Target, creator: &Connection) -> Result<f64, Failur
             });
         }
     }
+    let told = config_maps("told", EVENTS);
     let begun = Instant::now();
-    create(creator, "told", EVENTS, 32).await?;
+    create(creator, told, 32).await?;
     while let Some(ended) = watching.join_next().await {
         ended??;
     }
