@@ -137,6 +137,8 @@ const LEASE_ROUNDS: u64 = 90;
 
 /// Brings back what has to be there at any time, for as long as there is a server.
 async fn keep_vital(server: Weak<Inner>) {
+    // nothing is missing that was there at this revision
+    let mut looked_at = 0;
     for round in 0_u64.. {
         let Some(server) = server.upgrade().map(Server) else { return };
         let stop = server.stopping();
@@ -145,8 +147,12 @@ async fn keep_vital(server: Weak<Inner>) {
         {
             tracing::debug!(message = status.message, "the server's lease could not be written");
         }
-        if let Err(error) = server.write_all(bootstrap::vital(&*server.0.objects, &server.0.bootstrap)).await {
-            tracing::debug!(%error, "what has to be there could not be written");
+        let revision = server.0.store.revision();
+        if revision != looked_at {
+            match server.write_all(bootstrap::vital(&*server.0.objects, &server.0.bootstrap)).await {
+                Ok(()) => looked_at = revision,
+                Err(error) => tracing::debug!(%error, "what has to be there could not be written"),
+            }
         }
         drop(server);
         tokio::select! {

@@ -25,6 +25,8 @@ const DEFINITIONS: &str = "/apiextensions.k8s.io/customresourcedefinitions/";
 const PATIENCE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
 const PERIOD: Duration = Duration::from_secs(30);
+/// As `PERIOD`, where no other server is asked: only what changes here counts.
+const LOCAL_PERIOD: Duration = Duration::from_secs(600);
 /// Longest list of resources that is read.
 const LIST_LIMIT: usize = 4 << 20;
 const AUTO_MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
@@ -39,12 +41,13 @@ pub(crate) async fn keep(server: Weak<Inner>) {
             tokio::time::sleep(AGAIN).await;
             continue;
         };
-        if let Err(status) = adopt_definitions(&strong).await {
+        let adopted = adopt_definitions(&strong).await;
+        let mut pause = look(&strong).await;
+        if let Err(status) = adopted {
             tracing::debug!(message = status.message, "APIServices of custom resources could not be written");
+            pause = AGAIN;
         }
-        let all_answer = look(&strong).await;
         drop(strong);
-        let pause = if all_answer { PERIOD } else { AGAIN };
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
@@ -97,15 +100,16 @@ pub(super) fn is_available(service: &Value) -> bool {
     conditions.any(|condition| condition["type"] == "Available" && condition["status"] == "True")
 }
 
-/// Looks at every APIService; whether all answer.
-async fn look(server: &Server) -> bool {
+/// Looks at every APIService; when to look again, where nothing has changed by then.
+async fn look(server: &Server) -> Duration {
     let services = server.0.objects.list(GROUP, RESOURCE, "");
     let looks = services.iter().map(|service| async move { (service, find(server, service).await) });
     let found = futures::future::join_all(looks).await;
-    let mut all_answer = true;
+    let (mut all_answer, mut all_local) = (true, true);
     let mut served = super::own();
     for (service, found) in found {
         let spec = &service["spec"];
+        all_local &= matches!(found, Ok(None));
         let (available, reason, message) = match found {
             Ok(Some(resources)) => {
                 let number = |field: &str| spec[field].as_i64().unwrap_or_default();
@@ -127,10 +131,15 @@ async fn look(server: &Server) -> bool {
         all_answer &= available;
         if let Err(status) = note(server, service, available, reason, &message).await {
             tracing::debug!(message = status.message, "availability could not be written");
+            all_answer = false;
         }
     }
     *server.0.aggregator.served.write() = served;
-    all_answer
+    match (all_answer, all_local) {
+        (false, _) => AGAIN,
+        (true, false) => PERIOD,
+        (true, true) => LOCAL_PERIOD,
+    }
 }
 
 /// Writes the condition, if it changed.
