@@ -224,7 +224,8 @@ fn teaches(cluster: &Cluster, number: &str) {
             let ran = |container: &str, script: &str| cluster.kubectl(&["exec", "with-volumes", "-c", container, "--", "sh", "-c", script]);
             ran("web", "touch /own/mine").ok();
             ran("reader", "ls /in/with-volumes").shows(&["mine"]);
-            assert!(ran("reader", "touch /in/x").failed(1).contains("Read-only file system"));
+            let refused = ran("reader", "touch /in/x").failed(1);
+            assert!(refused.contains("Read-only file system"), "{refused}");
             assert!(ran("web", "grep ' /quick ' /proc/mounts").ok().starts_with("tmpfs "));
             ran("web", "kill 1");
             cluster.until_pod("is restarted", "with-volumes", |pod| restarts(pod, "web") == 1 && harness::kubectl::is_ready(pod));
