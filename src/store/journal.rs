@@ -19,7 +19,7 @@ use crate::record::Record;
 pub(crate) const HEAD: usize = 8;
 /// Before each record: its revision and its length.
 const RECORD_HEAD: usize = 12;
-/// What a disk writes at once, at most.
+/// Of what length and at what address direct writes are.
 pub(crate) const BLOCK: usize = 4_096;
 /// How much of a new journal is written at once.
 const STEP: usize = 1 << 16;
@@ -73,8 +73,8 @@ pub(crate) fn frame(batch: &[Record]) -> Vec<u8> {
 }
 
 impl Journal {
-    /// A journal of at least `size` bytes, in whole blocks. They are written once, so that later writes change no metadata of the file; from
-    /// then on it has `promised` bytes.
+    /// A journal of at least `size` bytes, in whole blocks. They are written once, so that later writes change no metadata of
+    /// the file; from then on it has `promised` bytes.
     pub(crate) fn open(file: Backend, size: u64, promised: u64) -> Result<Self, StoreError> {
         let length = file.len().map_err(redb::Error::Io)?;
         let size = size.next_multiple_of(BLOCK as u64);

@@ -26,7 +26,7 @@ use files::Directory;
 use issue::{issue, issue_client, make_authority, serving_params, sign_request};
 
 /// Most bytes of a TLS record, its header included. Both ends copy records: beyond 8 KiB glibc before 2.40 does so with
-/// `rep movsb`, which on AMD's processors took a third of the time of a large list.
+/// `rep movsb`, which on AMD's processors took a quarter of the time of a large list.
 const RECORD: usize = 8 << 10;
 /// Names every serving certificate carries, as kubeadm gives them.
 const SERVING_NAMES: [&str; 5] =
