@@ -38,10 +38,11 @@ pub(crate) fn run() -> ExitCode {
     if let Err(failure) = rootless::enter(&arguments) {
         return failure.print(arguments.global.verbose);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Failure::new("the program cannot start its threads", error).print(arguments.global.verbose),
-    };
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(coracle_node::processor::wake_politely).build() {
+            Ok(runtime) => runtime,
+            Err(error) => return Failure::new("the program cannot start its threads", error).print(arguments.global.verbose),
+        };
     let verbose = arguments.global.verbose;
     let result = runtime.block_on(dispatch(arguments));
     // a task that hangs must not keep the process

@@ -21,6 +21,7 @@ pub mod images;
 mod logs;
 mod pod;
 mod probes;
+pub mod processor;
 pub mod rootless;
 pub mod runtime;
 pub mod shim;

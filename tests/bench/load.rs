@@ -8,6 +8,8 @@
 
 #[path = "measure/connection.rs"]
 mod connection;
+#[path = "measure/growth.rs"]
+mod growth;
 #[path = "measure/pods.rs"]
 mod pods;
 #[path = "measure/process.rs"]
@@ -76,6 +78,8 @@ async fn main() -> Result<(), Failure> {
     }
     if wanted("requests") {
         let server = Server::start(1).await?;
+        server.node_ready().await?;
+        tokio::time::sleep(SETTLE).await;
         let figures = requests::measure(&server.target).await?;
         figures.into_iter().for_each(|(row, value)| report.ours(row, value));
         server.stop().await?;
@@ -111,6 +115,9 @@ async fn main() -> Result<(), Failure> {
         }
     }
     print!("{report}");
+    if wanted("growth") {
+        print!("\n{}", growth::measure().await?);
+    }
     if wanted("services") {
         print!("\n{}", tokio::task::spawn_blocking(services::measure).await??);
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use coracle_client::Queue;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::Context;
@@ -25,8 +25,11 @@ use monitors::{Listener, News, monitor};
 
 const NAME: &str = "generic-garbage-collector";
 const WORKERS: usize = 20;
-/// Kinds come and go with custom resource definitions.
-const DISCOVER_EVERY: Duration = Duration::from_secs(30);
+/// Kinds come and go with these; what a change of one means is served a moment later.
+const DEFINING: [(&str, &str); 2] = [("apiextensions.k8s.io", "CustomResourceDefinition"), ("apiregistration.k8s.io", "APIService")];
+const SERVED_AFTER: Duration = Duration::from_secs(1);
+/// Another server may have new kinds without a word.
+const DISCOVER_EVERY: Duration = Duration::from_secs(300);
 const DISCOVER_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// An owner may be seen a moment after its dependent.
 const OWNER_LAG: Duration = Duration::from_millis(500);
@@ -36,6 +39,8 @@ pub(crate) struct Collector {
     graph: Mutex<Graph>,
     kinds: Mutex<HashMap<GroupKind, Listed>>,
     queue: Queue<Todo>,
+    /// What defines kinds has changed.
+    redefined: Notify,
     /// Kinds whose first list is not complete; `None` before discovery.
     unlisted: watch::Sender<Option<std::collections::HashSet<GroupKind>>>,
 }
@@ -46,6 +51,7 @@ pub(crate) async fn run(context: Context) -> Run {
         graph: Mutex::default(),
         kinds: Mutex::default(),
         queue: Queue::new(),
+        redefined: Notify::new(),
         unlisted: watch::Sender::new(None),
     });
     let monitors = keep_monitors(collector.clone(), context);
@@ -105,7 +111,9 @@ async fn keep_monitors(collector: Arc<Collector>, context: Context) {
                 .entry(name)
                 .or_insert_with(|| tasks.spawn(monitor(kind, collector.client.clone(), &context.informers, listener.clone())));
         }
-        tokio::time::sleep(DISCOVER_EVERY).await;
+        if tokio::time::timeout(DISCOVER_EVERY, collector.redefined.notified()).await.is_ok() {
+            tokio::time::sleep(SERVED_AFTER).await;
+        }
         // A monitor that ended is started again.
         while tasks.try_join_next().is_some() {}
         running.retain(|_, task| !task.is_finished());
@@ -118,6 +126,9 @@ fn name_of(kind: &Listed) -> GroupKind {
 
 impl Collector {
     fn hear(&self, kind: &GroupKind, news: News) {
+        if DEFINING.contains(&(&kind.0, &kind.1)) {
+            self.redefined.notify_one();
+        }
         let mut graph = self.graph.lock();
         let todo = match news {
             News::Put(meta) => graph.put(meta.uid.as_deref().unwrap_or_default(), Object::new(kind.clone(), meta)),

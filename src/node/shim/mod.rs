@@ -53,6 +53,8 @@ pub fn main(args: &[OsString]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // the agent's threads are no example for those of containers
+    crate::processor::wake_as_usual();
     trouble::keep();
     let paths = SandboxPaths(PathBuf::from(directory));
     match prepare(&paths) {

@@ -34,36 +34,37 @@ const CONNECTIONS: usize = 4;
 pub async fn measure(target: &Target) -> Result<Vec<(Row, f64)>, Failure> {
     target.make_namespace(NAMESPACE).await?;
     let connection = target.connect(NAMESPACE).await?;
-    create(&connection, config_maps("warm", 200), 8).await?;
-    let mut out = vec![(Row::CreateSerial, serial(&connection).await?)];
+    let maps = path(NAMESPACE);
+    create(&connection, &maps, config_maps("warm", 200), 8).await?;
+    let mut out = vec![(Row::CreateSerial, serial(&connection, &maps, SERIAL).await?)];
     let together = config_maps("together", TOGETHER);
     let begun = Instant::now();
-    create(&connection, together, 32).await?;
+    create(&connection, &maps, together, 32).await?;
     out.push((Row::CreateTogether, TOGETHER as f64 / begun.elapsed().as_secs_f64()));
-    out.push((Row::WatchLatency, latency(&connection).await?));
-    out.push((Row::WatchThroughput, throughput(target, &connection).await?));
+    out.push((Row::WatchLatency, latency(&connection, &maps, OBSERVED).await?));
+    out.push((Row::WatchThroughput, throughput(target, &connection, &maps).await?));
     out.push((Row::List, list(&connection).await?));
     target.delete_namespace(NAMESPACE).await?;
     Ok(out)
 }
 
 /// Milliseconds of a create, one after the other, the median.
-async fn serial(connection: &Connection) -> Result<f64, Failure> {
+pub async fn serial(connection: &Connection, maps: &str, count: usize) -> Result<f64, Failure> {
     let _awake = Awake::new();
-    let mut took = Vec::with_capacity(SERIAL);
-    for body in config_maps("serial", SERIAL) {
+    let mut took = Vec::with_capacity(count);
+    for body in config_maps("serial", count) {
         let begun = Instant::now();
-        connection.post(&path(), body).await?;
+        connection.post(maps, body).await?;
         took.push(begun.elapsed().as_secs_f64() * 1e3);
     }
     Ok(median(&mut took))
 }
 
 /// While there is one, this process polls and does not sleep: how long its processor takes to wake up is not the server's time.
-struct Awake(tokio::task::JoinHandle<()>);
+pub struct Awake(tokio::task::JoinHandle<()>);
 
 impl Awake {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(tokio::spawn(async {
             loop {
                 tokio::task::yield_now().await;
@@ -103,12 +104,13 @@ async fn list(connection: &Connection) -> Result<f64, Failure> {
     Ok(median(&mut took))
 }
 
-fn path() -> String {
-    format!("/api/v1/namespaces/{NAMESPACE}/configmaps")
+/// Where the ConfigMaps of a namespace are.
+pub fn path(namespace: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/configmaps")
 }
 
 /// ConfigMaps of 1 KiB, `prefix-0` and so on. They are made before anything is measured.
-fn config_maps(prefix: &str, count: usize) -> Vec<Bytes> {
+pub fn config_maps(prefix: &str, count: usize) -> Vec<Bytes> {
     let one = |number| {
         let name = format!("{prefix}-{number}");
         let object = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}});
@@ -119,27 +121,28 @@ fn config_maps(prefix: &str, count: usize) -> Vec<Bytes> {
 }
 
 /// Creates objects with so many requests in flight.
-async fn create(connection: &Connection, bodies: Vec<Bytes>, in_flight: usize) -> Result<(), Failure> {
-    create_noting(connection, bodies, in_flight, |_| ()).await
+pub async fn create(connection: &Connection, maps: &str, bodies: Vec<Bytes>, in_flight: usize) -> Result<(), Failure> {
+    create_noting(connection, maps, bodies, in_flight, |_| ()).await
 }
 
 /// As [`create`]; before each request `note` is given the number of its object.
 async fn create_noting(
     connection: &Connection,
+    maps: &str,
     bodies: Vec<Bytes>,
     in_flight: usize,
     note: impl Fn(usize) + Send + Sync + 'static,
 ) -> Result<(), Failure> {
-    let (bodies, next, note) = (Arc::new(bodies), Arc::new(AtomicUsize::new(0)), Arc::new(note));
+    let (maps, bodies, next, note) = (Arc::<str>::from(maps), Arc::new(bodies), Arc::new(AtomicUsize::new(0)), Arc::new(note));
     let mut workers = JoinSet::new();
     for _ in 0..in_flight {
-        let (connection, bodies, next, note) = (connection.clone(), bodies.clone(), next.clone(), note.clone());
+        let (connection, maps, bodies, next, note) = (connection.clone(), maps.clone(), bodies.clone(), next.clone(), note.clone());
         workers.spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let Some(body) = bodies.get(number) else { return Ok::<_, Failure>(()) };
                 note(number);
-                connection.post(&path(), body.clone()).await?;
+                connection.post(&maps, body.clone()).await?;
             }
         });
     }
@@ -150,11 +153,11 @@ async fn create_noting(
 }
 
 /// A watch of what happens from now on.
-async fn watch(connection: &Connection) -> Result<Incoming, Failure> {
-    let list = connection.get(&format!("{}?limit=1", path())).await?;
+async fn watch(connection: &Connection, maps: &str) -> Result<Incoming, Failure> {
+    let list = connection.get(&format!("{maps}?limit=1")).await?;
     let list: serde_json::Value = serde_json::from_slice(&list)?;
     let revision = list["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-    let path = format!("{}?watch=1&resourceVersion={revision}", path());
+    let path = format!("{maps}?watch=1&resourceVersion={revision}");
     let response = connection.open_stream(Method::GET, &path, Bytes::new()).await?;
     if response.status() != 200 {
         return Err(format!("watch: {}", response.status()).into());
@@ -162,18 +165,18 @@ async fn watch(connection: &Connection) -> Result<Incoming, Failure> {
     Ok(response.into_body())
 }
 
-/// Milliseconds from the moment before a create is sent to its event, the median.
-async fn latency(connection: &Connection) -> Result<f64, Failure> {
+/// Milliseconds from the moment before a create is sent, with 8 in flight, to its event, the median.
+pub async fn latency(connection: &Connection, maps: &str, count: usize) -> Result<f64, Failure> {
     let _awake = Awake::new();
-    let mut events = watch(connection).await?;
-    let sent = Arc::new(Mutex::new(vec![Instant::now(); OBSERVED]));
+    let mut events = watch(connection, maps).await?;
+    let sent = Arc::new(Mutex::new(vec![Instant::now(); count]));
     let noted = sent.clone();
     let note = move |number: usize| noted.lock()[number] = Instant::now();
-    let (connection, bodies) = (connection.clone(), config_maps("observed", OBSERVED));
-    let creating = tokio::spawn(async move { create_noting(&connection, bodies, 8, note).await });
-    let mut took = Vec::with_capacity(OBSERVED);
+    let (connection, maps, bodies) = (connection.clone(), maps.to_owned(), config_maps("observed", count));
+    let creating = tokio::spawn(async move { create_noting(&connection, &maps, bodies, 8, note).await });
+    let mut took = Vec::with_capacity(count);
     let mut pending = Vec::new();
-    while took.len() < OBSERVED {
+    while took.len() < count {
         let frame = events.frame().await.ok_or("the watch ended")??;
         let now = Instant::now();
         pending.extend_from_slice(frame.data_ref().map(|data| &data[..]).unwrap_or_default());
@@ -197,12 +200,12 @@ fn number_in(line: &[u8]) -> Option<usize> {
 }
 
 /// Events per second that all watches together receive.
-async fn throughput(target: &Target, creator: &Connection) -> Result<f64, Failure> {
+async fn throughput(target: &Target, creator: &Connection, maps: &str) -> Result<f64, Failure> {
     let mut watching = JoinSet::new();
     for _ in 0..CONNECTIONS {
         let connection = target.connect(NAMESPACE).await?;
         for _ in 0..WATCHES / CONNECTIONS {
-            let mut events = watch(&connection).await?;
+            let mut events = watch(&connection, maps).await?;
             let connection = connection.clone();
             watching.spawn(async move {
                 let _open = connection;
@@ -217,7 +220,7 @@ async fn throughput(target: &Target, creator: &Connection) -> Result<f64, Failur
     }
     let told = config_maps("told", EVENTS);
     let begun = Instant::now();
-    create(creator, told, 32).await?;
+    create(creator, maps, told, 32).await?;
     while let Some(ended) = watching.join_next().await {
         ended??;
     }

@@ -79,6 +79,16 @@ impl Target {
         Api::<Namespace>::all(self.client.clone()).delete(name, &options).await?;
         Ok(())
     }
+
+    /// Deletes a namespace, and waits until it is gone with all that was in it.
+    pub async fn remove_namespace(&self, name: &str) -> Result<(), Failure> {
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        namespaces.delete(name, &DeleteParams::default()).await?;
+        while namespaces.get_opt(name).await?.is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
 }
 
 fn binding(namespace: &str) -> String {
