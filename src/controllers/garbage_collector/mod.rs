@@ -111,10 +111,12 @@ async fn keep_monitors(collector: Arc<Collector>, context: Context) {
                 .entry(name)
                 .or_insert_with(|| tasks.spawn(monitor(kind, collector.client.clone(), &context.informers, listener.clone())));
         }
-        if tokio::time::timeout(DISCOVER_EVERY, collector.redefined.notified()).await.is_ok() {
-            tokio::time::sleep(SERVED_AFTER).await;
+        tokio::select! {
+            () = tokio::time::sleep(DISCOVER_EVERY) => {}
+            () = collector.redefined.notified() => tokio::time::sleep(SERVED_AFTER).await,
+            // A monitor that ended is started again.
+            Some(_) = tasks.join_next() => tokio::time::sleep(DISCOVER_AFTER_FAILURE).await,
         }
-        // A monitor that ended is started again.
         while tasks.try_join_next().is_some() {}
         running.retain(|_, task| !task.is_finished());
     }
