@@ -136,16 +136,35 @@ impl Memory {
     }
 }
 
-/// The part of a map that a list asks for.
+/// The part of a map that a list asks for. What is only counted is not looked at: a page costs what is in it.
 fn select(map: &Map, prefix: &str, options: &ListOptions, revision: u64) -> List {
     let from = match &options.after {
         Some(after) if after.as_str() >= prefix => Bound::Excluded(after.as_str()),
         _ => Bound::Included(prefix),
     };
-    let mut rest = map.range::<str, _>((from, Bound::Unbounded)).map(|(_, entry)| entry).take_while(|entry| entry.key.starts_with(prefix));
+    let end = behind(prefix);
+    let until = match &end {
+        Some(end) if options.after.as_deref().is_none_or(|after| after < end.as_str()) => Bound::Excluded(end.as_str()),
+        Some(_) => return List { revision, ..List::default() },
+        None => Bound::Unbounded,
+    };
+    let mut rest = map.range::<str, _>((from, until)).map(|(_, entry)| entry);
     let entries: Vec<_> = rest.by_ref().take(options.limit.unwrap_or(usize::MAX)).cloned().collect();
     let remaining = if options.limit.is_some() { rest.count() } else { 0 };
     List { revision, entries, remaining }
+}
+
+/// The first key behind all that begin with the prefix; `None` where there is none.
+fn behind(prefix: &str) -> Option<String> {
+    let mut key = prefix.to_owned();
+    while let Some(last) = key.pop() {
+        // over the gap that no character is in
+        if let Some(next) = (u32::from(last) + 1..=u32::from(char::MAX)).find_map(char::from_u32) {
+            key.push(next);
+            return Some(key);
+        }
+    }
+    None
 }
 
 /// Events of a prefix after one revision, up to and with another; from memory where it reaches back far enough.
@@ -185,4 +204,31 @@ fn events_between(recent: &VecDeque<Arc<Event>>, prefix: &str, after: u64, until
         return Err(ReadError::TooOld { oldest: disk.folded() });
     }
     Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn a_list_has_what_begins_with_its_prefix_and_counts_the_rest() {
+        let keys = ["/a", "/a.b/x", "/a/", "/a/x", "/a/y", "/a/\u{10ffff}", "/a0", "/b/x", "\u{d7ff}", "\u{e000}", "\u{10ffff}z"];
+        let map: Map =
+            keys.iter().map(|&key| (Arc::from(key), Arc::new(Entry { key: key.into(), revision: 1, value: Default::default() }))).collect();
+        for prefix in ["", "/", "/a", "/a/", "/a/x", "/b/", "/c/", "\u{d7ff}", "\u{10ffff}"] {
+            let with: Vec<&str> = map.keys().map(|key| &**key).filter(|key| key.starts_with(prefix)).collect();
+            for after in std::iter::once(None).chain(keys.map(Some)).chain([Some("/a/xx"), Some("/zzz")]) {
+                let expected: Vec<&str> = with.iter().copied().filter(|key| after.is_none_or(|after| *key > after)).collect();
+                for limit in [None, Some(0), Some(1), Some(2), Some(99)] {
+                    let options = ListOptions { after: after.map(str::to_owned), limit, at: None };
+                    let list = select(&map, prefix, &options, 7);
+                    let found: Vec<&str> = list.entries.iter().map(|entry| &*entry.key).collect();
+                    let page = limit.unwrap_or(usize::MAX).min(expected.len());
+                    let remaining = if limit.is_some() { expected.len() - page } else { 0 };
+                    assert_eq!((&found[..], list.remaining, list.revision), (&expected[..page], remaining, 7), "{prefix:?} {options:?}");
+                }
+            }
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use crate::app::App;
 use crate::keep::changes::write;
 use crate::kinds::Target;
@@ -154,17 +156,20 @@ pub fn recreate(app: &mut App) {
     app.lay(Box::new(dialog));
 }
 
+/// Deletes an object and waits until that one is gone; one of its name that somebody made meanwhile is another.
 async fn delete_and_wait(outside: &Outside, target: &Target) -> Result<(), Fault> {
-    match outside.ask(Call::delete(target, "Background", None)).await {
-        Err(fault) if fault.kind != FaultKind::NotFound => return Err(fault),
-        _ => {}
-    }
-    // finalizers and grace have their time
+    let deleted = match outside.ask(Call::delete(target, "Background", None)).await {
+        Err(fault) if fault.kind == FaultKind::NotFound => return Ok(()),
+        answer => answer?,
+    };
+    // what is gone at once is told of in a Status, what waits for finalizers or its grace is answered as it is
+    let uid = deleted.pointer("/details/uid").or_else(|| deleted.pointer("/metadata/uid")).cloned();
     let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
     let watching = observe(outside.client()?, path_of(target), move |seen| sender.send(seen).is_ok());
     let waiting = async {
         while let Some(seen) = seen.recv().await {
-            if matches!(seen, Seen::Now(objects) if objects.is_empty()) {
+            let other = |object: &Value| uid.is_some() && object.pointer("/metadata/uid") != uid.as_ref();
+            if matches!(seen, Seen::Now(objects) if objects.values().all(other)) {
                 return;
             }
         }

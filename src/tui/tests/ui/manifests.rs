@@ -105,3 +105,20 @@ async fn several_folders_are_shown_together() {
     let text = ui.text();
     assert!(text.contains("shop.yaml") && text.contains("bank.yaml") && text.contains("2 files"), "{text}");
 }
+
+/// Who watches the same folder may be quicker: what is waited for is the end of the object that was deleted.
+#[tokio::test]
+async fn an_object_that_is_there_again_at_once_is_made_again_too() {
+    let fake = Fake::new();
+    fake.put(crate::fake::deployment("web", 1));
+    fake.remake();
+    let dir = tempfile::tempdir().unwrap();
+    let folder = crate::actions::folder(dir.path(), "default");
+    let mut ui = fake.ui(140, 20).await;
+    ui.press(&format!(":dir {}<enter>", folder.display())).await.unwrap();
+    ui.until(|text| text.contains("default/web")).await.unwrap();
+    ui.press("<down>r<enter>").await.unwrap();
+    ui.until(|text| text.contains("is deleted and made again")).await.unwrap();
+    ui.until(|text| text.contains(" at ") && text.contains(" ms") && !text.contains("pending")).await.unwrap();
+    assert_eq!(fake.get("deployments/default/web").unwrap()["spec"]["replicas"], 2);
+}

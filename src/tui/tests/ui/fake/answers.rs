@@ -133,7 +133,13 @@ impl Fake {
                     return reply(409, &status(409, "Conflict", "the preconditions do not hold"));
                 }
                 self.remove(&format!("{plural}/{namespace}/{name}"));
-                reply(200, &json!({"kind": "Status", "status": "Success"}))
+                let uid = now["metadata"]["uid"].clone();
+                if self.state.lock().remakes {
+                    let mut again = now;
+                    again["metadata"]["uid"] = "uid-again".into();
+                    self.put(again);
+                }
+                reply(200, &json!({"kind": "Status", "status": "Success", "details": {"name": name, "kind": plural, "uid": uid}}))
             }
             ("PATCH", [name, ..]) => self.patch(&format!("{plural}/{namespace}/{name}"), body, query.contains_key("dryRun")),
             _ => reply(405, &status(405, "MethodNotAllowed", "no")),

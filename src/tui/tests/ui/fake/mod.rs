@@ -38,6 +38,8 @@ struct State {
     hidden: Vec<String>,
     /// It says what is used.
     measures: bool,
+    /// Somebody makes again what is deleted.
+    remakes: bool,
     requests: Vec<String>,
 }
 
@@ -133,6 +135,11 @@ impl Fake {
     /// Every write is refused with this Status from now on.
     pub fn refuse(&self, status: Option<Value>) {
         self.state.lock().refused = status;
+    }
+
+    /// Whatever is deleted is there again at once, as another object of its name.
+    pub fn remake(&self) {
+        self.state.lock().remakes = true;
     }
 
     /// An object may not be read, though it may be written.
