@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::coop::unconstrained;
 
 use crate::TuiError;
 use crate::app::App;
@@ -65,15 +67,10 @@ impl Headless {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while tokio::time::Instant::now() < deadline {
             let idle = self.executor.pending().is_idle();
-            match self.messages.try_recv() {
-                Ok(message) => self.take(message),
-                Err(_) if idle => return,
-                Err(_) => {
-                    if let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(20), self.messages.recv()).await {
-                        self.take(message);
-                    }
-                }
+            if idle && self.messages.is_empty() {
+                return;
             }
+            self.wait(Duration::from_millis(20)).await;
         }
     }
 
@@ -89,12 +86,14 @@ impl Headless {
         let mut quiet = 0;
         while quiet < 4 {
             tokio::task::yield_now().await;
-            match self.messages.try_recv() {
-                Ok(message) => {
+            // not `try_recv`: where a message is just being sent, that parks the thread, and whoever blocks on this future
+            // misses what wakes it meanwhile
+            match unconstrained(self.messages.recv()).now_or_never() {
+                Some(Some(message)) => {
                     self.take(message);
                     quiet = 0;
                 }
-                Err(_) => quiet += 1,
+                _ => quiet += 1,
             }
         }
     }

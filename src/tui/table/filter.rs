@@ -1,6 +1,8 @@
 //! The filter of a table: `text` (regex), `!text`, `-f fuzzy`, and terms on columns such as
 //! `status!=Running restarts>3 age<1h node~gpu`, all of which must hold. `-l` goes to the server.
 
+use std::cell::RefCell;
+
 use jiff::Timestamp;
 use nucleo::pattern::{CaseMatching, Normalization, Pattern};
 use nucleo::{Config, Matcher, Utf32Str};
@@ -19,13 +21,31 @@ pub struct Filter {
     pub labels: Option<String>,
     terms: Vec<Term>,
     faults_only: bool,
-    matcher: std::cell::RefCell<Matcher>,
+    matcher: RefCell<Matcher>,
 }
 
 enum Term {
-    Text { pattern: Regex, inverse: bool },
+    Text { pattern: Regex, inverse: bool, namespace: RefCell<Remembered> },
     Fuzzy(Pattern),
     Column { index: usize, kind: ColumnKind, compare: Compare, value: Value },
+}
+
+/// The last namespace that was looked at, and whether the pattern is in it: rows of one come after another.
+#[derive(Default)]
+struct Remembered {
+    namespace: String,
+    matches: bool,
+}
+
+impl Remembered {
+    fn matches(&mut self, namespace: &str, pattern: &Regex) -> bool {
+        if self.namespace != namespace {
+            self.namespace.clear();
+            self.namespace.push_str(namespace);
+            self.matches = pattern.is_match(namespace);
+        }
+        self.matches
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +121,9 @@ impl Filter {
 
     fn holds(&self, term: &Term, row: &Row, now: Timestamp) -> bool {
         match term {
-            Term::Text { pattern, inverse } => (pattern.is_match(row.text()) || pattern.is_match(row.namespace())) != *inverse,
+            Term::Text { pattern, inverse, namespace } => {
+                (namespace.borrow_mut().matches(row.namespace(), pattern) || pattern.is_match(row.text())) != *inverse
+            }
             Term::Fuzzy(pattern) => {
                 let mut buffer = Vec::new();
                 pattern.score(Utf32Str::new(&row.key, &mut buffer), &mut self.matcher.borrow_mut()).is_some()
@@ -192,7 +214,9 @@ fn text_term(word: &str) -> Result<Term, String> {
         None => (false, word),
     };
     // a bare `!` is the start of an inverse filter: it lets everything through until more is typed
-    Ok(Term::Text { pattern: pattern(text)?, inverse: inverse && !text.is_empty() })
+    let pattern = pattern(text)?;
+    let namespace = Remembered { matches: pattern.is_match(""), ..Remembered::default() };
+    Ok(Term::Text { pattern, inverse: inverse && !text.is_empty(), namespace: namespace.into() })
 }
 
 /// A case-insensitive regex.

@@ -1,7 +1,8 @@
 //! Rows and the index of those that are visible, in order.
 //!
-//! `slots` owns the rows and `by_key` finds them; `order` holds the slots that pass the filter, always sorted.
-//! A change moves one entry; a batch is sorted alone and merged, so that loading never sorts everything again.
+//! `slots` owns the rows and `by_key` finds them; `names` holds all slots by key, `order` those that pass the filter, sorted as
+//! asked. A change moves one entry; a batch is sorted alone and merged, so that loading never sorts everything again. Another
+//! sort or filter reads the rows where they lie and takes them from `names`: with 100,000 rows, memory is what takes time.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -29,6 +30,7 @@ pub struct Rows {
     slots: Vec<Option<Row>>,
     free: Vec<u32>,
     by_key: HashMap<Arc<str>, u32>,
+    names: Vec<u32>,
     order: Vec<u32>,
     widths: Vec<usize>,
     namespace_width: usize,
@@ -40,6 +42,8 @@ pub struct Rows {
 
 /// From this many changes at once the index is merged instead of patched.
 const BATCH: usize = 32;
+/// Less than one of so many rows are read one by one, more of them all together as they lie in memory.
+const FEW: usize = 8;
 
 impl Rows {
     /// The columns.
@@ -161,13 +165,20 @@ impl Rows {
             if let Some(position) = self.position(key) {
                 self.order.remove(position);
             }
+            if let Ok(position) = self.position_by_name(key) {
+                self.names.remove(position);
+            }
             self.forget(key);
         }
         for row in rows {
             if let Some(position) = self.position(&row.key) {
                 self.order.remove(position);
             }
+            let place = self.position_by_name(&row.key);
             let slot = self.store(row, now);
+            if let Err(place) = place {
+                self.names.insert(place, slot);
+            }
             if self.passes(slot, now) {
                 let position = self.place(slot);
                 self.order.insert(position, slot);
@@ -176,10 +187,15 @@ impl Rows {
     }
 
     fn apply_batch(&mut self, rows: Vec<Row>, gone: &[Arc<str>], now: Timestamp) {
-        let touched: HashSet<u32> =
-            gone.iter().chain(rows.iter().map(|row| &row.key)).filter_map(|key| self.by_key.get(key).copied()).collect();
-        if !touched.is_empty() {
-            self.order.retain(|slot| !touched.contains(slot));
+        let slots =
+            |keys: &mut dyn Iterator<Item = &Arc<str>>| -> HashSet<u32> { keys.filter_map(|key| self.by_key.get(key).copied()).collect() };
+        let known = slots(&mut rows.iter().map(|row| &row.key));
+        let leaving = slots(&mut gone.iter());
+        if !(known.is_empty() && leaving.is_empty()) {
+            self.order.retain(|slot| !known.contains(slot) && !leaving.contains(slot));
+        }
+        if !leaving.is_empty() {
+            self.names.retain(|slot| !leaving.contains(slot));
         }
         for key in gone {
             self.forget(key);
@@ -187,49 +203,46 @@ impl Rows {
         let mut fresh: Vec<u32> = rows.into_iter().map(|row| self.store(row, now)).collect();
         fresh.sort_unstable();
         fresh.dedup();
+        self.sort_by_text(&mut fresh, |row| &row.key, false);
+        let unknown: Vec<u32> = fresh.iter().copied().filter(|slot| leaving.contains(slot) || !known.contains(slot)).collect();
+        let by_name = |a: u32, b: u32| self.key(a).cmp(&self.key(b));
+        let names = merged(&self.names, unknown, by_name);
         fresh.retain(|&slot| self.passes(slot, now));
-        self.sort_slots(&mut fresh);
-        self.merge(fresh);
-    }
-
-    fn merge(&mut self, fresh: Vec<u32>) {
-        if fresh.is_empty() {
-            return;
-        }
-        let old = std::mem::take(&mut self.order);
-        let mut merged = Vec::with_capacity(old.len() + fresh.len());
-        let mut rest = old.as_slice();
-        for slot in fresh {
-            let before = rest.partition_point(|&other| self.compare(other, slot).is_lt());
-            merged.extend_from_slice(&rest[..before]);
-            merged.push(slot);
-            rest = &rest[before..];
-        }
-        merged.extend_from_slice(rest);
-        self.order = merged;
+        self.sort_by_column(&mut fresh);
+        let order = merged(&self.order, fresh, |a, b| self.compare(a, b));
+        (self.names, self.order) = (names, order);
     }
 
     /// Sorts by something else.
     pub fn set_sort(&mut self, sort: Sort) {
         self.sort = sort;
-        let mut order = std::mem::take(&mut self.order);
-        self.sort_slots(&mut order);
-        self.order = order;
+        let mut visible = vec![false; self.slots.len()];
+        for &slot in &self.order {
+            visible[slot as usize] = true;
+        }
+        self.order = self.picked(&visible);
     }
 
     /// Filters by something else.
     pub fn set_filter(&mut self, filter: Filter, now: Timestamp) {
         let narrows = filter.narrows(&self.filter);
         self.filter = filter;
-        if narrows {
+        if narrows && self.are_few(&self.order) {
             let mut order = std::mem::take(&mut self.order);
             order.retain(|&slot| self.passes(slot, now));
             self.order = order;
             return;
         }
-        let mut order: Vec<u32> = (0..u32::try_from(self.slots.len()).unwrap_or(u32::MAX)).filter(|&slot| self.passes(slot, now)).collect();
-        self.sort_slots(&mut order);
-        self.order = order;
+        let passes = |row: &Option<Row>| row.as_ref().is_some_and(|row| self.filter.is_empty() || self.filter.matches(row, now));
+        let visible: Vec<bool> = self.slots.iter().map(passes).collect();
+        self.order = self.picked(&visible);
+    }
+
+    /// The slots that are visible, sorted.
+    fn picked(&self, visible: &[bool]) -> Vec<u32> {
+        let mut order: Vec<u32> = self.names.iter().copied().filter(|&slot| visible[slot as usize]).collect();
+        self.sort_by_column(&mut order);
+        order
     }
 
     fn passes(&self, slot: u32, now: Timestamp) -> bool {
@@ -309,53 +322,97 @@ impl Rows {
         by_column.then_with(|| a.key.cmp(&b.key))
     }
 
-    /// Sorts by a short key first: comparing whole rows touches too much memory when there are 100,000.
-    fn sort_slots(&self, slots: &mut Vec<u32>) {
-        let common = self.common_prefix(slots);
-        let mut keyed: Vec<(u128, u32)> = slots.iter().map(|&slot| (self.short_key(slot, common), slot)).collect();
-        keyed.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| self.compare(a.1, b.1)));
-        slots.clear();
-        slots.extend(keyed.into_iter().map(|(_, slot)| slot));
+    fn row(&self, slot: u32) -> Option<&Row> {
+        self.slots.get(slot as usize)?.as_ref()
     }
 
-    fn sort_text<'a>(&self, row: &'a Row) -> Option<&'a str> {
+    fn key(&self, slot: u32) -> Option<&str> {
+        Some(&self.row(slot)?.key)
+    }
+
+    fn position_by_name(&self, key: &str) -> Result<usize, usize> {
+        self.names.binary_search_by(|&slot| self.key(slot).cmp(&Some(key)))
+    }
+
+    fn are_few(&self, slots: &[u32]) -> bool {
+        slots.len() < self.slots.len() / FEW
+    }
+
+    /// Sorts what is sorted by key as the table is sorted: those that are alike stay as they are.
+    fn sort_by_column(&self, slots: &mut [u32]) {
+        let descending = self.sort.descending;
+        let way = |key: u64| if descending { !key } else { key };
         match self.sort.column.and_then(|index| Some((index, self.columns.get(index)?.kind))) {
-            None => Some(&row.key),
-            Some((index, ColumnKind::Text)) => Some(row.cell(index)),
-            Some(_) => None,
+            None if descending => slots.reverse(),
+            None => {}
+            // the youngest have the greatest time and the smallest age
+            Some((_, ColumnKind::Time(at))) => {
+                self.sort_by_key(slots, |row| way(u64::MAX - row.times.get(at).map_or(0, |&time| ordered_i64(time))));
+            }
+            Some((index, ColumnKind::Number | ColumnKind::NumberSince(_))) => {
+                self.sort_by_key(slots, |row| way(row.number(index).map_or(0, ordered_f64)));
+            }
+            Some((index, ColumnKind::Text)) => self.sort_by_text(slots, |row| row.cell(index), descending),
         }
     }
 
-    fn common_prefix(&self, slots: &[u32]) -> usize {
-        let rows = slots.iter().filter_map(|&slot| self.slots.get(slot as usize)?.as_ref());
-        let mut texts = rows.map(|row| self.sort_text(row).unwrap_or(&row.key));
-        let Some(first) = texts.next() else { return 0 };
-        texts.fold(first.len(), |common, text| first.bytes().zip(text.bytes()).take(common).take_while(|(a, b)| a == b).count())
+    /// Sorts by 16 bytes behind what all have in common, and by the whole text only those that are alike in them.
+    fn sort_by_text(&self, slots: &mut [u32], text: impl Fn(&Row) -> &str, descending: bool) {
+        let mut common: Option<(&str, usize)> = None;
+        let mut longest = 0;
+        let (some, all) = if self.are_few(slots) { (&*slots, &[][..]) } else { (&[][..], &*self.slots) };
+        for text in some.iter().filter_map(|&slot| self.row(slot)).chain(all.iter().flatten()).map(&text) {
+            let (first, length) = common.unwrap_or((text, text.len()));
+            let length = first.bytes().zip(text.bytes()).take(length).take_while(|(a, b)| a == b).count();
+            (common, longest) = (Some((first, length)), longest.max(text.len()));
+        }
+        let common = common.map_or(0, |(_, length)| length);
+        let keyed = self.sort_by_key(slots, |row| {
+            let mut key = [0; 16];
+            for (to, from) in key.iter_mut().zip(text(row).bytes().skip(common)) {
+                *to = from;
+            }
+            let key = u128::from_be_bytes(key);
+            if descending { !key } else { key }
+        });
+        if longest > common + 16 {
+            let text = |slot: u32| self.row(slot).map(&text);
+            let mut rest = &mut slots[..];
+            for alike in keyed.chunk_by(|a, b| a.0 == b.0) {
+                let (these, behind) = rest.split_at_mut(alike.len());
+                these.sort_by(|&a, &b| if descending { text(b).cmp(&text(a)) } else { text(a).cmp(&text(b)) });
+                rest = behind;
+            }
+        }
     }
 
-    /// Orders as [`Self::compare_slot`] does wherever two of them differ: 16 bytes of text, or a number and 8 bytes of the key.
-    fn short_key(&self, slot: u32, common: usize) -> u128 {
-        let Some(row) = self.slots.get(slot as usize).and_then(Option::as_ref) else { return u128::MAX };
-        let number = match self.sort.column.and_then(|index| Some((index, self.columns.get(index)?.kind))) {
-            Some((_, ColumnKind::Time(at))) => u64::MAX - ordered_i64(row.times.get(at).copied().unwrap_or(i64::MIN)),
-            Some((index, ColumnKind::Number | ColumnKind::NumberSince(_))) => row.number(index).map_or(0, ordered_f64),
-            Some((_, ColumnKind::Text)) | None => {
-                let key = u128::from_be_bytes(first_bytes(self.sort_text(row).unwrap_or(""), common));
-                return if self.sort.descending { !key } else { key };
-            }
+    /// Sorts by a key that is read once from each row, and returns the keys with their slots.
+    fn sort_by_key<K: Ord + Copy + Default>(&self, slots: &mut [u32], key: impl Fn(&Row) -> K) -> Vec<(K, u32)> {
+        let mut keyed: Vec<(K, u32)> = if self.are_few(slots) {
+            slots.iter().map(|&slot| (self.row(slot).map(&key).unwrap_or_default(), slot)).collect()
+        } else {
+            let keys: Vec<K> = self.slots.iter().map(|row| row.as_ref().map(&key).unwrap_or_default()).collect();
+            slots.iter().map(|&slot| (keys[slot as usize], slot)).collect()
         };
-        // rows with the same number stand by their key, backwards or not
-        let number = if self.sort.descending { !number } else { number };
-        u128::from(number) << 64 | u128::from(u64::from_be_bytes(first_bytes(&row.key, common)))
+        keyed.sort_by_key(|(key, _)| *key);
+        for (to, (_, slot)) in slots.iter_mut().zip(&keyed) {
+            *to = *slot;
+        }
+        keyed
     }
 }
 
-fn first_bytes<const N: usize>(text: &str, skip: usize) -> [u8; N] {
-    let mut bytes = [0u8; N];
-    for (to, from) in bytes.iter_mut().zip(text.as_bytes().iter().skip(skip)) {
-        *to = *from;
+fn merged(old: &[u32], fresh: Vec<u32>, compare: impl Fn(u32, u32) -> Ordering) -> Vec<u32> {
+    let mut merged = Vec::with_capacity(old.len() + fresh.len());
+    let mut rest = old;
+    for slot in fresh {
+        let before = rest.partition_point(|&other| compare(other, slot).is_lt());
+        merged.extend_from_slice(&rest[..before]);
+        merged.push(slot);
+        rest = &rest[before..];
     }
-    bytes
+    merged.extend_from_slice(rest);
+    merged
 }
 
 fn ordered_i64(value: i64) -> u64 {
@@ -442,7 +499,7 @@ mod tests {
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        let some = proptest::collection::vec((0u8..60, 0u8..3, 0u8..20, 0i64..50), 1..60);
+        let some = proptest::collection::vec((0u8..60, 0u8..4, 0u8..20, 0i64..50), 1..60);
         prop_oneof![
             some.prop_map(Step::Put),
             proptest::collection::vec(0u8..60, 1..50).prop_map(Step::Drop),
@@ -459,7 +516,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Put(some) => {
-                        let some = some.into_iter().map(|(n, s, r, t)| row(&format!("pod-{n}"), ["Running", "Error", "Pending"][s as usize], r, t)).collect();
+                        let some = some.into_iter().map(|(n, s, r, t)| row(&format!("pod-{n}"), ["Running", "Error", "Error pulling the image of container b", "Error pulling the image of container a"][s as usize], r, t)).collect();
                         rows.apply(some, &[], now());
                     }
                     Step::Drop(some) => {
