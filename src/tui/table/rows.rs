@@ -31,6 +31,8 @@ pub struct Rows {
     free: Vec<u32>,
     by_key: HashMap<Arc<str>, u32>,
     names: Vec<u32>,
+    /// All slots as they are sorted, from when that was needed until a row changes.
+    sorted: Option<Vec<u32>>,
     order: Vec<u32>,
     widths: Vec<usize>,
     namespace_width: usize,
@@ -158,6 +160,7 @@ impl Rows {
 
     /// Takes rows in and out.
     pub fn apply(&mut self, rows: Vec<Row>, gone: &[Arc<str>], now: Timestamp) {
+        self.sorted = None;
         if rows.len() + gone.len() > BATCH {
             return self.apply_batch(rows, gone, now);
         }
@@ -216,6 +219,7 @@ impl Rows {
     /// Sorts by something else.
     pub fn set_sort(&mut self, sort: Sort) {
         self.sort = sort;
+        self.sorted = None;
         let mut visible = vec![false; self.slots.len()];
         for &slot in &self.order {
             visible[slot as usize] = true;
@@ -239,9 +243,20 @@ impl Rows {
     }
 
     /// The slots that are visible, sorted.
-    fn picked(&self, visible: &[bool]) -> Vec<u32> {
-        let mut order: Vec<u32> = self.names.iter().copied().filter(|&slot| visible[slot as usize]).collect();
-        self.sort_by_column(&mut order);
+    fn picked(&mut self, visible: &[bool]) -> Vec<u32> {
+        let pick = |slots: &[u32]| -> Vec<u32> { slots.iter().copied().filter(|&slot| visible[slot as usize]).collect() };
+        let mut order = pick(&self.names);
+        if self.are_few(&order) {
+            self.sort_by_column(&mut order);
+            return order;
+        }
+        let sorted = self.sorted.take().unwrap_or_else(|| {
+            let mut all = self.names.clone();
+            self.sort_by_column(&mut all);
+            all
+        });
+        let order = pick(&sorted);
+        self.sorted = Some(sorted);
         order
     }
 
