@@ -401,17 +401,19 @@ impl Rows {
         }
     }
 
-    /// Sorts by a key that is read once from each row, and returns the keys with their slots.
+    /// Sorts by a key that is read once from each row, those that are alike as they stood, and returns the keys.
     fn sort_by_key<K: Ord + Copy + Default>(&self, slots: &mut [u32], key: impl Fn(&Row) -> K) -> Vec<(K, u32)> {
+        let positions = 0u32..;
         let mut keyed: Vec<(K, u32)> = if self.are_few(slots) {
-            slots.iter().map(|&slot| (self.row(slot).map(&key).unwrap_or_default(), slot)).collect()
+            slots.iter().map(|&slot| self.row(slot).map(&key).unwrap_or_default()).zip(positions).collect()
         } else {
             let keys: Vec<K> = self.slots.iter().map(|row| row.as_ref().map(&key).unwrap_or_default()).collect();
-            slots.iter().map(|&slot| (keys[slot as usize], slot)).collect()
+            slots.iter().map(|&slot| keys[slot as usize]).zip(positions).collect()
         };
-        keyed.sort_by_key(|(key, _)| *key);
-        for (to, (_, slot)) in slots.iter_mut().zip(&keyed) {
-            *to = *slot;
+        keyed.sort_unstable();
+        let before = slots.to_vec();
+        for (to, (_, position)) in slots.iter_mut().zip(&keyed) {
+            *to = before[*position as usize];
         }
         keyed
     }
