@@ -4,8 +4,10 @@ pub mod columns;
 pub mod filter;
 pub mod row;
 pub mod rows;
+mod sort;
 
 pub use columns::{Column, ColumnKind};
 pub use filter::Filter;
 pub use row::{Health, Row};
-pub use rows::{Rows, Sort};
+pub use rows::Rows;
+pub use sort::Sort;

@@ -2,9 +2,8 @@
 //!
 //! `slots` owns the rows and `by_key` finds them; `names` holds all slots by key, `order` those that pass the filter, sorted as
 //! asked. A change moves one entry; a batch is sorted alone and merged, so that loading never sorts everything again. Another
-//! sort or filter reads the rows where they lie and takes them from `names`: with 100,000 rows, memory is what takes time.
+//! sort or filter looks at rows in the order of their slots, and takes them from `names`, or from what is sorted already.
 
-use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -13,15 +12,7 @@ use jiff::Timestamp;
 use super::columns::{Column, ColumnKind};
 use super::filter::Filter;
 use super::row::{Health, Row};
-
-/// What rows are ordered by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sort {
-    /// Column; `None` is namespace, then name.
-    pub column: Option<usize>,
-    /// Backwards.
-    pub descending: bool,
-}
+use super::sort::{Sort, Sorter, merged};
 
 /// The rows of a table.
 #[derive(Default)]
@@ -44,9 +35,6 @@ pub struct Rows {
 
 /// From this many changes at once the index is merged instead of patched.
 const BATCH: usize = 32;
-/// Less than one of so many rows are read one by one, more of them all together as they lie in memory.
-const FEW: usize = 8;
-
 impl Rows {
     /// The columns.
     pub fn columns(&self) -> &[Column] {
@@ -101,24 +89,24 @@ impl Rows {
 
     /// The n-th visible row.
     pub fn at(&self, position: usize) -> Option<&Row> {
-        self.slots.get(*self.order.get(position)? as usize)?.as_ref()
+        self.row(*self.order.get(position)?)
     }
 
     /// The row with this key, visible or not.
     pub fn get(&self, key: &str) -> Option<&Row> {
-        self.slots.get(*self.by_key.get(key)? as usize)?.as_ref()
+        self.row(*self.by_key.get(key)?)
     }
 
     /// Where the row with this key stands among the visible ones.
     pub fn position(&self, key: &str) -> Option<usize> {
         let slot = *self.by_key.get(key)?;
-        let row = self.slots.get(slot as usize)?.as_ref()?;
-        self.order.binary_search_by(|&other| self.compare_slot(other, row)).ok()
+        let (row, sorter) = (self.row(slot)?, self.sorter());
+        self.order.binary_search_by(|&other| sorter.compare_with(other, row)).ok()
     }
 
     /// Every visible row.
     pub fn iter(&self) -> impl Iterator<Item = &Row> {
-        self.order.iter().filter_map(|&slot| self.slots.get(slot as usize)?.as_ref())
+        self.order.iter().filter_map(|&slot| self.row(slot))
     }
 
     /// Every row, visible or not.
@@ -206,13 +194,13 @@ impl Rows {
         let mut fresh: Vec<u32> = rows.into_iter().map(|row| self.store(row, now)).collect();
         fresh.sort_unstable();
         fresh.dedup();
-        self.sort_by_text(&mut fresh, |row| &row.key, false);
+        self.sorter().sort_by_name(&mut fresh);
         let unknown: Vec<u32> = fresh.iter().copied().filter(|slot| leaving.contains(slot) || !known.contains(slot)).collect();
-        let by_name = |a: u32, b: u32| self.key(a).cmp(&self.key(b));
-        let names = merged(&self.names, unknown, by_name);
         fresh.retain(|&slot| self.passes(slot, now));
-        self.sort_by_column(&mut fresh);
-        let order = merged(&self.order, fresh, |a, b| self.compare(a, b));
+        let sorter = self.sorter();
+        sorter.sort(&mut fresh);
+        let names = merged(&self.names, unknown, |a, b| sorter.compare_names(a, b));
+        let order = merged(&self.order, fresh, |a, b| sorter.compare(a, b));
         (self.names, self.order) = (names, order);
     }
 
@@ -231,14 +219,13 @@ impl Rows {
     pub fn set_filter(&mut self, filter: Filter, now: Timestamp) {
         let narrows = filter.narrows(&self.filter);
         self.filter = filter;
-        if narrows && self.are_few(&self.order) {
+        if narrows && self.sorter().are_few(&self.order) {
             let mut order = std::mem::take(&mut self.order);
             order.retain(|&slot| self.passes(slot, now));
             self.order = order;
             return;
         }
-        let passes = |row: &Option<Row>| row.as_ref().is_some_and(|row| self.filter.is_empty() || self.filter.matches(row, now));
-        let visible: Vec<bool> = self.slots.iter().map(passes).collect();
+        let visible: Vec<bool> = (0..).take(self.slots.len()).map(|slot| self.passes(slot, now)).collect();
         self.order = self.picked(&visible);
     }
 
@@ -246,13 +233,13 @@ impl Rows {
     fn picked(&mut self, visible: &[bool]) -> Vec<u32> {
         let pick = |slots: &[u32]| -> Vec<u32> { slots.iter().copied().filter(|&slot| visible[slot as usize]).collect() };
         let mut order = pick(&self.names);
-        if self.are_few(&order) {
-            self.sort_by_column(&mut order);
+        if self.sorter().are_few(&order) {
+            self.sorter().sort(&mut order);
             return order;
         }
         let sorted = self.sorted.take().unwrap_or_else(|| {
             let mut all = self.names.clone();
-            self.sort_by_column(&mut all);
+            self.sorter().sort(&mut all);
             all
         });
         let order = pick(&sorted);
@@ -261,7 +248,7 @@ impl Rows {
     }
 
     fn passes(&self, slot: u32, now: Timestamp) -> bool {
-        self.slots.get(slot as usize).and_then(Option::as_ref).is_some_and(|row| self.filter.is_empty() || self.filter.matches(row, now))
+        self.row(slot).is_some_and(|row| self.filter.is_empty() || self.filter.matches(row, now))
     }
 
     fn store(&mut self, mut row: Row, now: Timestamp) -> u32 {
@@ -312,133 +299,22 @@ impl Rows {
     }
 
     fn place(&self, slot: u32) -> usize {
-        self.order.partition_point(|&other| self.compare(other, slot).is_lt())
-    }
-
-    fn compare(&self, a: u32, b: u32) -> Ordering {
-        match self.slots.get(b as usize).and_then(Option::as_ref) {
-            Some(row) => self.compare_slot(a, row),
-            None => Ordering::Less,
-        }
-    }
-
-    fn compare_slot(&self, a: u32, b: &Row) -> Ordering {
-        let Some(a) = self.slots.get(a as usize).and_then(Option::as_ref) else { return Ordering::Greater };
-        let by_column = match self.sort.column.and_then(|index| Some((index, self.columns.get(index)?.kind))) {
-            None => return if self.sort.descending { b.key.cmp(&a.key) } else { a.key.cmp(&b.key) },
-            // the youngest have the greatest time and the smallest age
-            Some((_, ColumnKind::Time(at))) => b.times.get(at).cmp(&a.times.get(at)),
-            Some((index, ColumnKind::Number | ColumnKind::NumberSince(_))) => {
-                a.number(index).partial_cmp(&b.number(index)).unwrap_or(Ordering::Equal)
-            }
-            Some((index, ColumnKind::Text)) => a.cell(index).cmp(b.cell(index)),
-        };
-        let by_column = if self.sort.descending { by_column.reverse() } else { by_column };
-        by_column.then_with(|| a.key.cmp(&b.key))
+        let sorter = self.sorter();
+        self.order.partition_point(|&other| sorter.compare(other, slot).is_lt())
     }
 
     fn row(&self, slot: u32) -> Option<&Row> {
         self.slots.get(slot as usize)?.as_ref()
     }
 
-    fn key(&self, slot: u32) -> Option<&str> {
-        Some(&self.row(slot)?.key)
-    }
-
     fn position_by_name(&self, key: &str) -> Result<usize, usize> {
-        self.names.binary_search_by(|&slot| self.key(slot).cmp(&Some(key)))
+        self.names.binary_search_by(|&slot| self.row(slot).map(|row| &*row.key).cmp(&Some(key)))
     }
 
-    fn are_few(&self, slots: &[u32]) -> bool {
-        slots.len() < self.slots.len() / FEW
+    fn sorter(&self) -> Sorter<'_> {
+        let by = self.sort.column.and_then(|index| Some((index, self.columns.get(index)?.kind)));
+        Sorter { slots: &self.slots, by, descending: self.sort.descending }
     }
-
-    /// Sorts what is sorted by key as the table is sorted: those that are alike stay as they are.
-    fn sort_by_column(&self, slots: &mut [u32]) {
-        let descending = self.sort.descending;
-        let way = |key: u64| if descending { !key } else { key };
-        match self.sort.column.and_then(|index| Some((index, self.columns.get(index)?.kind))) {
-            None if descending => slots.reverse(),
-            None => {}
-            // the youngest have the greatest time and the smallest age
-            Some((_, ColumnKind::Time(at))) => {
-                self.sort_by_key(slots, |row| way(u64::MAX - row.times.get(at).map_or(0, |&time| ordered_i64(time))));
-            }
-            Some((index, ColumnKind::Number | ColumnKind::NumberSince(_))) => {
-                self.sort_by_key(slots, |row| way(row.number(index).map_or(0, ordered_f64)));
-            }
-            Some((index, ColumnKind::Text)) => self.sort_by_text(slots, |row| row.cell(index), descending),
-        }
-    }
-
-    /// Sorts by 16 bytes behind what all have in common, and by the whole text only those that are alike in them.
-    fn sort_by_text(&self, slots: &mut [u32], text: impl Fn(&Row) -> &str, descending: bool) {
-        let mut common: Option<(&str, usize)> = None;
-        let mut longest = 0;
-        let (some, all) = if self.are_few(slots) { (&*slots, &[][..]) } else { (&[][..], &*self.slots) };
-        for text in some.iter().filter_map(|&slot| self.row(slot)).chain(all.iter().flatten()).map(&text) {
-            let (first, length) = common.unwrap_or((text, text.len()));
-            let length = first.bytes().zip(text.bytes()).take(length).take_while(|(a, b)| a == b).count();
-            (common, longest) = (Some((first, length)), longest.max(text.len()));
-        }
-        let common = common.map_or(0, |(_, length)| length);
-        let keyed = self.sort_by_key(slots, |row| {
-            let mut key = [0; 16];
-            for (to, from) in key.iter_mut().zip(text(row).bytes().skip(common)) {
-                *to = from;
-            }
-            let key = u128::from_be_bytes(key);
-            if descending { !key } else { key }
-        });
-        if longest > common + 16 {
-            let text = |slot: u32| self.row(slot).map(&text);
-            let mut rest = &mut slots[..];
-            for alike in keyed.chunk_by(|a, b| a.0 == b.0) {
-                let (these, behind) = rest.split_at_mut(alike.len());
-                these.sort_by(|&a, &b| if descending { text(b).cmp(&text(a)) } else { text(a).cmp(&text(b)) });
-                rest = behind;
-            }
-        }
-    }
-
-    /// Sorts by a key that is read once from each row, those that are alike as they stood, and returns the keys.
-    fn sort_by_key<K: Ord + Copy + Default>(&self, slots: &mut [u32], key: impl Fn(&Row) -> K) -> Vec<(K, u32)> {
-        let positions = 0u32..;
-        let mut keyed: Vec<(K, u32)> = if self.are_few(slots) {
-            slots.iter().map(|&slot| self.row(slot).map(&key).unwrap_or_default()).zip(positions).collect()
-        } else {
-            let keys: Vec<K> = self.slots.iter().map(|row| row.as_ref().map(&key).unwrap_or_default()).collect();
-            slots.iter().map(|&slot| keys[slot as usize]).zip(positions).collect()
-        };
-        keyed.sort_unstable();
-        let before = slots.to_vec();
-        for (to, (_, position)) in slots.iter_mut().zip(&keyed) {
-            *to = before[*position as usize];
-        }
-        keyed
-    }
-}
-
-fn merged(old: &[u32], fresh: Vec<u32>, compare: impl Fn(u32, u32) -> Ordering) -> Vec<u32> {
-    let mut merged = Vec::with_capacity(old.len() + fresh.len());
-    let mut rest = old;
-    for slot in fresh {
-        let before = rest.partition_point(|&other| compare(other, slot).is_lt());
-        merged.extend_from_slice(&rest[..before]);
-        merged.push(slot);
-        rest = &rest[before..];
-    }
-    merged.extend_from_slice(rest);
-    merged
-}
-
-fn ordered_i64(value: i64) -> u64 {
-    value.cast_unsigned() ^ (1 << 63)
-}
-
-fn ordered_f64(value: f64) -> u64 {
-    let bits = (value + 0.0).to_bits();
-    if bits >> 63 == 1 { !bits } else { bits | (1 << 63) }
 }
 
 /// Columns of the terminal a text takes.
@@ -544,7 +420,7 @@ mod tests {
                     Step::Filter(source) => rows.set_filter(Filter::parse(source, &columns(), false).unwrap(), now()),
                 }
                 let mut expected: Vec<u32> = (0..rows.slots.len() as u32).filter(|&slot| rows.passes(slot, now())).collect();
-                expected.sort_by(|&a, &b| rows.compare(a, b));
+                expected.sort_by(|&a, &b| rows.sorter().compare(a, b));
                 prop_assert_eq!(&rows.order, &expected);
                 prop_assert_eq!(rows.faults(), rows.slots.iter().flatten().filter(|row| row.health == Health::Faulty).count());
                 for (position, slot) in expected.iter().enumerate() {
